@@ -1,0 +1,150 @@
+"""Checks at the public border: every failure names the argument, what was given and what is expected."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+LARGEST_COUNT = 2**53
+"""Largest whole number of samples: every smaller one is exact in float64."""
+
+
+class InputError(ValueError):
+    """Raised for a value the caller can correct; names the argument, what was given and what is expected.
+
+    Example:
+        >>> try:
+        ...     number("gamma", float("nan"))
+        ... except InputError as error:
+        ...     print(error)
+        gamma must be a finite number, got nan
+    """
+
+
+def frozen(array: NDArray[Any]) -> NDArray[Any]:
+    """Return a contiguous, read-only copy of an array."""
+    copy = np.array(array, order="C")
+    copy.setflags(write=False)
+    return copy
+
+
+def numeric_vector(name: str, values: Any) -> Floats:
+    """Return a one-dimensional float64 array, or raise naming what was given instead."""
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind not in "iuf":
+            raise TypeError(f"dtype {array.dtype}")
+        array = array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} must be a sequence of numbers, got {_shorten(values)} ({error})") from error
+    if array.ndim != 1:
+        raise InputError(f"{name} must be one-dimensional, got shape {array.shape}")
+    return array
+
+
+def class_vector(name: str, values: Any, *, positive: bool = False) -> Floats:
+    """Return a read-only float64 vector with one finite (optionally positive) entry a class."""
+    array = numeric_vector(name, values)
+    bad = ~np.isfinite(array)
+    expected = "finite"
+    if positive:
+        bad |= array <= 0
+        expected = "finite and positive"
+    if bad.any():
+        index = int(np.argmax(bad))
+        raise InputError(f"{name} must be {expected} for every class, got {array[index]} for class {index}")
+    return frozen(array + 0.0)  # -0.0 and 0.0 are one value
+
+
+def sample_counts(name: str, values: Any) -> Ints:
+    """Return a read-only int64 vector of at least two positive whole numbers."""
+    array = numeric_vector(name, values)
+    given = np.asarray(values)
+    if array.size < 2:
+        raise InputError(f"{name} must hold at least 2 classes, got {array.size}")
+    for bad, expected in (
+        (~np.isfinite(array), "a finite whole number"),
+        (array != np.floor(array), "a whole number"),
+        (array < 1, "at least 1 (leave out a class without samples)"),
+        (given > LARGEST_COUNT, f"at most {LARGEST_COUNT}"),
+    ):
+        if bad.any():
+            index = int(np.argmax(bad))
+            raise InputError(f"{name} must be {expected} for every class, got {array[index]:.17g} for class {index}")
+    return frozen(given.astype(np.int64))
+
+
+def number(
+    name: str,
+    value: Any,
+    *,
+    minimum: float = -math.inf,
+    maximum: float = math.inf,
+    exclusive: bool = False,
+) -> float:
+    """Return a finite float within a closed (or, with ``exclusive``, open) interval."""
+    try:
+        if isinstance(value, (str, bytes, bool, np.bool_)):
+            raise TypeError(type(value).__name__)
+        result = float(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{name} must be a number, got {_shorten(value)}") from error
+    outside = not (minimum < result < maximum) if exclusive else not (minimum <= result <= maximum)
+    if not math.isfinite(result) or outside:
+        raise InputError(f"{name} must be a finite number{_interval(minimum, maximum, exclusive)}, got {result:g}")
+    return result
+
+
+def whole_number(name: str, value: Any, *, minimum: int = 0, maximum: int | None = None) -> int:
+    """Return an int within bounds; booleans and fractions are refused."""
+    top = math.inf if maximum is None else maximum
+    is_whole = isinstance(value, (int, np.integer)) or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, (bool, np.bool_)) or not is_whole:
+        raise InputError(f"{name} must be a whole number{_interval(minimum, top, False)}, got {_shorten(value)}")
+    return int(number(name, value, minimum=minimum, maximum=top))
+
+
+def choice(name: str, value: Any, options: Iterable[str]) -> str:
+    """Return one of the named options, or raise with the nearest right name."""
+    names = list(options)
+    if isinstance(value, str) and value in names:
+        return value
+    near = difflib.get_close_matches(str(value), names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise InputError(f"{name} must be one of {', '.join(names)}, got {value!r}{hint}")
+
+
+def group_labels(name: str, values: Any, num_classes: int) -> Ints:
+    """Return consecutive group numbers 0, 1, ... for labels of any comparable kind, one a class."""
+    array = np.asarray(values)
+    if array.shape != (num_classes,):
+        raise InputError(f"{name} must have one label a class, shape ({num_classes},), got shape {array.shape}")
+    return np.unique(array, return_inverse=True)[1].astype(np.int64)
+
+
+def class_index(name: str, value: Any, num_classes: int) -> int:
+    """Return an int in 0..num_classes-1."""
+    return whole_number(name, value, minimum=0, maximum=num_classes - 1)
+
+
+def _interval(minimum: float, maximum: float, exclusive: bool) -> str:
+    if minimum == -math.inf and maximum == math.inf:
+        return ""
+    if maximum == math.inf:
+        return f" {'above' if exclusive else 'at least'} {minimum:g}"
+    if minimum == -math.inf:
+        return f" {'below' if exclusive else 'at most'} {maximum:g}"
+    return f" {'strictly ' if exclusive else ''}between {minimum:g} and {maximum:g}"
+
+
+def _shorten(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

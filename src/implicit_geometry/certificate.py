@@ -1,0 +1,72 @@
+"""What makes a predicted geometry trustworthy: a primal and a dual value that enclose the optimum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+TOLERANCE = 1e-8
+"""Relative gap at or below which a solution counts as optimal."""
+
+
+class Status(Enum):
+    """How a solution ended, with a remedy where it is not proven optimal.
+
+    Example:
+        >>> Status.COLLAPSED.remedy
+        'The ridge is above every collapse threshold, so the global optimum is zero: lower the ridge.'
+    """
+
+    OPTIMAL = "optimal"
+    COLLAPSED = "collapsed"
+    INACCURATE = "inaccurate"
+
+    @property
+    def remedy(self) -> str:
+        """One sentence that says what the status means and what to try."""
+        return _REMEDIES[self]
+
+
+_REMEDIES = {
+    Status.OPTIMAL: "The relative gap is at or below the tolerance: the geometry is the global optimum.",
+    Status.COLLAPSED: "The ridge is above every collapse threshold, so the global optimum is zero: lower the ridge.",
+    Status.INACCURATE: (
+        "The relative gap is above the tolerance: the geometry is an approximation; "
+        "use milder temperatures, a smaller imbalance ratio or a larger ridge."
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Bounds that prove how close a geometry is to the global optimum.
+
+    Attributes:
+        primal: objective at the returned solution, an upper bound of the optimum.
+        dual: value of a feasible dual point, a lower bound of the optimum.
+        smallest_margin: smallest cost-sensitive margin after scaling (1 in the limit); ``None`` where it has no
+        meaning.
+        status: what the bounds prove.
+
+    Example:
+        >>> Certificate(primal=2.0, dual=2.0, smallest_margin=1.0).status
+        <Status.OPTIMAL: 'optimal'>
+    """
+
+    primal: float
+    dual: float
+    smallest_margin: float | None
+    collapsed: bool = False
+
+    @property
+    def relative_gap(self) -> float:
+        """(primal - dual) / |primal|, at least 0 (the absolute gap where the primal value is 0)."""
+        gap = max(self.primal - self.dual, 0.0)
+        return gap / abs(self.primal) if self.primal else gap
+
+    @property
+    def status(self) -> Status:
+        """The strongest statement the bounds prove."""
+        if not self.relative_gap <= TOLERANCE:
+            return Status.INACCURATE
+        return Status.COLLAPSED if self.collapsed else Status.OPTIMAL

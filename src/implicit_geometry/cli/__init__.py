@@ -1,0 +1,5 @@
+"""The ``igeom`` command: one file per command, imported when it runs."""
+
+from implicit_geometry.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,101 @@
+"""What commands read from their arguments: class counts, and a loss by name."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from implicit_geometry._validate import InputError, choice
+from implicit_geometry.counts import ClassCounts
+from implicit_geometry.parameterization import Parameterization
+from implicit_geometry.rules import RULES, make_parameterization
+
+COUNTS_HELP = (
+    "Samples a class: a list '500,50,5', a file of whole numbers (JSON, or separated by commas or white space), "
+    "'step:K,R[,rho]', 'exp:K,R' or 'zipf:K,N'."
+)
+LOSS_HELP = f"Loss: {', '.join(RULES)}."
+
+_PROFILE = re.compile(r"(step|exp|zipf):(.*)")
+
+
+def parse_counts(text: str, *, max_count: int = 5000) -> ClassCounts:
+    """Class counts of a list, a profile or a file.
+
+    Raises:
+        InputError: the text is none of these, or its numbers do not make class counts.
+
+    Example:
+        >>> parse_counts("step:4,10", max_count=50)
+        ClassCounts([50, 50, 5, 5])
+    """
+    profile = _PROFILE.fullmatch(text)
+    if profile:
+        return _profile(profile[1], profile[2], text, max_count)
+    try:
+        numbers = _numbers(text)
+    except ValueError:
+        numbers = _numbers_in_file(text)
+    return ClassCounts(numbers)
+
+
+def parse_loss(counts: ClassCounts, loss: str, **given: Any) -> Parameterization:
+    """The loss of a name and the hyperparameters that were given (``None`` leaves one at its default).
+
+    Raises:
+        InputError: an unknown loss, or a hyperparameter that it does not take or needs and lacks.
+    """
+    choice("loss", loss, RULES)
+    return make_parameterization(loss, counts, **{name: value for name, value in given.items() if value is not None})
+
+
+def read_parameterization(path: Path) -> Parameterization:
+    """A parameterization written by ``Parameterization.to_json``.
+
+    Raises:
+        InputError: the file is missing, or holds something else.
+    """
+    try:
+        return Parameterization.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"parameters must be a readable JSON file, got {path} ({error})") from error
+
+
+def _profile(kind: str, parts: str, text: str, max_count: int) -> ClassCounts:
+    expected = {"step": ("step:K,R[,rho]", (2, 3)), "exp": ("exp:K,R", (2,)), "zipf": ("zipf:K,N", (2,))}
+    form, sizes = expected[kind]
+    try:
+        numbers = _numbers(parts)
+    except ValueError:
+        numbers = []
+    if len(numbers) not in sizes:
+        raise InputError(f"counts must have the form {form}, got {text!r}")
+    if kind == "zipf":
+        return ClassCounts.zipf(num_classes=_whole(numbers[0]), num_samples=_whole(numbers[1]))
+    if kind == "exp":
+        return ClassCounts.exponential(num_classes=_whole(numbers[0]), imbalance_ratio=numbers[1], max_count=max_count)
+    return ClassCounts.step(
+        num_classes=_whole(numbers[0]),
+        imbalance_ratio=numbers[1],
+        minority_fraction=numbers[2] if len(numbers) == 3 else 0.5,
+        max_count=max_count,
+    )
+
+
+def _whole(value: float) -> Any:
+    return int(value) if value.is_integer() else value
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(part) for part in re.split(r"[\s,]+", text.strip().strip("[],")) if part]
+
+
+def _numbers_in_file(text: str) -> list[float]:
+    try:
+        return _numbers(Path(text).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            "counts must be a list of numbers, a readable file of numbers, step:K,R[,rho], exp:K,R or zipf:K,N, "
+            f"got {text!r} ({error})"
+        ) from error

@@ -1,0 +1,179 @@
+"""``igeom predict``: the geometry that a loss leads to on given class counts."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from implicit_geometry._json import dumps
+from implicit_geometry.cli.inputs import (
+    COUNTS_HELP,
+    LOSS_HELP,
+    parse_counts,
+    parse_loss,
+    read_parameterization,
+)
+from implicit_geometry.counts import ClassCounts
+from implicit_geometry.problem import Problem, Solution, group_classes
+
+_MAX_ROWS = 12
+_MAX_JSON_CLASSES = 1000
+
+
+def predict(
+    counts: Annotated[str, typer.Argument(help=COUNTS_HELP, show_default=False)],
+    loss: Annotated[str, typer.Option(help=LOSS_HELP)] = "ce",
+    gamma: Annotated[float | None, typer.Option(help="Exponent of weighted, cdt, ldt and vs.")] = None,
+    tau: Annotated[float | None, typer.Option(help="Strength of logit_adjusted and vs.")] = None,
+    max_margin: Annotated[float | None, typer.Option(help="Largest margin of ldam.")] = None,
+    normalize: Annotated[str | None, typer.Option(help="Scales with 'mean' 1, 'max' 1, or 'none'.")] = None,
+    parameters: Annotated[Path | None, typer.Option(help="JSON of a Parameterization, in place of --loss.")] = None,
+    max_count: Annotated[int, typer.Option(help="Largest class of step: and exp: profiles.")] = 5000,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Write a picture (PNG or SVG) of the predicted geometry.")] = None,
+) -> None:
+    """Predict norms and angles of classifiers and class-mean embeddings, in the limit of vanishing weight decay.
+
+    Examples:
+
+      igeom predict step:10,100
+
+      igeom predict 5000,500,50 --loss cdt --gamma 0.5
+
+      igeom predict zipf:1000000,1000000000 --loss ldt --gamma 0.5 --json
+
+      igeom predict exp:10,100 --loss vs --gamma 0.3 --tau 1 --plot geometry.png
+    """
+    from implicit_geometry.theory.predict import predict as solve
+
+    class_counts = parse_counts(counts, max_count=max_count)
+    given = {"gamma": gamma, "tau": tau, "max_margin": max_margin, "normalize": normalize}
+    parameterization = (
+        parse_loss(class_counts, loss, **given) if parameters is None else read_parameterization(parameters)
+    )
+    solution = solve(Problem(class_counts, parameterization))
+    if plot is not None:
+        _write_plot(solution, plot)
+    if as_json:
+        print(dumps(_document(solution)))
+    else:
+        _print_tables(solution, "custom" if parameters else loss)
+
+
+def _groups(solution: Solution) -> list[dict[str, Any]]:
+    """One row for the classes that theory cannot tell apart."""
+    geometry = solution.geometry
+    squared_w, squared_h = geometry.classifier.squared_norms(), geometry.embedding.squared_norms()
+    groups = group_classes(solution.problem.counts.values, geometry.classifier.group)
+    alignment = geometry.alignment()
+    return [
+        {
+            "classes": int(size),
+            "first_class": int(first),
+            "count": int(solution.problem.counts.values[first]),
+            "squared_norm_classifier": float(squared_w[first]),
+            "squared_norm_embedding": float(squared_h[first]),
+            "alignment": float(alignment[first]),
+        }
+        for size, first in zip(groups.size, groups.first, strict=True)
+    ]
+
+
+def _blocks(solution: Solution) -> dict[str, dict[str, float]] | None:
+    majority = solution.problem.counts.majority
+    if majority.all():
+        return None
+    geometry = solution.geometry
+    return {
+        "classifier": asdict(geometry.classifier.block_summary(majority)),
+        "embedding": asdict(geometry.embedding.block_summary(majority)),
+    }
+
+
+def _document(solution: Solution) -> dict[str, Any]:
+    counts, certificate = solution.problem.counts, solution.certificate
+    document: dict[str, Any] = {
+        "num_classes": counts.num_classes,
+        "num_samples": counts.num_samples,
+        "imbalance_ratio": counts.imbalance_ratio,
+        "ridge": solution.problem.ridge,
+        "blocks": _blocks(solution),
+        "certificate": {
+            "primal": certificate.primal,
+            "dual": certificate.dual,
+            "relative_gap": certificate.relative_gap,
+            "smallest_margin": certificate.smallest_margin,
+            "status": certificate.status.value,
+        },
+    }
+    groups = _groups(solution)
+    if len(groups) <= _MAX_JSON_CLASSES:
+        document["groups"] = groups
+    if counts.num_classes <= _MAX_JSON_CLASSES:
+        document["counts"] = counts.values.tolist()
+        document["parameterization"] = solution.problem.parameterization.to_dict()
+        document["classifier_gram"] = solution.geometry.classifier.dense().tolist()
+        document["embedding_gram"] = solution.geometry.embedding.dense().tolist()
+    return document
+
+
+def _print_tables(solution: Solution, loss: str) -> None:
+    console = Console()
+    counts, certificate = solution.problem.counts, solution.certificate
+    console.print(
+        f"[bold]{counts.num_classes:,} classes, {counts.num_samples:,} samples, "
+        f"imbalance ratio {counts.imbalance_ratio:,.4g}, loss {loss}[/]"
+    )
+    console.print(_norm_table(_groups(solution)))
+    blocks = _blocks(solution)
+    if blocks is not None:
+        console.print(_block_table(counts, blocks))
+    console.print(
+        f"Certificate: {certificate.status.value}, relative gap {certificate.relative_gap:.1e}. "
+        f"{certificate.status.remedy}",
+        style="dim",
+    )
+
+
+def _norm_table(rows: list[dict[str, Any]]) -> Table:
+    table = Table("classes", "samples each", "|w|²", "|h|²", "cos(w, h)", title="Norms and alignment")
+    for column in table.columns:
+        column.justify = "right"
+    half = _MAX_ROWS // 2
+    shown = rows if len(rows) <= _MAX_ROWS else [*rows[:half], None, *rows[-half:]]
+    for row in shown:
+        if row is None:
+            table.add_row(f"... {len(rows) - _MAX_ROWS:,} more", "", "", "", "")
+            continue
+        name = f"{row['first_class']}" if row["classes"] == 1 else f"{row['classes']:,} like {row['first_class']}"
+        values = (row["squared_norm_classifier"], row["squared_norm_embedding"], row["alignment"])
+        table.add_row(name, f"{row['count']:,}", *(f"{value:.4g}" for value in values))
+    return table
+
+
+def _block_table(counts: ClassCounts, blocks: dict[str, dict[str, float]]) -> Table:
+    majority = int(np.count_nonzero(counts.majority))
+    table = Table(
+        "",
+        "|maj|² / |min|²",
+        "cos maj, maj",
+        "cos min, min",
+        "cos maj, min",
+        title=f"Majority ({majority:,} classes) and minority ({counts.num_classes - majority:,})",
+    )
+    for name, block in (("classifiers W", blocks["classifier"]), ("embeddings H", blocks["embedding"])):
+        table.add_row(name, *(f"{value:.4g}" for value in block.values()))
+    return table
+
+
+def _write_plot(solution: Solution, path: Path) -> None:
+    from implicit_geometry.report.images import save_figure
+    from implicit_geometry.report.prediction import geometry_picture
+
+    save_figure(geometry_picture(solution.problem.counts, solution.geometry), path)

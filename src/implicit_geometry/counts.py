@@ -1,0 +1,242 @@
+"""Training samples a class: the value everything else starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from implicit_geometry._validate import LARGEST_COUNT, InputError, Ints, number, sample_counts, whole_number
+
+
+@dataclass(frozen=True, eq=False)
+class ClassCounts:
+    """The number of training samples of every class, n_1 .. n_k.
+
+    Args:
+        values: at least two whole numbers >= 1, one a class. Shape (num_classes,).
+
+    Raises:
+        InputError: a count is zero, negative, NaN or fractional, or there are fewer than two classes.
+
+    Example:
+        >>> counts = ClassCounts([5000, 50])
+        >>> counts.num_classes, counts.num_samples, counts.imbalance_ratio
+        (2, 5050, 100.0)
+    """
+
+    values: Ints
+
+    def __init__(self, values: ArrayLike | ClassCounts) -> None:
+        source = values.values if isinstance(values, ClassCounts) else values
+        object.__setattr__(self, "values", sample_counts("counts", source))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ClassCounts) and np.array_equal(self.values, other.values)
+
+    def __hash__(self) -> int:
+        return hash(self.values.tobytes())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ClassCounts, (self.values,)
+
+    def __len__(self) -> int:
+        return self.num_classes
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.array(self.values, dtype=dtype)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(str(n) for n in self.values[:10])
+        more = f", ... ({self.num_classes} classes)" if self.num_classes > 10 else ""
+        return f"ClassCounts([{shown}{more}])"
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes k."""
+        return int(self.values.size)
+
+    @cached_property
+    def num_samples(self) -> int:
+        """Number of samples N, the sum of the counts."""
+        return sum(self.values.tolist())
+
+    @cached_property
+    def imbalance_ratio(self) -> float:
+        """R, the largest count over the smallest."""
+        return float(self.values.max() / self.values.min())
+
+    @cached_property
+    def majority(self) -> NDArray[np.bool_]:
+        """Mask of the classes at or above the geometric mean of the smallest and largest count, shape (num_classes,).
+
+        On a STEP profile these are exactly the majority classes; on balanced counts, all classes.
+        """
+        smallest, largest = float(self.values.min()), float(self.values.max())
+        mask: NDArray[np.bool_] = self.values >= np.sqrt(smallest * largest) * (1 - 1e-12)
+        mask.setflags(write=False)
+        return mask
+
+    @classmethod
+    def step(
+        cls, *, num_classes: int, imbalance_ratio: float, minority_fraction: float = 0.5, max_count: int = 5000
+    ) -> ClassCounts:
+        """Make a STEP profile: majority classes first, all minority classes ``imbalance_ratio`` times smaller.
+
+        Args:
+            num_classes: k >= 2.
+            imbalance_ratio: R >= 1; the minority count is ``max_count / R``, rounded to a whole number.
+            minority_fraction: rho in (0, 1); ``rho * k``, rounded, classes are minorities (at least one of each kind).
+            max_count: samples of a majority class.
+
+        Raises:
+            InputError: an argument is out of range, or the minority count rounds to zero.
+
+        Source: Behnia et al. (2023), Definition 1.
+
+        Example:
+            >>> ClassCounts.step(num_classes=4, imbalance_ratio=10, minority_fraction=0.5, max_count=50)
+            ClassCounts([50, 50, 5, 5])
+        """
+        k = whole_number("num_classes", num_classes, minimum=2)
+        ratio = number("imbalance_ratio", imbalance_ratio, minimum=1)
+        fraction = number("minority_fraction", minority_fraction, minimum=0, maximum=1, exclusive=True)
+        largest = whole_number("max_count", max_count, minimum=1)
+        minorities = round(fraction * k)
+        if not 1 <= minorities <= k - 1:
+            raise InputError(
+                f"minority_fraction must leave at least one minority and one majority class of {k}, got {fraction:g}"
+            )
+        smallest = _at_least_one("imbalance_ratio", ratio, round(largest / ratio), largest)
+        return cls([largest] * (k - minorities) + [smallest] * minorities)
+
+    @classmethod
+    def exponential(cls, *, num_classes: int, imbalance_ratio: float, max_count: int = 5000) -> ClassCounts:
+        """Make an exponential long tail, n_c = floor(max_count * R^(-c / (k - 1))).
+
+        Args:
+            num_classes: k >= 2.
+            imbalance_ratio: R >= 1, first count over last.
+            max_count: samples of the first class.
+
+        Raises:
+            InputError: an argument is out of range, or the last count falls below one.
+
+        Source: Cui et al. (2019); the counts are those of the published CIFAR-LT splits.
+
+        Example:
+            >>> ClassCounts.exponential(num_classes=10, imbalance_ratio=100, max_count=5000)
+            ClassCounts([5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50])
+        """
+        k = whole_number("num_classes", num_classes, minimum=2)
+        ratio = number("imbalance_ratio", imbalance_ratio, minimum=1)
+        largest = whole_number("max_count", max_count, minimum=1)
+        exact = largest * ratio ** (-np.arange(k) / (k - 1))
+        counts = np.floor(exact * (1 + 1e-12)).astype(np.int64)
+        _at_least_one("imbalance_ratio", ratio, int(counts[-1]), largest)
+        return cls(counts)
+
+    @classmethod
+    def zipf(cls, *, num_classes: int, num_samples: int, exponent: float = 1.0) -> ClassCounts:
+        """Make a Zipf profile, n_c proportional to (c + 1)^-exponent, that sums to ``num_samples`` exactly.
+
+        Rounding is by largest remainder; classes whose share is below one sample get one.
+
+        Args:
+            num_classes: k >= 2.
+            num_samples: N >= k.
+            exponent: decay, >= 0.
+
+        Raises:
+            InputError: an argument is out of range, or there are fewer samples than classes.
+
+        Example:
+            >>> ClassCounts.zipf(num_classes=4, num_samples=25)
+            ClassCounts([12, 6, 4, 3])
+        """
+        k = whole_number("num_classes", num_classes, minimum=2)
+        n = whole_number("num_samples", num_samples, minimum=1, maximum=LARGEST_COUNT)
+        decay = number("exponent", exponent, minimum=0)
+        if n < k:
+            raise InputError(f"num_samples must be at least num_classes = {k}, got {n}")
+        share = np.arange(1, k + 1, dtype=np.float64) ** -decay
+        head = k  # classes whose share is at least one sample; the rest hold one each
+        while head > 1:
+            spread = share[:head] * ((n - (k - head)) / share[:head].sum())
+            above = int(np.count_nonzero(spread >= 1))
+            if above == head:
+                break
+            head = max(above, 1)
+        spread = share[:head] * ((n - (k - head)) / share[:head].sum())
+        counts = np.ones(k, dtype=np.int64)
+        counts[:head] = np.floor(spread)
+        left = n - int(counts.sum())
+        counts[np.argsort(-(spread - np.floor(spread)), kind="stable")[: max(left, 0)]] += 1
+        counts[: max(-left, 0)] -= 1  # shares above 1e15 are rounded, upwards too
+        return cls(counts)
+
+    @classmethod
+    def from_labels(cls, labels: Any, *, num_classes: int | None = None) -> ClassCounts:
+        """Count the labels of a training set.
+
+        Args:
+            labels: class indices 0..k-1 as a list, NumPy array or torch tensor, or a torch data set with ``targets``
+                (``torch.utils.data.Subset`` of one included).
+            num_classes: k; by default the largest label + 1.
+
+        Raises:
+            InputError: labels are not whole numbers in 0..k-1, or a class has no sample (the message names it).
+
+        Example:
+            >>> ClassCounts.from_labels([0, 0, 1, 2, 2, 2])
+            ClassCounts([2, 1, 3])
+        """
+        array = _label_array(labels)
+        if array.ndim != 1 or array.size == 0:
+            raise InputError(f"labels must be a non-empty one-dimensional sequence, got shape {array.shape}")
+        if array.dtype.kind not in "iu":
+            whole = array.dtype.kind == "f" and bool(np.all(np.isfinite(array) & (array == np.floor(array))))
+            if not whole:
+                raise InputError(f"labels must be whole numbers, got dtype {array.dtype}")
+            array = array.astype(np.int64)
+        k = int(array.max()) + 1 if num_classes is None else whole_number("num_classes", num_classes, minimum=2)
+        if array.min() < 0 or array.max() >= k:
+            bad = int(array.min()) if array.min() < 0 else int(array.max())
+            raise InputError(f"labels must lie in 0..{k - 1}, got {bad}")
+        if k < 2:
+            raise InputError("labels must hold at least 2 classes, got only class 0")
+        counts = np.bincount(array, minlength=k) if k <= array.size else np.zeros(1)
+        if (counts == 0).any():
+            present = np.unique(array)
+            missing = [c for c in range(min(k, present.size + 10)) if c not in present][:10]
+            raise InputError(f"labels must hold every class 0..{k - 1}, got no sample of classes {missing}")
+        return cls(counts)
+
+
+def _at_least_one(name: str, ratio: float, smallest: int, largest: int) -> int:
+    if smallest < 1:
+        raise InputError(f"{name} must leave at least one sample in every class of max_count {largest}, got {ratio:g}")
+    return smallest
+
+
+def _label_array(labels: Any) -> NDArray[Any]:
+    """Labels of a list, array, tensor or data set as an array, without importing torch."""
+    if hasattr(labels, "targets"):
+        return _label_array(labels.targets)
+    if hasattr(labels, "dataset") and hasattr(labels, "indices"):
+        return _label_array(labels.dataset)[np.asarray(labels.indices, dtype=np.int64)]
+    if hasattr(labels, "detach"):
+        return np.asarray(labels.detach().cpu().numpy())
+    try:
+        array = np.asarray(labels)
+    except ValueError as error:
+        raise InputError(f"labels must be one class index a sample, got a ragged sequence ({error})") from error
+    if array.dtype.kind not in "iuf":
+        raise InputError(
+            f"labels must be class indices or a data set with targets, "
+            f"got {type(labels).__name__} of dtype {array.dtype}"
+        )
+    return array

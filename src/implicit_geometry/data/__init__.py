@@ -1,0 +1,1 @@
+"""Data sets, and imbalance profiles applied to them."""

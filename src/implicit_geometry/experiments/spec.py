@@ -1,0 +1,126 @@
+"""What one training run is: a frozen value whose content names the folder of its results."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from implicit_geometry._validate import InputError, choice, number, whole_number
+from implicit_geometry.counts import ClassCounts
+from implicit_geometry.parameterization import Parameterization
+from implicit_geometry.rules import make_parameterization
+
+SCHEDULES = ("cosine", "step", "constant")
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """How to train: stochastic gradient descent with momentum, as the paper does.
+
+    Args:
+        epochs: passes over the training set.
+        batch_size: samples a step; the last batch of an epoch may be smaller.
+        learning_rate: initial rate.
+        momentum: of the gradient.
+        weight_decay: of all parameters, in the form of a mean loss + weight_decay / 2 * |parameters|^2.
+        schedule: ``"cosine"`` decays to 0 over all epochs, ``"step"`` divides by 10 after a third and two thirds,
+            ``"constant"`` keeps the rate.
+
+    Raises:
+        InputError: a value is out of range.
+    """
+
+    epochs: int = 300
+    batch_size: int = 128
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    schedule: str = "cosine"
+
+    def __post_init__(self) -> None:
+        whole_number("epochs", self.epochs, minimum=1)
+        whole_number("batch_size", self.batch_size, minimum=2)
+        number("learning_rate", self.learning_rate, minimum=0.0, exclusive=True)
+        number("momentum", self.momentum, minimum=0.0, maximum=1.0)
+        number("weight_decay", self.weight_decay, minimum=0.0)
+        choice("schedule", self.schedule, SCHEDULES)
+
+
+@dataclass(frozen=True)
+class TrialSpec:
+    """One training run, complete: the same spec gives the same result on the same software.
+
+    Args:
+        rule: a name in :data:`implicit_geometry.rules.RULES`.
+        hyperparameters: of the rule, such as ``{"gamma": 0.5}``.
+        counts: training samples a class.
+        test_per_class: held-out samples of every class.
+        depth: hidden layers of the MLP.
+        width: units of a hidden layer.
+        optimization: how to train.
+        seed: of the data split, the initial weights and the order of the batches.
+
+    Raises:
+        InputError: a value is out of range, or the rule does not take the hyperparameters.
+
+    Example:
+        >>> spec = TrialSpec("cdt", {"gamma": 0.5}, counts=(100, 10))
+        >>> spec == TrialSpec.from_dict(spec.to_dict()), len(spec.key)
+        (True, 16)
+    """
+
+    rule: str
+    hyperparameters: dict[str, Any]
+    counts: tuple[int, ...]
+    test_per_class: int = 50
+    depth: int = 3
+    width: int = 256
+    optimization: Optimization = field(default_factory=Optimization)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "counts", tuple(int(n) for n in ClassCounts(self.counts).values))
+        object.__setattr__(self, "hyperparameters", dict(self.hyperparameters))
+        for name, minimum in (("test_per_class", 1), ("depth", 1), ("width", 1), ("seed", 0)):
+            whole_number(name, getattr(self, name), minimum=minimum)
+        self.parameterization()
+
+    def class_counts(self) -> ClassCounts:
+        """The counts as a value."""
+        return ClassCounts(self.counts)
+
+    def parameterization(self) -> Parameterization:
+        """The loss the rule gives for these counts."""
+        return make_parameterization(self.rule, self.class_counts(), **self.hyperparameters)
+
+    @property
+    def key(self) -> str:
+        """Hash of the content, 16 hexadecimal digits."""
+        text = json.dumps(self.to_dict(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The spec as plain JSON values."""
+        return {**asdict(self), "counts": list(self.counts)}
+
+    @classmethod
+    def from_dict(cls, document: dict[str, Any]) -> TrialSpec:
+        """Read what :meth:`to_dict` gave.
+
+        Raises:
+            InputError: a key is missing or unknown, or a value is out of range.
+        """
+        _exact_keys("spec", document, cls)
+        _exact_keys("optimization", document["optimization"], Optimization)
+        return cls(**{**document, "optimization": Optimization(**document["optimization"])})
+
+
+def _exact_keys(name: str, document: Any, cls: type[Any]) -> None:
+    expected = {item.name for item in fields(cls)}
+    found = set(document) if isinstance(document, dict) else None
+    if found != expected:
+        raise InputError(
+            f"{name} must have the keys {sorted(expected)}, got {document if found is None else sorted(found)}"
+        )

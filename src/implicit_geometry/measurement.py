@@ -1,0 +1,235 @@
+"""What is measured of a trained network, brought into the frame in which the theory states its geometry.
+
+The theory's embeddings lie in the row space of the classifier W. A network's do not: their component orthogonal to it
+(for a ReLU network most of their common mean) changes no logit. Three facts say what to remove before a comparison.
+
+- The loss sees the logits only up to multiples of 1/class_scale, since softmax(class_scale * z) is blind to a
+  constant. So only P W counts, P the projection orthogonal to 1/class_scale. P W has rank k - 1 (known, not
+  estimated), also where W keeps a component along 1/class_scale from its initialisation, which gradients never touch.
+- Without a bias nothing is subtracted after the projection on the row space of P W: a common shift inside that space
+  changes the logits. The optimal embeddings lie in it at every ridge, while sum_c label_scale_c * h_c = 0 holds in the
+  limit only.
+- With a free bias a common shift of the embeddings is undone by the bias. At the optimum of every ridge the mean over
+  the samples, sum_c n_c * h_c, is zero, so that mean is subtracted.
+
+Without a classifier (or a projection) only centring is left: by the mean weighted with label_scale (the unweighted mean
+for CE, wCE, LA, CDT), or over the samples for a head with a bias.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial.distance import pdist
+
+from implicit_geometry._validate import Floats, InputError, Ints, class_vector, frozen
+from implicit_geometry.counts import ClassCounts
+from implicit_geometry.geometry import Geometry
+
+_ARRAYS = ("class_means", "embedding", "class_variance", "classifier", "bias", "class_nc1", "class_accuracy")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Measurement:
+    """The geometry of a network on a data set, and how far its classes have collapsed.
+
+    Arrays are float64 and read-only.
+
+    Attributes:
+        counts: samples a class.
+        class_means: mean embedding of every class as it is, shape (k, d).
+        embedding: the class means in the theory's frame (projected or centred), shape (k, d).
+        class_variance: mean squared distance of a class's embeddings to their mean, shape (k,).
+        classifier: W as it is, shape (k, d); ``None`` where none was given.
+        bias: bias of the head, shape (k,); ``None`` for a head without.
+        class_nc1: tr(S_c S_B^+) / k for the covariance S_c of every class, shape (k,); ``None`` after a single pass.
+        class_accuracy: share of each class that the network labels rightly, shape (k,); ``None`` after a single pass.
+        centre_agreement: share of the samples on which the network and the nearest class mean agree; ``None`` likewise.
+    """
+
+    counts: ClassCounts
+    class_means: Floats
+    embedding: Floats
+    class_variance: Floats
+    classifier: Floats | None = None
+    bias: Floats | None = None
+    class_nc1: Floats | None = None
+    class_accuracy: Floats | None = None
+    centre_agreement: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in _ARRAYS:
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, frozen(np.asarray(getattr(self, name), dtype=np.float64)))
+
+    def __repr__(self) -> str:
+        shown = {"cdnv": self.cdnv, "nc1": self.nc1, "self_duality": self.self_duality, "accuracy": self.accuracy}
+        parts = [f"{name}={value:.4g}" for name, value in shown.items() if value is not None]
+        return f"Measurement({', '.join([repr(self.counts), f'feature_dim={self.feature_dim}', *parts])})"
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes k."""
+        return self.counts.num_classes
+
+    @property
+    def feature_dim(self) -> int:
+        """Embedding dimension d."""
+        return int(self.class_means.shape[1])
+
+    @cached_property
+    def geometry(self) -> Geometry | None:
+        """The three blocks W W^T, H H^T, W H^T with H = ``embedding``; ``None`` without a classifier."""
+        return None if self.classifier is None else Geometry.from_factors(self.classifier, self.embedding)
+
+    @property
+    def self_duality(self) -> float | None:
+        """Mean over the classes of cos(w_c, h_c); 1 where classifiers and embeddings are aligned."""
+        return None if self.geometry is None else float(self.geometry.alignment().mean())
+
+    @cached_property
+    def cdnv(self) -> float:
+        """Class-distance normalised variance, mean over pairs of (var_c + var_c') / (2 |mean_c - mean_c'|^2).
+
+        Infinite where two class means coincide.
+
+        Source: Galanti, Gyorgy, Hutter (2022), Definition 1.
+        """
+        first, second = np.triu_indices(self.num_classes, 1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            squared_distance = pdist(self.class_means, "sqeuclidean")
+            return float(np.mean((self.class_variance[first] + self.class_variance[second]) / (2 * squared_distance)))
+
+    @property
+    def nc1(self) -> float | None:
+        """tr(S_W S_B^+) / k in which every class counts alike; ``None`` after a single pass.
+
+        S_W is the mean over the classes of their covariances, S_B the covariance of the k class means: on balanced data
+        exactly the usual quantity. Weighting by samples instead is ``counts @ class_nc1 / num_samples``.
+
+        Source: Papyan, Han, Donoho (2020), NC1.
+        """
+        return None if self.class_nc1 is None else float(self.class_nc1.mean())
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of the samples that the network labels rightly; below 1 the terminal phase has not been reached."""
+        if self.class_accuracy is None:
+            return None
+        return float(self.counts.values @ self.class_accuracy / self.counts.num_samples)
+
+
+def measurement_from_moments(
+    counts: ArrayLike,
+    class_sums: Floats,
+    class_squares: Floats,
+    *,
+    classifier: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    class_scale: ArrayLike | None = None,
+    label_scale: ArrayLike | None = None,
+    project: bool = True,
+) -> Measurement:
+    """Make a measurement of what one pass over the embeddings sums up.
+
+    Args:
+        counts: samples a class, shape (k,).
+        class_sums: sum of each class's embeddings, shape (k, d).
+        class_squares: sum of each class's squared embedding norms, shape (k,).
+        classifier: W, shape (k, d).
+        bias: bias of the head, shape (k,), for a head that has one; needs a classifier.
+        class_scale: delta of the training loss, shape (k,); all ones where left out. Matters with a projection only.
+        label_scale: Delta of the training loss, shape (k,); all ones where left out. Matters without a projection only.
+        project: project the class means on the row space of the classifier; otherwise only centre them.
+
+    Raises:
+        InputError: a class has no samples, an embedding was not finite, or an argument has the wrong shape.
+
+    Example:
+        >>> sums, squares = np.array([[4.0, 2.0], [0.0, 1.0]]), np.array([10.0, 1.0])
+        >>> m = measurement_from_moments([2, 1], sums, squares, classifier=[[1.0, 0.0], [-1.0, 0.0]])
+        >>> m.class_means.tolist(), m.embedding.tolist(), m.class_variance.tolist()
+        ([[2.0, 1.0], [0.0, 1.0]], [[2.0, 0.0], [0.0, 0.0]], [0.0, 0.0])
+    """
+    samples = np.asarray(counts)
+    _refuse_classes(samples == 0, "embeddings must have samples of every class, got none of")
+    finite = np.isfinite(class_sums).all(axis=1) & np.isfinite(class_squares)
+    _refuse_classes(~finite, "embeddings must be finite, got NaN or infinity in")
+    num_classes = len(samples)
+    weight = None if classifier is None else _array("classifier", classifier, class_sums.shape)
+    offset = None if bias is None else _array("bias", bias, (num_classes,))
+    if offset is not None and weight is None:
+        raise InputError("bias must come with the classifier it belongs to, got classifier=None")
+    logit_scale = _scale("class_scale", class_scale, num_classes)
+    sample_scale = _scale("label_scale", label_scale, num_classes)
+
+    means = class_sums / samples[:, None]
+    embedding = means
+    if offset is not None:
+        embedding = _centred(means, samples)
+    elif weight is None or not project:
+        embedding = _centred(means, sample_scale)
+    if weight is not None and project:
+        basis = leading_rows(_seen_by_loss(weight, logit_scale), num_classes - 1)[1]
+        embedding = embedding @ basis.T @ basis
+    variance = np.maximum(class_squares / samples - np.einsum("ij,ij->i", means, means), 0.0)
+    return Measurement(ClassCounts(samples), means, embedding, variance, weight, offset)
+
+
+def leading_rows(matrix: Floats, known_rank: int) -> tuple[Floats, Floats]:
+    """Singular values and an orthonormal basis of the row space of a matrix that is known to have at most a given rank.
+
+    Args:
+        matrix: shape (k, d).
+        known_rank: singular values beyond it do not count, however large; within it, those at rounding level do not.
+
+    Returns:
+        The r singular values in falling order, shape (r,), and the basis, one vector a row, shape (r, d).
+
+    Example:
+        >>> singular, basis = leading_rows(np.array([[3.0, 0.0], [-3.0, 0.0]]), 1)
+        >>> round(float(singular[0]) ** 2, 9), np.abs(basis).tolist()
+        (18.0, [[1.0, 0.0]])
+    """
+    _, singular, rows = np.linalg.svd(matrix, full_matrices=False)
+    rounding = singular[0] * max(matrix.shape) * np.finfo(np.float64).eps
+    rank = min(known_rank, int((singular > rounding).sum()))
+    return singular[:rank], rows[:rank]
+
+
+def _seen_by_loss(classifier: Floats, class_scale: Floats) -> Floats:
+    """P W, without the component along 1 / class_scale."""
+    blind = 1.0 / class_scale
+    blind /= np.linalg.norm(blind)
+    return classifier - np.outer(blind, blind @ classifier)
+
+
+def _centred(means: Floats, weights: Floats | Ints) -> Floats:
+    return np.asarray(means - np.average(means, axis=0, weights=weights))
+
+
+def _scale(name: str, values: ArrayLike | None, num_classes: int) -> Floats:
+    vector = class_vector(name, np.ones(num_classes) if values is None else values, positive=True)
+    if vector.size != num_classes:
+        raise InputError(f"{name} must have one entry for each of the {num_classes} classes, got {vector.size}")
+    return vector
+
+
+def _array(name: str, values: ArrayLike, shape: tuple[int, ...]) -> Floats:
+    array = np.asarray(values, dtype=np.float64)
+    if array.shape != shape:
+        raise InputError(f"{name} must have shape {shape}, got {array.shape}")
+    if not np.isfinite(array).all():
+        raise InputError(f"{name} must be finite, got NaN or infinity")
+    return array
+
+
+def _refuse_classes(bad: NDArray[np.bool_], message: str) -> None:
+    if bad.any():
+        names = np.flatnonzero(bad)
+        shown = ", ".join(str(index) for index in names[:10])
+        more = f", ... ({names.size} classes)" if names.size > 10 else ""
+        raise InputError(f"{message} class{'es' if names.size > 1 else ''} {shown}{more}")

@@ -1,0 +1,199 @@
+"""The full measurement of a network on a data set: two passes that must agree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+
+from implicit_geometry._validate import InputError
+from implicit_geometry.measurement import Measurement, leading_rows
+from implicit_geometry.nn.metric import GeometryMetric
+
+_Calls = list[tuple[tuple[Any, ...], Any]]
+
+
+def measure(
+    model: nn.Module,
+    loader: Iterable[Any],
+    *,
+    head: str = "fc",
+    device: torch.device | str | None = None,
+    class_scale: ArrayLike | None = None,
+    label_scale: ArrayLike | None = None,
+    project: bool = True,
+) -> Measurement:
+    """Measure the geometry, collapse and accuracy of a network in two passes over a data set.
+
+    The model runs in eval mode without gradients, and is left as it was found. The class means come from the first
+    pass; scatter about them, NC1, accuracy and agreement with the nearest class mean from the second, which must
+    reproduce the first: equal counts, and class means equal up to the rounding of the embeddings' dtype.
+
+    Args:
+        model: maps a batch of inputs to logits and runs its head once on the way.
+        loader: batches ``(inputs, labels)``, iterated twice. In any order, but the same samples both times.
+        head: dotted name of the last linear layer, whose input is the embedding; its weight (k, d) is the classifier.
+        device: where batches go; that of the head's weight where left out.
+        class_scale: delta of the training loss, shape (k,); all ones where left out. Used to project.
+        label_scale: Delta of the training loss, shape (k,); all ones where left out. Used to centre.
+        project: project the class means on the row space of the classifier (:mod:`implicit_geometry.measurement` says
+            why); otherwise only centre them.
+
+    Raises:
+        InputError: no such head, batches of another form, a class without samples, embeddings that are not finite, or
+            passes that differ.
+
+    Example:
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(2, 2, bias=False))
+        >>> model[1].weight = nn.Parameter(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
+        >>> batches = [(torch.tensor([[2.0, 5.0], [-2.0, 5.0]]), torch.tensor([0, 1]))]
+        >>> measure(model, batches, head="1")
+        Measurement(ClassCounts([1, 1]), feature_dim=2, cdnv=0, nc1=0, self_duality=1, accuracy=1)
+    """
+    layer, weight = _find_head(model, head)
+    place = weight.device if device is None else torch.device(device)
+    home = torch.device("cpu") if place.type == "mps" else place  # mps has no float64
+    first, second = (GeometryMetric(weight.shape[0], weight.shape[1]).to(home) for _ in range(2))
+    with torch.no_grad(), _eval_mode(model), _recorded(layer) as calls:
+        for embeddings, labels, _ in _run(model, loader, calls, place, home):
+            first.update(embeddings, labels)
+        measurement = first.compute(
+            weight, bias=getattr(layer, "bias", None), class_scale=class_scale, label_scale=label_scale, project=project
+        )
+        scatter = _Scatter(measurement, home)
+        for embeddings, labels, logits in _run(model, loader, calls, place, home):
+            second.update(embeddings, labels)
+            scatter.update(embeddings, labels, logits)
+    _check_repeated(first, second, torch.finfo(embeddings.dtype).eps)
+    return scatter.added_to(measurement)
+
+
+class _Scatter:
+    """Sums over a second pass, about the class means of the first: one row a class, one column a quantity."""
+
+    def __init__(self, measurement: Measurement, device: torch.device) -> None:
+        means = measurement.class_means
+        middle = means.mean(axis=0)
+        singular, basis = leading_rows(means - middle, measurement.num_classes - 1)
+        self.means, self.middle, self.singular, self.basis, self.mean_coordinates = (
+            torch.tensor(array, device=device) for array in (means, middle, singular, basis, (means - middle) @ basis.T)
+        )
+        self.totals = torch.zeros(measurement.num_classes, 4, dtype=torch.float64, device=device)
+
+    def update(self, embeddings: Tensor, labels: Tensor, logits: Tensor) -> None:
+        """Add squared distance to the class mean, the same whitened by S_B, agreement with nearest mean, accuracy."""
+        rows, labels = embeddings.to(torch.float64), labels.to(torch.int64)
+        # between the class means only: the distance orthogonal to their span is the same for all
+        coordinates = (rows - self.middle) @ self.basis.T  # (batch, r)
+        deviation = (coordinates - self.mean_coordinates[labels]) / self.singular
+        closeness = coordinates @ self.mean_coordinates.T - self.mean_coordinates.square().sum(1) / 2  # (batch, k)
+        predicted = logits.argmax(1)
+        columns = (
+            (rows - self.means[labels]).square().sum(1),
+            deviation.square().sum(1),
+            predicted == closeness.argmax(1),
+            predicted == labels,
+        )
+        self.totals.index_add_(0, labels, torch.stack([column.double() for column in columns], 1))
+
+    def added_to(self, measurement: Measurement) -> Measurement:
+        """The measurement with what the second pass found."""
+        totals = self.totals.cpu().numpy()
+        variance, nc1, _, accuracy = (totals / measurement.counts.values[:, None]).T
+        return replace(
+            measurement,
+            class_variance=variance,
+            class_nc1=nc1 if self.singular.numel() else np.full_like(nc1, np.nan),
+            class_accuracy=accuracy,
+            centre_agreement=float(totals[:, 2].sum() / measurement.counts.num_samples),
+        )
+
+
+def _find_head(model: nn.Module, head: str) -> tuple[nn.Module, Tensor]:
+    modules = dict(model.named_modules())
+    if head not in modules:
+        linear = [repr(name) for name, module in modules.items() if isinstance(module, nn.Linear)]
+        raise InputError(
+            f"head must name a module of the model, got {head!r}; its linear layers are {', '.join(linear) or 'none'}"
+        )
+    weight = getattr(modules[head], "weight", None)
+    if not isinstance(weight, Tensor) or weight.ndim != 2:
+        raise InputError(f"head must have a weight matrix, got {head!r}, a {type(modules[head]).__name__} without")
+    return modules[head], weight
+
+
+@contextmanager
+def _eval_mode(model: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
+def _recorded(layer: nn.Module) -> Iterator[_Calls]:
+    """Inputs and output of every call of a layer, as long as the context lasts."""
+    calls: _Calls = []
+    handle = layer.register_forward_hook(lambda _, inputs, output: calls.append((inputs, output)))
+    try:
+        yield calls
+    finally:
+        handle.remove()
+
+
+def _run(
+    model: nn.Module, loader: Iterable[Any], calls: _Calls, place: torch.device, home: torch.device
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Embeddings, labels and logits of every batch, on ``home``."""
+    for batch in loader:
+        if not (
+            isinstance(batch, (tuple, list)) and len(batch) == 2 and all(isinstance(part, Tensor) for part in batch)
+        ):
+            raise InputError(f"loader must yield pairs (inputs, labels) of tensors, got {_describe(batch)}")
+        inputs, labels = batch
+        calls.clear()
+        model(inputs.to(place))
+        if len(calls) != 1:
+            raise InputError(f"head must run once for a batch, got {len(calls)} runs")
+        (embeddings,), logits = calls[0]
+        yield embeddings.to(home), labels.to(home), logits.to(home)
+
+
+def _describe(batch: Any) -> str:
+    if isinstance(batch, (tuple, list)):
+        return f"{type(batch).__name__} of {', '.join(type(part).__name__ for part in batch)}"
+    return type(batch).__name__
+
+
+def _check_repeated(first: GeometryMetric, second: GeometryMetric, rounding: float) -> None:
+    """Refuse passes that differ by more than rounding^(2/3) of the embeddings' root mean square (2e-5 in float32).
+
+    That is far above what summation order and batch composition change, and below what sampling noise does.
+    """
+    before, after = first.counts.tolist(), second.counts.tolist()
+    for label, (count, again) in enumerate(zip(before, after, strict=True)):
+        if count != again:
+            raise InputError(
+                f"loader must give the same samples in both passes, got {count} and then {again} of class {label}; "
+                "use one that can be read twice, without random sampling and without drop_last"
+            )
+    size = (first.class_squares * first.counts).sqrt()
+    change = torch.linalg.vector_norm(second.class_sums - first.class_sums, dim=1)
+    ratio = torch.where(size > 0, change / size, change)[: first.num_classes]
+    worst = int(ratio.argmax())
+    limit = rounding ** (2 / 3)
+    if not float(ratio[worst]) <= limit:
+        raise InputError(
+            f"model and loader must give the same embeddings in both passes, got a mean of class {worst} that moved by "
+            f"{float(ratio[worst]):.1e} of its embeddings' size, where rounding moves it by less than {limit:.1e}; "
+            "switch off random augmentation, and dropout that ignores eval()"
+        )

@@ -1,0 +1,174 @@
+"""The per-class vectors of a parameterised cross-entropy loss: the one place that fixes its sign and scale conventions.
+
+The loss of a sample with logits ``z`` and label ``y`` is
+
+    l(z, y) = -weight[y] * log softmax(label_scale[y] * (class_scale * z) + shift - margin[y] * e_y)[y]
+
+| here | maths | Menon 2020 | Ye 2020 | Kini 2021 | Behnia 2023 | Cao 2019 |
+|---|---|---|---|---|---|---|
+| ``weight`` | omega_c | | | omega_y | omega_y | |
+| ``shift`` | iota_c, added | tau log pi_y | | iota_y | iota_c | |
+| ``class_scale`` | delta_c, multiplies logit c | | 1 / a_c (a_c divides) | Delta_c | delta_c (CDT) | s |
+| ``label_scale`` | Delta_y, multiplies a sample's logits | | | | delta_y (LDT) | |
+| ``margin`` | m_y, subtracted from the true logit | | | | | s Delta_y |
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from implicit_geometry._validate import Floats, InputError, class_vector, frozen, whole_number
+
+_FORMAT = "implicit_geometry.parameterization"
+
+
+@dataclass(frozen=True, eq=False)
+class Parameterization:
+    """Five per-class vectors that turn cross-entropy into wCE, LA, CDT, LDT, VS, LDAM or any mixture of them.
+
+    Every argument left out is neutral; at least one must be given, since it says how many classes there are
+    (``Parameterization.neutral(k)`` is plain cross-entropy).
+
+    Args:
+        weight: omega, multiplies the loss of a sample by its label, > 0. Shape (num_classes,). Neutral: 1.
+        shift: iota, added to the logits. Neutral: 0.
+        class_scale: delta, multiplies the logit of its class in every sample, > 0. Neutral: 1.
+        label_scale: Delta, multiplies all logits of the samples with its label, > 0. Neutral: 1.
+        margin: m, subtracted from the true class's (scaled and shifted) logit. Neutral: 0.
+
+    Raises:
+        InputError: a vector is not one finite number a class, a weight or scale is not positive, or lengths differ.
+
+    Example:
+        >>> p = Parameterization(class_scale=[1.0, 0.5], shift=[0.0, -2.0])
+        >>> p.num_classes, p.is_neutral("label_scale"), p == Parameterization.from_json(p.to_json())
+        (2, True, True)
+    """
+
+    weight: Floats
+    shift: Floats
+    class_scale: Floats
+    label_scale: Floats
+    margin: Floats
+
+    def __init__(
+        self,
+        *,
+        weight: ArrayLike | None = None,
+        shift: ArrayLike | None = None,
+        class_scale: ArrayLike | None = None,
+        label_scale: ArrayLike | None = None,
+        margin: ArrayLike | None = None,
+    ) -> None:
+        given = {
+            "weight": weight,
+            "shift": shift,
+            "class_scale": class_scale,
+            "label_scale": label_scale,
+            "margin": margin,
+        }
+        vectors = {
+            name: class_vector(name, value, positive=NEUTRAL[name] == 1.0)
+            for name, value in given.items()
+            if value is not None
+        }
+        sizes = {name: vector.size for name, vector in vectors.items()}
+        if len(set(sizes.values())) != 1:
+            raise InputError(f"parameters must be vectors of one common length (num_classes), got lengths {sizes}")
+        size = next(iter(sizes.values()))
+        if size < 2:
+            raise InputError(f"parameters must cover at least 2 classes, got {size}")
+        for name, neutral in NEUTRAL.items():
+            object.__setattr__(self, name, vectors.get(name, frozen(np.full(size, neutral))))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Parameterization) and all(
+            np.array_equal(getattr(self, name), getattr(other, name)) for name in NEUTRAL
+        )
+
+    def __hash__(self) -> int:
+        return hash(tuple(getattr(self, name).tobytes() for name in NEUTRAL))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _from_vectors, tuple(getattr(self, name) for name in NEUTRAL)
+
+    def __repr__(self) -> str:
+        parts = [
+            f"{name}={np.array2string(getattr(self, name), threshold=10, precision=4, separator=', ')}"
+            for name in NEUTRAL
+            if not self.is_neutral(name)
+        ]
+        return f"Parameterization({', '.join(parts)})" if parts else f"Parameterization.neutral({self.num_classes})"
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes k."""
+        return int(self.weight.size)
+
+    @classmethod
+    def neutral(cls, num_classes: int) -> Parameterization:
+        """Plain cross-entropy for ``num_classes`` classes."""
+        return cls(weight=np.ones(whole_number("num_classes", num_classes, minimum=2)))
+
+    def is_neutral(self, name: str) -> bool:
+        """Whether the named vector leaves plain cross-entropy unchanged."""
+        return bool(np.all(getattr(self, name) == NEUTRAL[name]))
+
+    def canonical(self) -> Parameterization:
+        """Return the representative of this loss without gauge freedom.
+
+        ``(class_scale * a, label_scale / a)`` and ``shift + b`` leave the loss unchanged; here the geometric mean of
+        ``class_scale`` is 1 and the mean of ``shift`` is 0.
+
+        Example:
+            >>> Parameterization(class_scale=[2.0, 2.0], shift=[1.0, 3.0]).canonical()
+            Parameterization(shift=[-1.,  1.], label_scale=[2., 2.])
+        """
+        scale = float(np.exp(np.mean(np.log(self.class_scale))))
+        return Parameterization(
+            weight=self.weight,
+            shift=self.shift - self.shift.mean(),
+            class_scale=self.class_scale / scale,
+            label_scale=self.label_scale * scale,
+            margin=self.margin,
+        )
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """Return the five vectors as lists of floats (exact: JSON's repr of a float64 round-trips)."""
+        return {name: getattr(self, name).tolist() for name in NEUTRAL}
+
+    def to_json(self) -> str:
+        """Return a JSON document that :meth:`from_json` reads back to an equal value."""
+        return json.dumps({"format": _FORMAT, "version": 1, **self.to_dict()})
+
+    @classmethod
+    def from_json(cls, text: str) -> Parameterization:
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            InputError: not JSON, another format, a missing or unknown key, or values out of range.
+        """
+        try:
+            document: Any = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise InputError(f"text must be a JSON document written by to_json, got invalid JSON ({error})") from error
+        if not isinstance(document, dict) or document.get("format") != _FORMAT or document.get("version") != 1:
+            raise InputError(f"text must be a JSON object with format {_FORMAT!r} and version 1, got {text[:60]!r}")
+        vectors = {key: value for key, value in document.items() if key not in ("format", "version")}
+        if set(vectors) != set(NEUTRAL):
+            raise InputError(f"text must hold exactly the keys {sorted(NEUTRAL)}, got {sorted(vectors)}")
+        return _from_vectors(*(class_vector(name, vectors[name]) for name in NEUTRAL))
+
+
+NEUTRAL: dict[str, float] = {
+    field.name: 0.0 if field.name in ("shift", "margin") else 1.0 for field in fields(Parameterization)
+}
+
+
+def _from_vectors(*vectors: Floats) -> Parameterization:
+    return Parameterization(**dict(zip(NEUTRAL, vectors, strict=True)))

@@ -1,0 +1,121 @@
+"""The question (class counts, loss, ridge, head) and the answer (geometry, certificate)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from implicit_geometry._validate import Floats, InputError, Ints, number
+from implicit_geometry.certificate import Certificate
+from implicit_geometry.counts import ClassCounts
+from implicit_geometry.geometry import Geometry
+from implicit_geometry.parameterization import NEUTRAL, Parameterization
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A training problem of the unconstrained-features model.
+
+    Args:
+        counts: samples a class.
+        parameterization: the loss; plain cross-entropy by default.
+        ridge: lambda >= 0 of ``lambda / 2 * (|W|_F^2 + |H|_F^2)`` beside the sum of the losses; 0 is the limit
+        lambda -> 0.
+            A mean loss with weight decay ``wd`` on W and H has ``ridge = num_samples * wd``.
+        bias: whether the head has a free bias.
+
+    Raises:
+        InputError: counts and parameters differ in length, or the ridge is negative or not finite.
+
+    Example:
+        >>> Problem(ClassCounts([50, 5])).parameterization
+        Parameterization.neutral(2)
+    """
+
+    counts: ClassCounts
+    parameterization: Parameterization
+    ridge: float
+    bias: bool
+
+    def __init__(
+        self,
+        counts: ClassCounts | ArrayLike,
+        parameterization: Parameterization | None = None,
+        ridge: float = 0.0,
+        bias: bool = False,
+    ) -> None:
+        values = ClassCounts(counts)
+        parameters = Parameterization.neutral(values.num_classes) if parameterization is None else parameterization
+        if not isinstance(parameters, Parameterization):
+            raise InputError(f"parameterization must be a Parameterization, got {type(parameters).__name__}")
+        if parameters.num_classes != values.num_classes:
+            raise InputError(
+                f"parameterization must cover the {values.num_classes} classes of counts, got {parameters.num_classes}"
+            )
+        object.__setattr__(self, "counts", values)
+        object.__setattr__(self, "parameterization", parameters)
+        object.__setattr__(self, "ridge", number("ridge", ridge, minimum=0.0))
+        object.__setattr__(self, "bias", bool(bias))
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes k."""
+        return self.counts.num_classes
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The geometry a problem leads to, and the certificate that says how far it is proven.
+
+    Attributes:
+        problem: what was solved.
+        geometry: classifiers, class-mean embeddings and mean logits.
+        certificate: bounds of the optimum, their gap and the status.
+
+    Example:
+        >>> from implicit_geometry.theory.predict import predict
+        >>> predict(Problem([50, 5])).certificate.status.value
+        'optimal'
+    """
+
+    problem: Problem
+    geometry: Geometry
+    certificate: Certificate
+
+
+@dataclass(frozen=True)
+class ClassGroups:
+    """Classes that no quantity of a problem tells apart, gathered.
+
+    Attributes:
+        size: classes of each group, shape (G,).
+        group: group of each class, shape (k,).
+        first: one class of each group, shape (G,); index any per-class vector with it.
+    """
+
+    size: Floats
+    group: Ints
+    first: Ints
+
+
+def group_classes(*vectors: Floats | Ints) -> ClassGroups:
+    """Gather the classes that agree in every given per-class vector (groups in order of first appearance)."""
+    group = np.zeros(len(vectors[0]), dtype=np.int64)
+    for vector in vectors:
+        code = np.unique(vector, return_inverse=True)[1]
+        group = group * np.int64(code.max() + 1) + code
+        group = np.unique(group, return_inverse=True)[1]
+    first = np.unique(group, return_index=True)[1]
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(order.size)
+    group = rank[group]
+    return ClassGroups(np.bincount(group).astype(np.float64), group, first[order])
+
+
+def varying_vectors(problem: Problem, names: tuple[str, ...] = tuple(NEUTRAL)) -> list[Floats | Ints]:
+    """The counts and the named parameters that are not constant: what can tell classes apart."""
+    parameters = [getattr(problem.parameterization, name) for name in names]
+    return [problem.counts.values, *(vector for vector in parameters if vector.min() != vector.max())]

@@ -1,0 +1,1 @@
+"""Geometry in closed form and by certified optimisation; NumPy and SciPy only."""

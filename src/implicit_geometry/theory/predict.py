@@ -1,0 +1,32 @@
+"""The one entry point of the theory: a problem in, its geometry and certificate out."""
+
+from __future__ import annotations
+
+from implicit_geometry._validate import InputError
+from implicit_geometry.problem import Problem, Solution
+from implicit_geometry.theory.limit import limit_solution
+
+
+def predict(problem: Problem) -> Solution:
+    """Predict the geometry that training on a problem leads to.
+
+    Args:
+        problem: counts, loss, ridge and head.
+
+    Returns:
+        The geometry with its certificate.
+
+    Raises:
+        InputError: the problem has a positive ridge or a bias, or scales beyond float64.
+
+    Example:
+        >>> from implicit_geometry.counts import ClassCounts
+        >>> counts = ClassCounts.step(num_classes=10, imbalance_ratio=10, max_count=50)
+        >>> round(predict(Problem(counts)).geometry.classifier.cosine(0, 9), 3)
+        -0.139
+    """
+    if problem.ridge > 0 or problem.bias:
+        raise InputError(
+            f"problem must have ridge=0 and bias=False, got ridge={problem.ridge:g} and bias={problem.bias}"
+        )
+    return limit_solution(problem)

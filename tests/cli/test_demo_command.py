@@ -1,0 +1,76 @@
+import json
+import shutil
+
+import pandas as pd
+import pytest
+
+from implicit_geometry.experiments.demo import GRID, demo_specs
+from implicit_geometry.experiments.local import run_missing
+from implicit_geometry.experiments.spec import Optimization, TrialSpec
+from implicit_geometry.experiments.store import open_store
+
+EIGHT = [
+    f"{block}_{name}"
+    for block in ("classifier", "embedding")
+    for name in ("norm_ratio", "cos_majority", "cos_minority", "cos_between")
+]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A demo whose networks trained for one epoch."""
+    folder = tmp_path_factory.mktemp("demo") / "runs"
+    store = open_store(folder)
+    assert run_missing(store, demo_specs(epochs=1)) == len(GRID)
+    return folder
+
+
+@pytest.mark.slow
+def test_demo_writes_records_figures_and_page_and_uses_finished_runs_again(finished, igeom):
+    code, out, _ = igeom("demo", "--output", finished, "--epochs", 1)
+    assert code == 0
+    assert f"{len(GRID)} of {len(GRID)} runs were finished before" in " ".join(out.split())
+    assert out.count("•") == 3
+    records = pd.read_parquet(finished / "records.parquet")
+    assert len(records) == len(GRID)
+    assert set(EIGHT) <= set(records.columns)
+    assert records[EIGHT].notna().all(axis=None)
+    assert {json.loads(spec)["optimization"]["epochs"] for spec in records["spec"]} == {1}
+    assert (finished / "report.html").read_text(encoding="utf-8").count("<figure>") == 7
+    assert len(list(finished.glob("*.png"))) == 7
+    assert not list(finished.rglob(".partial-*"))
+
+
+@pytest.mark.slow
+def test_an_interrupted_demo_continues_with_what_is_missing(finished):
+    store = open_store(finished)
+    specs = demo_specs(epochs=1)
+    before = store.load(specs[0])
+    for spec in specs[:2]:
+        shutil.rmtree(finished / "trials" / spec.key)
+    seen = []
+    assert run_missing(store, specs, workers=1, on_done=seen.append) == 2
+    assert seen == specs[:2]
+    again = store.load(specs[0])
+    varying = {"seconds"}
+    assert {k: v for k, v in again.record.items() if k not in varying} == {
+        k: v for k, v in before.record.items() if k not in varying
+    }
+
+
+def test_demo_refuses_a_folder_of_something_else(tmp_path, igeom):
+    (tmp_path / "thesis.txt").write_text("mine")
+    code, _, err = igeom("demo", "--output", tmp_path)
+    assert code == 2
+    assert "holds something else" in err
+
+
+def test_a_failing_trial_is_reported_and_finished_runs_are_kept(tmp_path):
+    store = open_store(tmp_path / "runs")
+    plan = Optimization(epochs=1)
+    good = TrialSpec("ce", {}, counts=(12,) * 10, optimization=plan, depth=1, width=16)
+    too_big = TrialSpec("ce", {}, counts=(500,) * 10, optimization=plan)
+    with pytest.raises(ValueError, match="class 0 has 178 samples"):
+        run_missing(store, [good, too_big], workers=1)
+    assert store.has(good)
+    assert not store.has(too_big)

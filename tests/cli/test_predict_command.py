@@ -1,0 +1,125 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from implicit_geometry import ClassCounts, InputError, cdt
+from implicit_geometry.cli.inputs import parse_counts
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("500,50", [500, 50]),
+        ("500 50 5", [500, 50, 5]),
+        ("1e3,1e2", [1000, 100]),
+        ("step:4,10", [100, 100, 10, 10]),
+        ("step:4,10,0.25", [100, 100, 100, 10]),
+        ("exp:3,100", [100, 10, 1]),
+        ("zipf:3,11", [6, 3, 2]),
+    ],
+)
+def test_counts_in_every_form(text, expected):
+    assert parse_counts(text, max_count=100) == ClassCounts(expected)
+
+
+@pytest.mark.parametrize("content", ["500\n50\n5\n", "500, 50, 5", "[500, 50, 5]", "[500,\n 50,\n 5\n]\n"])
+def test_counts_from_a_file(tmp_path, content):
+    path = tmp_path / "counts.txt"
+    path.write_text(content)
+    assert parse_counts(str(path)) == ClassCounts([500, 50, 5])
+
+
+@pytest.mark.parametrize(
+    "text", ["missing.txt", "step:4", "step:4,10,0.5,7", "step:four,10", "exp:3", "zipf:3.5,10", "5,,x"]
+)
+def test_counts_that_are_none_are_refused(text):
+    with pytest.raises(InputError):
+        parse_counts(text)
+
+
+def test_json_is_the_library_answer(igeom):
+    code, out, _ = igeom("predict", "step:10,10", "--loss", "cdt", "--gamma", 0.5, "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert document["blocks"]["classifier"]["norm_ratio"] == pytest.approx(1.2)
+    assert document["certificate"]["status"] == "optimal"
+    assert np.array(document["classifier_gram"]).shape == (10, 10)
+    assert [row["classes"] for row in document["groups"]] == [5, 5]
+
+
+def test_table_shows_the_known_numbers(igeom):
+    code, out, _ = igeom("predict", "step:10,10")
+    assert code == 0
+    for number in ("2.672", "-0.144", "0.03337", "0.3508", "optimal"):
+        assert number in out
+
+
+def test_balanced_counts_have_no_block_table(igeom):
+    code, out, _ = igeom("predict", "50,50,50")
+    assert code == 0
+    assert "minority" not in out
+
+
+def test_parameters_from_a_file(igeom, tmp_path):
+    path = tmp_path / "loss.json"
+    path.write_text(cdt([50, 5], gamma=0.5).to_json())
+    _, by_file, _ = igeom("predict", "50,5", "--parameters", path, "--json")
+    _, by_name, _ = igeom("predict", "50,5", "--loss", "cdt", "--gamma", 0.5, "--json")
+    assert json.loads(by_file) == json.loads(by_name)
+
+
+@pytest.mark.parametrize(("suffix", "start"), [(".png", b"\x89PNG"), (".svg", b"<?xml")])
+def test_picture_is_written(igeom, tmp_path, suffix, start):
+    path = tmp_path / f"geometry{suffix}"
+    code, _, _ = igeom("predict", "exp:5,10", "--plot", path)
+    assert code == 0
+    assert path.read_bytes().startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("5,0,3",), "counts must be at least 1"),
+        (("5,-1",), "counts must be at least 1"),
+        (("5,nan",), "counts must be a finite whole number"),
+        (("5,1.5",), "whole number"),
+        (("5",), "at least 2 classes"),
+        (("nowhere.txt",), "nowhere.txt"),
+        (("5,3", "--loss", "ctd"), "did you mean 'cdt'"),
+        (("5,3", "--loss", "cdt"), "gamma"),
+        (("5,3", "--gamma", "0.5"), "gamma"),
+        (("5,3", "--loss", "cdt", "--gamma", "inf"), "gamma must be a finite number"),
+        (("5,3", "--parameters", "none.json"), "none.json"),
+        (("5,3", "--plot", "no/such/folder/x.png"), "no/such/folder"),
+        (("5,3", "--plot", "x.bmp"), ".bmp"),
+    ],
+)
+def test_a_mistake_gets_one_clear_line_and_exit_code_2(igeom, arguments, message):
+    code, out, err = igeom("predict", *arguments)
+    assert code == 2
+    assert out == ""
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+    assert "Traceback" not in err
+
+
+def test_version_and_help(igeom):
+    assert igeom("--version")[1].strip() == "0.1.0"
+    assert "Examples" in igeom("predict", "--help")[1]
+
+
+def test_predict_as_a_process_never_imports_torch():
+    code = """
+import sys
+from implicit_geometry.cli import main
+sys.argv = ["igeom", "predict", "50,5"]
+try:
+    main()
+except SystemExit:
+    assert not {"torch", "matplotlib", "pandas"} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
