@@ -23,6 +23,12 @@ def test_readme_example_runs_as_printed(tmp_path):
     assert "Status.OPTIMAL True" in done.stdout.replace(": 'optimal'>", "")
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
+def test_examples_in_the_pages_run(page):
+    for code in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        exec(compile(code, str(page), "exec"), {})
+
+
 def test_every_command_stands_in_the_readme_and_has_help_with_an_example():
     for name, command in get_command(app).commands.items():
         assert f"igeom {name}" in README

@@ -32,7 +32,15 @@ if TYPE_CHECKING:
     from implicit_geometry.rules import make_parameterization as make_parameterization
     from implicit_geometry.rules import vs as vs
     from implicit_geometry.rules import weighted as weighted
+    from implicit_geometry.theory.collapse import CollapseThresholds as CollapseThresholds
+    from implicit_geometry.theory.collapse import collapse_thresholds as collapse_thresholds
+    from implicit_geometry.theory.design import Design as Design
+    from implicit_geometry.theory.design import design as design
+    from implicit_geometry.theory.effective import EffectiveRidge as EffectiveRidge
+    from implicit_geometry.theory.effective import effective_ridge as effective_ridge
     from implicit_geometry.theory.predict import predict as predict
+    from implicit_geometry.theory.ridge import ridge_from_weight_decay as ridge_from_weight_decay
+    from implicit_geometry.theory.ridge import ridge_path as ridge_path
 
 _HOME = {
     "InputError": "_validate",
@@ -56,7 +64,15 @@ _HOME = {
     "make_parameterization": "rules",
     "vs": "rules",
     "weighted": "rules",
+    "CollapseThresholds": "theory.collapse",
+    "collapse_thresholds": "theory.collapse",
+    "Design": "theory.design",
+    "design": "theory.design",
+    "EffectiveRidge": "theory.effective",
+    "effective_ridge": "theory.effective",
     "predict": "theory.predict",
+    "ridge_from_weight_decay": "theory.ridge",
+    "ridge_path": "theory.ridge",
 }
 
 __all__ = ["__version__", *_HOME]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,12 +22,14 @@ class Problem:
         counts: samples a class.
         parameterization: the loss; plain cross-entropy by default.
         ridge: lambda >= 0 of ``lambda / 2 * (|W|_F^2 + |H|_F^2)`` beside the sum of the losses; 0 is the limit
-        lambda -> 0.
-            A mean loss with weight decay ``wd`` on W and H has ``ridge = num_samples * wd``.
-        bias: whether the head has a free bias.
+            lambda -> 0. A mean loss with weight decay ``wd`` on W and H has ``ridge = num_samples * wd``.
+        bias: whether the head has a bias b, added to W h.
+        bias_ridge: beta >= 0 of ``beta / 2 * |b|^2`` beside the sum of the losses; 0 leaves the bias free. Weight decay
+            ``wd`` on the bias too is ``bias_ridge = ridge``.
 
     Raises:
-        InputError: counts and parameters differ in length, or the ridge is negative or not finite.
+        InputError: counts and parameters differ in length, a ridge is negative or not finite, or a head without bias
+            has a ridge on it.
 
     Example:
         >>> Problem(ClassCounts([50, 5])).parameterization
@@ -38,6 +40,7 @@ class Problem:
     parameterization: Parameterization
     ridge: float
     bias: bool
+    bias_ridge: float
 
     def __init__(
         self,
@@ -45,6 +48,7 @@ class Problem:
         parameterization: Parameterization | None = None,
         ridge: float = 0.0,
         bias: bool = False,
+        bias_ridge: float = 0.0,
     ) -> None:
         values = ClassCounts(counts)
         parameters = Parameterization.neutral(values.num_classes) if parameterization is None else parameterization
@@ -58,11 +62,19 @@ class Problem:
         object.__setattr__(self, "parameterization", parameters)
         object.__setattr__(self, "ridge", number("ridge", ridge, minimum=0.0))
         object.__setattr__(self, "bias", bool(bias))
+        object.__setattr__(self, "bias_ridge", number("bias_ridge", bias_ridge, minimum=0.0))
+        if self.bias_ridge > 0 and not self.bias:
+            raise InputError(f"bias_ridge must be 0 for a head without bias, got {self.bias_ridge:g}")
 
     @property
     def num_classes(self) -> int:
         """Number of classes k."""
         return self.counts.num_classes
+
+    @property
+    def free_bias(self) -> bool:
+        """Whether the head has a bias without ridge."""
+        return self.bias and self.bias_ridge == 0
 
 
 @dataclass(frozen=True)
@@ -73,6 +85,8 @@ class Solution:
         problem: what was solved.
         geometry: classifiers, class-mean embeddings and mean logits.
         certificate: bounds of the optimum, their gap and the status.
+        bias: b of a head with one, shape (k,), ``None`` without. The mean logits of a class are those of
+            ``geometry.cross`` plus b. Of all b of equal loss it is the one with sum_c b_c / class_scale_c = 0.
 
     Example:
         >>> from implicit_geometry.theory.predict import predict
@@ -83,6 +97,7 @@ class Solution:
     problem: Problem
     geometry: Geometry
     certificate: Certificate
+    bias: Floats | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 import pickle
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,131 +16,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from implicit_geometry._validate import InputError
 from implicit_geometry.nn.losses import VSLoss, vs_loss
 from implicit_geometry.parameterization import NEUTRAL, Parameterization
 from implicit_geometry.rules import make_parameterization
-from strategies import seeds
-
-COUNTS = [500, 120, 30, 2]
-HYPERPARAMETERS: dict[str, dict[str, Any]] = {
-    "ce": {},
-    "weighted": {"gamma": 0.5},
-    "logit_adjusted": {},
-    "cdt": {"gamma": 0.3},
-    "ldt": {"gamma": 0.5},
-    "vs": {"gamma": 0.3},
-    "ldam": {"scale": 3.0},
-}
-RULES = {name: make_parameterization(name, COUNTS, **given) for name, given in HYPERPARAMETERS.items()}
-BY_LABEL = ("label_scale", "margin")
-SHAPES = [(4,), (5, 4), (3, 4, 2), (2, 4, 3, 2)]
-REDUCTIONS = ["mean", "sum", "none"]
-
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-needs_compiler = pytest.mark.skipif(
-    shutil.which(os.environ.get("CXX", "g++")) is None, reason="inductor needs a C++ compiler"
+from loss_cases import (
+    BY_LABEL,
+    HYPERPARAMETERS,
+    RULES,
+    assert_identical,
+    draw_labels,
+    draw_logits,
+    draw_probabilities,
+    draw_vectors,
+    every_reduction,
+    every_rule,
+    every_shape,
+    loss_and_gradient,
+    oracle,
+    reductions,
+    shapes,
+    smoothings,
+    subsets,
+    vectors_of,
 )
-every_rule = pytest.mark.parametrize("rule", RULES)
-every_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
-every_reduction = pytest.mark.parametrize("reduction", REDUCTIONS)
-
-
-# The oracle
-
-
-def rows(tensor: Tensor, class_dim: int) -> list[list[float]]:
-    """One list of class entries a sample."""
-    table: list[list[float]] = tensor.double().movedim(class_dim, -1).reshape(-1, tensor.shape[class_dim]).tolist()
-    return table
-
-
-def oracle(
-    logits: Tensor,
-    target: Tensor,
-    vectors: dict[str, Tensor],
-    *,
-    ignore_index: int = -100,
-    label_smoothing: float = 0.0,
-    reduction: str = "mean",
-) -> Tensor:
-    """The loss by loops over samples and classes; vectors left out are neutral."""
-    dim = 0 if logits.dim() == 1 else 1
-    size = logits.shape[dim]
-    v = {name: vectors[name].tolist() if name in vectors else [neutral] * size for name, neutral in NEUTRAL.items()}
-    probabilities = target.is_floating_point()
-    targets = rows(target, dim) if probabilities else target.flatten().tolist()
-    losses, total_weight = [], 0.0
-    for z, t in zip(rows(logits, dim), targets, strict=True):
-        if not probabilities and t == ignore_index:
-            losses.append(0.0)
-            continue
-        if probabilities:
-            adjusted = [v["class_scale"][c] * z[c] + v["shift"][c] for c in range(size)]
-            total_weight += 1.0
-        else:
-            adjusted = [v["label_scale"][t] * v["class_scale"][c] * z[c] + v["shift"][c] for c in range(size)]
-            adjusted[t] -= v["margin"][t]
-            total_weight += v["weight"][t]
-        peak = max(adjusted)
-        log_total = peak + math.log(sum(math.exp(u - peak) for u in adjusted))
-        loss = 0.0
-        for c in range(size):
-            share = t[c] if probabilities else float(c == t)
-            share = (1 - label_smoothing) * share + label_smoothing / size
-            loss += share * v["weight"][c] * (log_total - adjusted[c])
-        losses.append(loss)
-    if reduction == "none":
-        shape = logits.shape[:dim] + logits.shape[dim + 1 :]
-        return torch.tensor(losses, dtype=torch.float64).reshape(shape)
-    total = math.fsum(losses)
-    return torch.tensor(total / total_weight if reduction == "mean" else total, dtype=torch.float64)
-
-
-def draw_logits(shape: tuple[int, ...], seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return (3 * torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)).to(dtype)
-
-
-def draw_labels(shape: tuple[int, ...], seed: int = 0) -> Tensor:
-    dim = 0 if len(shape) == 1 else 1
-    batch = shape[:dim] + shape[dim + 1 :]
-    return torch.randint(shape[dim], batch, generator=torch.Generator().manual_seed(seed))
-
-
-def draw_probabilities(shape: tuple[int, ...], seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return draw_logits(shape, seed + 1).softmax(0 if len(shape) == 1 else 1).to(dtype)
-
-
-def draw_vectors(size: int, names: Any = tuple(NEUTRAL), seed: int = 0) -> dict[str, Tensor]:
-    rng = np.random.default_rng(seed)
-    values = {
-        name: rng.uniform(0.3, 3, size) if neutral == 1 else rng.uniform(-2, 2, size)
-        for name, neutral in NEUTRAL.items()
-    }
-    return {name: torch.tensor(values[name]) for name in names}
-
-
-def vectors_of(parameterization: Parameterization) -> dict[str, Tensor]:
-    return {name: torch.tensor(v, dtype=torch.float64) for name, v in parameterization.to_dict().items()}
-
-
-def loss_and_gradient(loss: Any, logits: Tensor, *args: Any, **options: Any) -> tuple[Tensor, Tensor]:
-    leaf = logits.detach().clone().requires_grad_()
-    value = loss(leaf, *args, **options)
-    (gradient,) = torch.autograd.grad(value.sum(), leaf)
-    return value.detach(), gradient
-
-
-def assert_identical(one: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> None:
-    """Equal dtypes, shapes and bits; nan equals nan."""
-    torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
-
-
-subsets = st.sets(st.sampled_from(list(NEUTRAL))).map(sorted)
-smoothings = st.sampled_from([0.0, 0.1, 1.0])
-shapes = st.sampled_from(SHAPES)
-reductions = st.sampled_from(REDUCTIONS)
-
+from strategies import seeds
 
 # Values
 
@@ -386,10 +283,11 @@ def test_probabilities_give_the_dtype_of_cross_entropy(
     assert VSLoss(RULES[rule])(logits, target).dtype == F.cross_entropy(logits, target).dtype
 
 
-def test_a_large_shift_does_not_swallow_bfloat16_logits() -> None:
+@pytest.mark.parametrize("vector_dtype", [torch.float32, torch.bfloat16])
+def test_a_large_shift_does_not_swallow_bfloat16_logits(vector_dtype: torch.dtype) -> None:
     logits = torch.tensor([[0.06, 0.0, -0.06]], dtype=torch.bfloat16)  # bfloat16 steps by 0.125 near -20
     labels = torch.tensor([0])
-    criterion = VSLoss(Parameterization(shift=[-20.0, -20.0, -20.0]))
+    criterion = VSLoss(Parameterization(shift=[-20.0, -20.0, -20.0])).to(vector_dtype)
     loss, gradient = loss_and_gradient(criterion, logits, labels)
     expected = math.log(1 + math.exp(-0.06) + math.exp(-0.12))
     assert loss.item() == pytest.approx(expected, rel=2**-8)
@@ -470,238 +368,3 @@ def test_copies_give_the_same_loss(rule: str, duplicate: Any) -> None:
     logits, labels = draw_logits((5, 4), dtype=torch.float32), draw_labels((5, 4))
     criterion = VSLoss(RULES[rule], label_smoothing=0.1, reduction="sum")
     assert_identical((duplicate(criterion)(logits, labels),), (criterion(logits, labels),))
-
-
-# Derivatives
-
-
-@every_shape
-@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
-def test_gradients_are_those_of_finite_differences(shape: tuple[int, ...], label_smoothing: float) -> None:
-    labels, vectors = draw_labels(shape), draw_vectors(4)
-    learned = [name for name in NEUTRAL if name != "weight"]  # torch has no gradient of the weight
-
-    def loss(logits: Tensor, *values: Tensor) -> Tensor:
-        given = dict(zip(learned, values, strict=True))
-        return vs_loss(logits, labels, weight=vectors["weight"], **given, label_smoothing=label_smoothing)
-
-    inputs = (draw_logits(shape), *(vectors[name] for name in learned))
-    assert torch.autograd.gradcheck(loss, tuple(x.clone().requires_grad_() for x in inputs))
-
-
-@every_rule
-def test_second_derivatives_are_those_of_finite_differences(rule: str) -> None:
-    criterion, labels = VSLoss(RULES[rule], dtype=torch.float64), draw_labels((3, 4))
-    logits = draw_logits((3, 4)).requires_grad_()
-    assert torch.autograd.gradgradcheck(lambda z: criterion(z, labels), (logits,))
-
-
-@every_rule
-def test_gradients_of_samples_by_vmap_are_those_of_a_loop(rule: str) -> None:
-    criterion = VSLoss(RULES[rule], dtype=torch.float64)
-    logits, labels = draw_logits((5, 4)), draw_labels((5, 4))
-    together = torch.func.vmap(torch.func.grad(criterion))(logits, labels)
-    for i in range(5):
-        torch.testing.assert_close(together[i], loss_and_gradient(criterion, logits[i], labels[i])[1])
-
-
-@every_rule
-def test_vmap_over_batches_is_a_loop_over_batches(rule: str) -> None:
-    criterion = VSLoss(RULES[rule], dtype=torch.float64)
-    logits, labels = draw_logits((3, 5, 4)), draw_labels((5, 4, 3)).T
-    together = torch.func.vmap(criterion)(logits, labels)
-    each = torch.stack([criterion(z, y) for z, y in zip(logits, labels, strict=True)])
-    torch.testing.assert_close(together, each)
-
-
-def test_vmap_over_vectors_evaluates_many_losses_at_once() -> None:
-    logits, labels = draw_logits((5, 4)), draw_labels((5, 4))
-    names = [name for name in NEUTRAL if name != "weight"]
-    many = [draw_vectors(4, names, seed) for seed in range(3)]
-    stacked = {name: torch.stack([one[name] for one in many]) for name in names}
-    together = torch.func.vmap(lambda vectors: vs_loss(logits, labels, **vectors))(stacked)
-    torch.testing.assert_close(together, torch.stack([vs_loss(logits, labels, **one) for one in many]))
-
-
-@pytest.mark.filterwarnings("ignore:`torch.jit.script`")  # torch's own forward mode of nll_loss
-@every_rule
-def test_forward_mode_agrees_with_reverse_mode(rule: str) -> None:
-    criterion = VSLoss(RULES[rule], dtype=torch.float64)
-    logits, labels, direction = draw_logits((5, 4)), draw_labels((5, 4)), draw_logits((5, 4), seed=1)
-    _, forward = torch.func.jvp(lambda z: criterion(z, labels), (logits,), (direction,))
-    _, gradient = loss_and_gradient(criterion, logits, labels)
-    torch.testing.assert_close(forward, (gradient * direction).sum())
-
-
-# Compilation
-
-
-@every_rule
-@pytest.mark.parametrize("shape", [(5, 4), (3, 4, 2)], ids=str)
-def test_compiles_without_a_graph_break(rule: str, shape: tuple[int, ...]) -> None:
-    criterion = VSLoss(RULES[rule], label_smoothing=0.1)
-    logits, labels = draw_logits(shape, dtype=torch.float32), draw_labels(shape)
-    torch.compiler.reset()
-    compiled = torch.compile(criterion, fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(
-        loss_and_gradient(compiled, logits, labels), loss_and_gradient(criterion, logits, labels)
-    )
-
-
-def test_compiles_with_all_vectors_and_under_autocast() -> None:
-    vectors = {name: vector.float() for name, vector in draw_vectors(4).items()}
-    logits, labels = draw_logits((5, 4), dtype=torch.bfloat16), draw_labels((5, 4))
-    labels[0] = -100
-    torch.compiler.reset()
-    compiled = torch.compile(vs_loss, fullgraph=True, backend="aot_eager")
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        one, other = compiled(logits, labels, **vectors), vs_loss(logits, labels, **vectors)
-    torch.testing.assert_close(one, other)
-
-
-@needs_compiler
-@pytest.mark.slow
-def test_compiles_to_machine_code() -> None:
-    vectors = {name: vector.float() for name, vector in draw_vectors(4).items()}
-    logits, labels = draw_logits((64, 4), dtype=torch.float32), draw_labels((64, 4))
-    torch.compiler.reset()
-    compiled = torch.compile(vs_loss, fullgraph=True)
-    torch.testing.assert_close(
-        loss_and_gradient(compiled, logits, labels, **vectors), loss_and_gradient(vs_loss, logits, labels, **vectors)
-    )
-
-
-# Bad input
-
-
-@every_rule
-@pytest.mark.parametrize("shape", [(4,), (5, 4), (3, 4, 2)], ids=str)
-@pytest.mark.parametrize("label", [4, 10**6, -1, -5, -99])
-def test_a_label_out_of_range_is_an_index_error_that_names_the_range(
-    rule: str, shape: tuple[int, ...], label: int
-) -> None:
-    labels = draw_labels(shape)
-    labels.view(-1)[-1] = label
-    with pytest.raises(IndexError, match=rf"^target must .*0\.\.3.*ignore_index ?= ?-100.*{label}"):
-        VSLoss(RULES[rule], dtype=torch.float64)(draw_logits(shape), labels)
-
-
-@every_rule
-def test_the_default_ignore_index_is_out_of_range_once_another_is_chosen(rule: str) -> None:
-    with pytest.raises(IndexError, match=r"target.*0\.\.3.*ignore_index ?= ?255.*-100"):
-        VSLoss(RULES[rule], ignore_index=255)(torch.zeros(2, 4), torch.tensor([0, -100]))
-
-
-@every_rule
-@pytest.mark.parametrize("shape", [(), (3,), (4, 5), (2, 5, 4)], ids=str)
-def test_another_number_of_classes_is_refused(rule: str, shape: tuple[int, ...]) -> None:
-    batch = shape[:1] + shape[2:] if len(shape) > 1 else ()
-    with pytest.raises(InputError, match=rf"^logits must have 4 classes.*\({', '.join(map(str, shape))}"):
-        VSLoss(RULES[rule])(torch.zeros(shape), torch.zeros(batch, dtype=torch.long))
-
-
-@pytest.mark.parametrize("name", NEUTRAL)
-@pytest.mark.parametrize("shape", [(3,), (5,), (1,), (), (1, 4), (4, 1)], ids=str)
-def test_a_vector_without_one_entry_a_class_is_refused_by_name(name: str, shape: tuple[int, ...]) -> None:
-    with pytest.raises(InputError, match=name):
-        vs_loss(torch.zeros(5, 4), torch.zeros(5, dtype=torch.long), **{name: torch.ones(shape)})
-
-
-@every_rule
-@pytest.mark.parametrize(
-    ("logits_shape", "target_shape"),
-    [((1, 4), (5,)), ((5, 4), (3,)), ((5, 4), (1,)), ((5, 4), (5, 1)), ((5, 4), ()), ((4,), (4,)), ((1, 4, 2), (5, 2))],
-    ids=str,
-)
-def test_labels_that_do_not_fit_the_logits_are_refused_not_broadcast(
-    rule: str, logits_shape: tuple[int, ...], target_shape: tuple[int, ...]
-) -> None:
-    with pytest.raises(InputError, match=r"^target must hold class indices .*of shape .*got torch.int64 of shape "):
-        VSLoss(RULES[rule])(torch.zeros(logits_shape), torch.zeros(target_shape, dtype=torch.long))
-
-
-@every_rule
-@pytest.mark.parametrize("dtype", [torch.int32, torch.int16, torch.bool])
-def test_labels_of_another_kind_are_refused_as_in_cross_entropy(rule: str, dtype: torch.dtype) -> None:
-    with pytest.raises(InputError, match=f"^target must hold class indices.*int64.*got {dtype}"):
-        VSLoss(RULES[rule])(torch.zeros(2, 4), torch.zeros(2, dtype=dtype))
-
-
-@every_rule
-def test_logits_must_be_floating_point(rule: str) -> None:
-    with pytest.raises(InputError, match=r"^logits must be floating-point.*got torch.int64"):
-        VSLoss(RULES[rule])(torch.zeros(2, 4, dtype=torch.long), torch.zeros(2, dtype=torch.long))
-
-
-@pytest.mark.parametrize("name", BY_LABEL)
-@every_shape
-def test_probabilities_are_refused_where_the_loss_depends_on_the_label(name: str, shape: tuple[int, ...]) -> None:
-    with pytest.raises(InputError, match=r"^target must hold class indices.*label_scale.*margin.*float64"):
-        vs_loss(draw_logits(shape), draw_probabilities(shape), **draw_vectors(4, [name]))
-
-
-@pytest.mark.parametrize("label_smoothing", [-0.1, 1.1, math.nan])
-def test_a_share_outside_of_the_unit_interval_is_refused(label_smoothing: float) -> None:
-    with pytest.raises(InputError, match=r"^label_smoothing must"):
-        VSLoss(RULES["ce"], label_smoothing=label_smoothing)
-
-
-def test_an_unknown_reduction_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(InputError, match=r"^reduction must be one of mean, sum, none.*did you mean 'mean'"):
-        VSLoss(RULES["ce"], reduction="means")
-
-
-@pytest.mark.parametrize(
-    "vectors",
-    [{"class_scale": [1.0, 1e-300]}, {"weight": [1.0, 1e300]}, {"shift": [0.0, -1e300]}, {"margin": [0.0, 1e300]}],
-)
-def test_vectors_that_the_dtype_cannot_hold_are_refused(vectors: dict[str, list[float]]) -> None:
-    (name,) = vectors
-    with pytest.raises(InputError, match=name):
-        VSLoss(Parameterization(**vectors))
-    assert VSLoss(Parameterization(**vectors), dtype=torch.float64).num_classes == 2
-
-
-# A CUDA device
-
-
-@needs_cuda
-@every_rule
-@every_shape
-@every_reduction
-def test_a_cuda_device_gives_the_value_of_the_cpu(rule: str, shape: tuple[int, ...], reduction: str) -> None:
-    criterion = VSLoss(RULES[rule], reduction=reduction, dtype=torch.float64)
-    logits, labels = draw_logits(shape), draw_labels(shape)
-    if labels.dim():
-        labels[-1] = -100
-    expected = loss_and_gradient(criterion, logits, labels)
-    there = loss_and_gradient(criterion.cuda(), logits.cuda(), labels.cuda())
-    assert {tensor.device.type for tensor in there} == {"cuda"}
-    torch.testing.assert_close(tuple(tensor.cpu() for tensor in there), expected)
-
-
-@needs_cuda
-@every_rule
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("autocast", [False, True], ids=["plain", "autocast"])
-def test_half_precision_on_a_cuda_device(rule: str, dtype: torch.dtype, autocast: bool) -> None:
-    logits, labels = draw_logits((16, 4), dtype=dtype), draw_labels((16, 4))
-    criterion = VSLoss(RULES[rule], device="cuda")
-    vectors = vectors_of(RULES[rule])
-    with torch.autocast("cuda", dtype=dtype, enabled=autocast):
-        loss, gradient = loss_and_gradient(criterion, logits.cuda(), labels.cuda())
-        like = F.cross_entropy(logits.cuda(), labels.cuda())
-    assert (loss.dtype, gradient.dtype) == (like.dtype, dtype)
-    precision = 1e-5 if autocast else 2 * torch.finfo(dtype).eps
-    torch.testing.assert_close(loss.double().cpu(), oracle(logits, labels, vectors), rtol=precision, atol=precision)
-
-
-@needs_cuda
-def test_compiles_on_a_cuda_device() -> None:
-    criterion = VSLoss(RULES["vs"], device="cuda")
-    logits, labels = draw_logits((16, 4), dtype=torch.float32).cuda(), draw_labels((16, 4)).cuda()
-    torch.compiler.reset()
-    compiled = torch.compile(criterion, fullgraph=True)
-    torch.testing.assert_close(
-        loss_and_gradient(compiled, logits, labels), loss_and_gradient(criterion, logits, labels)
-    )

@@ -56,7 +56,7 @@ def test_dashed_lines_are_the_simplex_etf(curves: pd.DataFrame, records: pd.Data
             assert line.get_linestyle() == "--"
 
 
-@pytest.mark.parametrize(("kind", "label"), [("limit", "theory: limit"), ("ridge", "theory: weight decay")])
+@pytest.mark.parametrize(("kind", "label"), [("limit", "theory: limit"), ("ridge", "theory: finite ridge")])
 def test_theory_lines_are_the_curves_of_the_rule(
     curves: pd.DataFrame, records: pd.DataFrame, kind: str, label: str
 ) -> None:
@@ -70,7 +70,7 @@ def test_theory_lines_are_the_curves_of_the_rule(
 
 def test_without_a_regularised_optimum_there_is_no_line_for_it(curves: pd.DataFrame, records: pd.DataFrame) -> None:
     for ax in panels("cdt", curves[curves["kind"] == "limit"], records).flat:
-        assert not lines(ax, "theory: weight decay")
+        assert not lines(ax, "theory: finite ridge")
 
 
 def test_one_marker_a_run_and_hollow_before_the_terminal_phase(curves: pd.DataFrame, records: pd.DataFrame) -> None:

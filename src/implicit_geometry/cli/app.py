@@ -11,7 +11,9 @@ from rich.markup import escape
 from implicit_geometry._validate import InputError
 from implicit_geometry._version import __version__
 from implicit_geometry.cli.demo import demo
+from implicit_geometry.cli.design import design
 from implicit_geometry.cli.predict import predict
+from implicit_geometry.cli.reproduce import reproduce
 
 app = typer.Typer(
     name="igeom",
@@ -22,7 +24,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(demo)
+app.command()(design)
 app.command()(predict)
+app.command()(reproduce)
 
 
 @app.callback(invoke_without_command=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
     from implicit_geometry.experiments.spec import TrialSpec
@@ -57,12 +57,10 @@ def _train(store: RunStore, specs: list[TrialSpec], workers: int | None, console
     from implicit_geometry.experiments.local import run_missing
 
     columns = (
-        TextColumn("training on digits"),
-        BarColumn(),
+        TextColumn("training"),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
-        TextColumn("networks"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
+        TextColumn("networks, left"),
         TimeRemainingColumn(),
         TextColumn("{task.description}"),
     )

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from implicit_geometry._json import dumps
+from implicit_geometry._validate import InputError
 from implicit_geometry.cli.inputs import (
     COUNTS_HELP,
     LOSS_HELP,
@@ -21,6 +22,8 @@ from implicit_geometry.cli.inputs import (
 )
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.problem import Problem, Solution, group_classes
+from implicit_geometry.theory.predict import predict as solve
+from implicit_geometry.theory.ridge import ridge_from_weight_decay
 
 _MAX_ROWS = 12
 _MAX_JSON_CLASSES = 1000
@@ -34,11 +37,15 @@ def predict(
     max_margin: Annotated[float | None, typer.Option(help="Largest margin of ldam.")] = None,
     normalize: Annotated[str | None, typer.Option(help="Scales with 'mean' 1, 'max' 1, or 'none'.")] = None,
     parameters: Annotated[Path | None, typer.Option(help="JSON of a Parameterization, in place of --loss.")] = None,
+    ridge: Annotated[float | None, typer.Option(help="Sum-form ridge; 0, the default, is the limit.")] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option(help="Of a mean loss, in place of --ridge.")
+    ] = None,
     max_count: Annotated[int, typer.Option(help="Largest class of step: and exp: profiles.")] = 5000,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Write a picture (PNG or SVG) of the predicted geometry.")] = None,
 ) -> None:
-    """Predict norms and angles of classifiers and class-mean embeddings, in the limit of vanishing weight decay.
+    """Predict norms and angles of classifiers and class-mean embeddings, at a weight decay or in its vanishing limit.
 
     Examples:
 
@@ -46,24 +53,32 @@ def predict(
 
       igeom predict 5000,500,50 --loss cdt --gamma 0.5
 
+      igeom predict step:10,100 --loss ldt --gamma 0.5 --weight-decay 5e-4
+
       igeom predict zipf:1000000,1000000000 --loss ldt --gamma 0.5 --json
 
       igeom predict exp:10,100 --loss vs --gamma 0.3 --tau 1 --plot geometry.png
     """
-    from implicit_geometry.theory.predict import predict as solve
-
     class_counts = parse_counts(counts, max_count=max_count)
     given = {"gamma": gamma, "tau": tau, "max_margin": max_margin, "normalize": normalize}
     parameterization = (
         parse_loss(class_counts, loss, **given) if parameters is None else read_parameterization(parameters)
     )
-    solution = solve(Problem(class_counts, parameterization))
+    solution = solve(Problem(class_counts, parameterization, ridge=_ridge(class_counts, ridge, weight_decay)))
     if plot is not None:
         _write_plot(solution, plot)
     if as_json:
         print(dumps(_document(solution)))
     else:
         _print_tables(solution, "custom" if parameters else loss)
+
+
+def _ridge(counts: ClassCounts, ridge: float | None, weight_decay: float | None) -> float:
+    if weight_decay is None:
+        return ridge or 0.0
+    if ridge is not None:
+        raise InputError(f"ridge and weight_decay exclude each other, got {ridge:g} and {weight_decay:g}")
+    return ridge_from_weight_decay(weight_decay, counts.num_samples)
 
 
 def _groups(solution: Solution) -> list[dict[str, Any]]:
@@ -128,7 +143,8 @@ def _print_tables(solution: Solution, loss: str) -> None:
     counts, certificate = solution.problem.counts, solution.certificate
     console.print(
         f"[bold]{counts.num_classes:,} classes, {counts.num_samples:,} samples, "
-        f"imbalance ratio {counts.imbalance_ratio:,.4g}, loss {loss}[/]"
+        f"imbalance ratio {counts.imbalance_ratio:,.4g}, loss {loss}, "
+        f"{f'ridge {solution.problem.ridge:g}' if solution.problem.ridge else 'limit of vanishing ridge'}[/]"
     )
     console.print(_norm_table(_groups(solution)))
     blocks = _blocks(solution)

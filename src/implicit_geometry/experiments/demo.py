@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-import pandas as pd
-
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.experiments.spec import Optimization, TrialSpec
-from implicit_geometry.experiments.trial import geometry_summary
-from implicit_geometry.problem import Problem
-from implicit_geometry.rules import make_parameterization
-from implicit_geometry.theory.predict import predict
 
 COUNTS = ClassCounts.step(num_classes=10, imbalance_ratio=10, max_count=120)
 PLAN = Optimization(epochs=300, batch_size=64, learning_rate=0.1, weight_decay=1e-3)
@@ -33,23 +26,3 @@ def demo_specs(*, seed: int = 0, epochs: int = PLAN.epochs) -> list[TrialSpec]:
     plan = replace(PLAN, epochs=epochs)
     counts = tuple(COUNTS.values.tolist())
     return [TrialSpec(rule, dict(values), counts, optimization=plan, seed=seed) for rule, values in GRID]
-
-
-def theory_curves(rules: tuple[str, ...], exponents: np.ndarray[tuple[int], np.dtype[np.float64]]) -> pd.DataFrame:
-    """The eight numbers of the paper's figures in the limit, for every rule and exponent.
-
-    Args:
-        rules: of ``ce``, ``weighted``, ``logit_adjusted``, ``cdt``, ``ldt``, ``vs``.
-        exponents: gamma (tau for ``logit_adjusted``), shape (n,).
-
-    Returns:
-        Columns ``rule``, ``exponent``, ``kind`` and the eight numbers.
-    """
-    rows = []
-    for rule in rules:
-        name = "tau" if rule == "logit_adjusted" else "gamma"
-        for value in exponents:
-            parameters = make_parameterization(rule, COUNTS, **({} if rule == "ce" else {name: float(value)}))
-            geometry = predict(Problem(COUNTS, parameters)).geometry
-            rows.append({"rule": rule, "exponent": float(value), "kind": "limit", **geometry_summary(geometry, COUNTS)})
-    return pd.DataFrame(rows)

@@ -12,6 +12,8 @@ from implicit_geometry.counts import ClassCounts
 from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.rules import make_parameterization
 
+_RECORD_VERSION = 1
+
 SCHEDULES = ("cosine", "step", "constant")
 
 
@@ -97,8 +99,8 @@ class TrialSpec:
 
     @property
     def key(self) -> str:
-        """Hash of the content, 16 hexadecimal digits."""
-        text = json.dumps(self.to_dict(), sort_keys=True)
+        """Hash of the content and of the version of the record it leads to, 16 hexadecimal digits."""
+        text = json.dumps({"record": _RECORD_VERSION, **self.to_dict()}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:

@@ -17,15 +17,16 @@ from implicit_geometry._version import __version__
 from implicit_geometry.comparison import compare
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.data.digits import load_digits
+from implicit_geometry.experiments.curves import geometry_summary
 from implicit_geometry.experiments.spec import TrialSpec
 from implicit_geometry.experiments.store import Run
 from implicit_geometry.experiments.training import batches, build, fit
 from implicit_geometry.geometry import Geometry, simplex_etf
-from implicit_geometry.gram import BlockSummary
 from implicit_geometry.nn.losses import VSLoss
 from implicit_geometry.nn.measure import measure
 from implicit_geometry.nn.models import mlp
 from implicit_geometry.problem import Problem
+from implicit_geometry.theory.effective import effective_ridge
 from implicit_geometry.theory.predict import predict
 
 _PACKAGES = ("numpy", "scipy", "torch", "lightning", "scikit-learn")
@@ -55,7 +56,9 @@ def run_trial(spec: TrialSpec) -> Run:
     )
     geometry = measured.geometry
     assert geometry is not None  # the head of an MLP always gives a classifier
-    limit = predict(Problem(counts, parameterization)).geometry
+    problem = Problem(counts, parameterization)
+    limit = predict(problem).geometry
+    fitted = effective_ridge(geometry, problem)
     train = accuracies(_predictions(model, data.train_inputs), data.train_labels, counts)
     test = accuracies(_predictions(model, data.test_inputs), data.test_labels, counts)
     record = {
@@ -67,6 +70,10 @@ def run_trial(spec: TrialSpec) -> Run:
         **geometry_summary(geometry, counts),
         **_distances("limit", geometry, limit),
         **_distances("etf", geometry, simplex_etf(counts.num_classes)),
+        "effective_ridge": fitted.ridge,
+        "classifier_ridge_distance": fitted.comparison.classifier,
+        "embedding_ridge_distance": fitted.comparison.embedding,
+        "cross_ridge_distance": fitted.comparison.cross,
         "nc1": measured.nc1,
         "cdnv": measured.cdnv,
         "self_duality": measured.self_duality,
@@ -107,16 +114,6 @@ def accuracies(predictions: Ints, labels: Ints, counts: ClassCounts) -> dict[str
         "minority": float(recall[~majority].mean()) if not majority.all() else float("nan"),
         "worst": float(recall.min()),
     }
-
-
-def geometry_summary(geometry: Geometry, counts: ClassCounts) -> dict[str, float]:
-    """The paper's eight numbers, keyed ``classifier_norm_ratio`` etc.; NaN where the counts are balanced."""
-    undefined = BlockSummary(*[float("nan")] * 4)
-    summaries = {
-        block: undefined if counts.majority.all() else getattr(geometry, block).block_summary(counts.majority)
-        for block in ("classifier", "embedding")
-    }
-    return {f"{block}_{name}": value for block, summary in summaries.items() for name, value in asdict(summary).items()}
 
 
 def _distances(target: str, measured: Geometry, predicted: Geometry) -> dict[str, float]:

@@ -14,6 +14,7 @@ from implicit_geometry._validate import Floats, InputError, choice, number
 from implicit_geometry.parameterization import NEUTRAL, Parameterization
 
 _HALF = (torch.float16, torch.bfloat16)
+_MEMORY_BOUND = 2**16  # logits beyond which one pass over memory costs more than the dispatch of an operation
 
 
 def vs_loss(
@@ -71,14 +72,17 @@ def vs_loss(
     vectors = (shift, class_scale, label_scale, margin)
     try:
         adjusted = logits
-        if not (weight is shift is class_scale is label_scale is margin is None):
+        if not (shift is class_scale is label_scale is margin is None):
             adjusted = _adjust(logits, target, shift, class_scale, label_scale, margin)
             if adjusted.shape != logits.shape:
                 raise ValueError("the labels do not fit the logits")
+        if weight is not None and weight.dtype != adjusted.dtype:
+            precision = torch.promote_types(weight.dtype, adjusted.dtype)
+            weight, adjusted = weight.to(precision), adjusted.to(precision)
         loss = F.cross_entropy(
             adjusted,
             target,
-            weight=None if weight is None else weight.to(adjusted.dtype),
+            weight=weight,
             ignore_index=ignore_index,
             label_smoothing=label_smoothing,
             reduction=reduction,
@@ -112,6 +116,12 @@ class VSLoss(nn.Module):
         >>> VSLoss(logit_adjusted([75, 25]), reduction="none")(torch.zeros(2, 2), torch.tensor([0, 1]))
         tensor([0.2877, 1.3863])
     """
+
+    weight: Tensor | None
+    shift: Tensor | None
+    class_scale: Tensor | None
+    label_scale: Tensor | None
+    margin: Tensor | None
 
     def __init__(
         self,
@@ -173,10 +183,9 @@ def _adjust(
     margin: Tensor | None,
 ) -> Tensor:
     """Return Delta_y * (delta * z) + iota - m_y e_y at float32 or better; an ignored sample gets an arbitrary label."""
-    dim = _class_dim(logits)
-    num_classes = logits.shape[dim]
+    num_classes = logits.shape[_class_dim(logits)]
     for vector in (shift, class_scale, label_scale, margin):
-        if vector is not None and vector.shape != (num_classes,):
+        if vector is not None and (vector.ndim != 1 or vector.numel() != num_classes):
             raise ValueError("a vector does not fit the logits")
     if logits.dtype in _HALF:
         logits = logits.float()
@@ -187,25 +196,25 @@ def _adjust(
         labels = target.long().clamp(0, num_classes - 1)
     factor = class_scale
     if label_scale is not None:
-        label_factor = _at_labels(label_scale, labels, dim)
-        factor = label_factor if class_scale is None else label_factor * class_scale
-    if factor is not None and shift is not None:
+        of_label = _at_labels(label_scale, labels)
+        factor = of_label if class_scale is None else of_label * class_scale
+    if factor is not None and shift is not None and logits.numel() > _MEMORY_BOUND:
         logits = torch.addcmul(shift, logits, factor)
-    elif factor is not None:
-        logits = logits * factor
-    elif shift is not None:
-        logits = logits + shift
+    else:
+        logits = logits if factor is None else logits * factor
+        logits = logits if shift is None else logits + shift
     if margin is not None:
-        label_margin = _at_labels(margin.to(logits.dtype), labels, dim)
-        logits = logits.scatter_add(dim, labels.unsqueeze(dim), -label_margin)
+        dim = _class_dim(logits)
+        at_label = _at_labels(margin.to(logits.dtype), labels)
+        logits = logits.scatter_add(dim, labels.unsqueeze(dim), -at_label)
     return logits
 
 
-def _at_labels(vector: Tensor, labels: Tensor, dim: int) -> Tensor:
+def _at_labels(vector: Tensor, labels: Tensor) -> Tensor:
     """Return the entry of every sample's label, broadcasting along the classes."""
     if labels.ndim == 1:
         return vector.index_select(0, labels).unsqueeze(1)
-    return vector[labels.unsqueeze(dim)]
+    return vector[labels.unsqueeze(min(labels.ndim, 1))]
 
 
 def _as_cross_entropy(loss: Tensor, logits: Tensor, target: Tensor) -> Tensor:

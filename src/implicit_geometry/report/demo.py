@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,13 +14,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from implicit_geometry.experiments.demo import COUNTS, theory_curves
+from implicit_geometry.experiments.curves import theory_curves
+from implicit_geometry.experiments.demo import COUNTS
 from implicit_geometry.experiments.records import records_frame, write_records
 from implicit_geometry.experiments.spec import TrialSpec
 from implicit_geometry.experiments.store import Run, RunStore, write_atomically
 from implicit_geometry.gram import Gram
 from implicit_geometry.problem import Problem
 from implicit_geometry.report.figures import accuracy_figure, geometry_figure, gram_figure
+from implicit_geometry.report.frames import rule_runs
 from implicit_geometry.report.images import png_bytes
 from implicit_geometry.report.page import PageFigure, render_page
 from implicit_geometry.report.style import RULE_STYLES
@@ -50,9 +52,10 @@ def write_demo_report(store: RunStore, specs: Sequence[TrialSpec]) -> DemoSummar
     records = records_frame(runs)
     write_records(records, store.folder / "records.parquet")
     rules = tuple(dict.fromkeys(spec.rule for spec in specs if spec.rule != "ce"))
-    curves = theory_curves(rules, _EXPONENTS)
+    fitted = {rule: rule_runs(records, rule)["effective_ridge"].median() for rule in rules}
+    curves = theory_curves(COUNTS, rules, _EXPONENTS, ridges=fitted)
     sections = []
-    for name, title, caption, draw in _figures(runs, records, curves, rules):
+    for name, title, caption, draw in _figures(runs, records, curves, fitted):
         wide, narrow = png_bytes(draw(False)), png_bytes(draw(True))
         write_atomically(store.folder / f"{name}.png", partial(Path.write_bytes, data=wide))
         sections.append(PageFigure(title, caption, wide, narrow))
@@ -76,8 +79,10 @@ def demo_sentences(records: pd.DataFrame) -> tuple[str, str, str]:
     own, etf = near["classifier_limit_distance"].mean(), near["classifier_etf_distance"].mean()
     geometry = (
         f"For CE, CDT and LDT with |gamma| <= 0.5 the classifiers stand {own:.2f} from their own predicted limit "
-        f"(mean distance of unit-norm Gram matrices) and {etf:.2f} from the simplex ETF; "
-        f"the embeddings stand {near['embedding_limit_distance'].mean():.2f} from theirs."
+        f"(mean distance of unit-norm Gram matrices), {near['classifier_ridge_distance'].mean():.2f} from the "
+        f"regularised optimum that fits each best, and {etf:.2f} from the simplex ETF; the embeddings stand "
+        f"{near['embedding_limit_distance'].mean():.2f}, {near['embedding_ridge_distance'].mean():.2f} and "
+        f"{near['embedding_etf_distance'].mean():.2f} from theirs."
     )
     base = records[records["rule"] == "ce"].iloc[0]
     best = records.sort_values("test_balanced", ascending=False).iloc[0]
@@ -98,7 +103,7 @@ def demo_sentences(records: pd.DataFrame) -> tuple[str, str, str]:
 
 
 def _figures(
-    runs: Sequence[Run], records: pd.DataFrame, curves: pd.DataFrame, rules: Sequence[str]
+    runs: Sequence[Run], records: pd.DataFrame, curves: pd.DataFrame, fitted: Mapping[str, float]
 ) -> list[tuple[str, str, str, Callable[[bool], Figure]]]:
     """File name, title, caption and the figure as a function of ``narrow``, in the order of the page."""
     made = [
@@ -106,11 +111,12 @@ def _figures(
             f"geometry-{rule}",
             f"{RULE_STYLES[rule].label}: measured geometry over theory",
             "Squared norm ratio of majority to minority classes and mean cosines, classifiers W above, "
-            "class-mean embeddings H below. Line: the limit of vanishing weight decay. Dashed: simplex ETF. "
-            "Markers: trained networks.",
+            "class-mean embeddings H below. Solid: the limit of vanishing weight decay. Dash-dotted: the "
+            f"regularised optimum at ridge {fitted[rule]:.2g}, the median of the ridges that fit these networks best. "
+            "Dashed: simplex ETF. Markers: trained networks.",
             partial(_geometry, rule, curves, records),
         )
-        for rule in sorted(rules, key=("cdt", "ldt", "vs", "weighted", "logit_adjusted").index)
+        for rule in sorted(fitted, key=("cdt", "ldt", "vs", "weighted", "logit_adjusted").index)
     ]
     accuracy = (
         "accuracy",

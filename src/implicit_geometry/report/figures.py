@@ -38,11 +38,11 @@ _ACCURACIES = {
 }
 _THEORY: dict[str, dict[str, Any]] = {
     "limit": {"label": "theory: limit", "linestyle": "-", "linewidth": 2.0, "alpha": 0.55},
-    "ridge": {"label": "theory: weight decay", "linestyle": "-.", "linewidth": 1.2},
+    "ridge": {"label": "theory: finite ridge", "linestyle": "-.", "linewidth": 1.2},
 }
 _ETF_LABEL = "simplex ETF"
 _MEASURED = {True: "measured", False: "measured before terminal phase"}
-_LEGEND = (*(kind["label"] for kind in _THEORY.values()), _ETF_LABEL, *_MEASURED.values())
+LEGEND = (*(kind["label"] for kind in _THEORY.values()), _ETF_LABEL, *_MEASURED.values())
 _LARGEST_OVERSHOOT = 3.0
 _SERIES = ("terminal_phase", "rule", "exponent")
 
@@ -86,7 +86,7 @@ def geometry_panels(
         for ax, (quantity, title) in zip(row, _QUANTITIES.items(), strict=True):
             is_ratio = quantity == "norm_ratio"
             if is_ratio:
-                _log_scale(ax)
+                log_scale(ax)
             ax.set_title(f"{letter}: {title}")
             ax.axhline(
                 1.0 if is_ratio else etf_cosine, color=ETF_COLOR, linestyle="--", linewidth=1.1, label=_ETF_LABEL
@@ -104,7 +104,7 @@ def geometry_figure(
         figure = Figure(figsize=(4.8, 8.6) if narrow else (11.2, 5.0), layout="constrained")
         axes = figure.subplots(4, 2, sharex=True).T if narrow else figure.subplots(2, 4, sharex=True)
         geometry_panels(axes, rule, curves, records, num_classes)
-        _legend(figure, _LEGEND, columns=2 if narrow else 5)
+        shared_legend(figure, LEGEND, columns=2 if narrow else 5)
     return figure
 
 
@@ -142,7 +142,7 @@ def accuracy_figure(records: pd.DataFrame, *, narrow: bool = False) -> Figure:
         axes = figure.subplots(2, 1, sharex=True) if narrow else figure.subplots(1, 2)
         for ax, metric in zip(axes, ("test_balanced", "test_minority"), strict=True):
             accuracy_panel(ax, records, metric)
-        _legend(figure, [style.label for style in RULE_STYLES.values()], columns=4 if narrow else 7)
+        shared_legend(figure, [style.label for style in RULE_STYLES.values()], columns=4 if narrow else 7)
     return figure
 
 
@@ -248,7 +248,8 @@ def _draw_accuracy(ax: Axes, rule: str, records: pd.DataFrame, metric: str) -> N
     ax.plot(mean.index, mean, line + style.marker, zorder=order, label=style.label, **look)
 
 
-def _log_scale(ax: Axes) -> None:
+def log_scale(ax: Axes) -> None:
+    """Logarithmic vertical axis with plain numbers at 1, 2 and 5."""
     ax.set_yscale("log")
     ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=4))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -266,10 +267,10 @@ def _label_exponent(ax: Axes, rules: Sequence[str]) -> None:
         ax.set_xlabel(", ".join(f"{exponent} ({', '.join(names)})" for exponent, names in labels.items()))
 
 
-def _legend(figure: Figure, order: Sequence[str], columns: int) -> None:
+def shared_legend(figure: Figure, order: Sequence[str], columns: int) -> None:
     """One legend below all panels, every label once."""
     handles: dict[str, Any] = {}
-    for ax in figure.axes:
+    for ax in figure.axes:  # those of sub-figures too
         handles.update(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
     shown = [label for label in order if label in handles]
     figure.legend(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from implicit_geometry._validate import InputError
 from implicit_geometry.problem import Problem, Solution
 from implicit_geometry.theory.limit import limit_solution
+from implicit_geometry.theory.ridge import ridge_solution
 
 
 def predict(problem: Problem) -> Solution:
@@ -17,16 +18,16 @@ def predict(problem: Problem) -> Solution:
         The geometry with its certificate.
 
     Raises:
-        InputError: the problem has a positive ridge or a bias, or scales beyond float64.
+        InputError: the problem has a bias, or scales beyond float64.
 
     Example:
         >>> from implicit_geometry.counts import ClassCounts
         >>> counts = ClassCounts.step(num_classes=10, imbalance_ratio=10, max_count=50)
         >>> round(predict(Problem(counts)).geometry.classifier.cosine(0, 9), 3)
         -0.139
+        >>> round(predict(Problem(counts, ridge=0.01)).geometry.classifier.cosine(0, 9), 3)
+        -0.121
     """
-    if problem.ridge > 0 or problem.bias:
-        raise InputError(
-            f"problem must have ridge=0 and bias=False, got ridge={problem.ridge:g} and bias={problem.bias}"
-        )
-    return limit_solution(problem)
+    if problem.bias:
+        raise InputError("problem must have bias=False, got bias=True")
+    return ridge_solution(problem) if problem.ridge > 0 else limit_solution(problem)

@@ -1,0 +1,113 @@
+"""``igeom design``: the loss that leads to a wanted geometry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from implicit_geometry._json import dumps
+from implicit_geometry.cli.inputs import COUNTS_HELP, parse_counts
+from implicit_geometry.counts import ClassCounts
+from implicit_geometry.problem import group_classes
+
+if TYPE_CHECKING:
+    from implicit_geometry.theory.design import Design
+
+_MAX_ROWS = 12
+
+
+def design(
+    counts: Annotated[str, typer.Argument(help=COUNTS_HELP, show_default=False)],
+    target: Annotated[
+        str,
+        typer.Option(
+            help="etf, equal_norms, equal_angles, alignment, norm_ratio, minority_cosine (these two with --value) "
+            "or no_collapse (with --weight-decay)."
+        ),
+    ] = "etf",
+    family: Annotated[str, typer.Option(help="ldt, cdt, vs or cdt+ldt.")] = "ldt",
+    value: Annotated[float | None, typer.Option(help="Wanted norm_ratio or minority_cosine.")] = None,
+    free: Annotated[bool, typer.Option("--free", help="A free scale for each count, not one exponent.")] = False,
+    weight_decay: Annotated[float | None, typer.Option(help="Of the training; warns of collapse.")] = None,
+    max_count: Annotated[int, typer.Option(help="Largest class of step: and exp: profiles.")] = 5000,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="Write the loss as JSON, for igeom predict --parameters.", show_default=False)
+    ] = None,
+) -> None:
+    """Find the loss whose geometry, in the limit of vanishing weight decay, is the one asked for.
+
+    Examples:
+
+      igeom design 5000,500,50 --target etf --family ldt
+
+      igeom design step:10,100 --target norm_ratio --value 1 --family cdt --output loss.json
+
+      igeom design exp:10,100 --target equal_norms --family cdt --free
+
+      igeom design exp:10,100 --target no_collapse --weight-decay 5e-3 --json
+    """
+    from implicit_geometry.experiments.store import write_atomically
+    from implicit_geometry.theory.design import design as find
+
+    class_counts = parse_counts(counts, max_count=max_count)
+    found = find(class_counts, target=target, family=family, value=value, free=free, weight_decay=weight_decay)
+    if output is not None:
+        write_atomically(output, lambda part: part.write_text(found.parameterization.to_json(), encoding="utf-8"))
+    if as_json:
+        print(dumps(_document(class_counts, found)))
+    else:
+        _print_tables(class_counts, found)
+
+
+def _document(counts: ClassCounts, found: Design) -> dict[str, Any]:
+    return {
+        "counts": counts.values.tolist(),
+        "target": found.target,
+        "family": found.family,
+        "exponent": found.exponent,
+        "reached": found.reached,
+        "residual": found.residual,
+        "exact": found.exact,
+        "reachable": found.reachable,
+        "warnings": list(found.warnings),
+        "parameterization": found.parameterization.to_dict(),
+    }
+
+
+def _print_tables(counts: ClassCounts, found: Design) -> None:
+    console = Console()
+    result = Table(show_header=False, title=f"{found.target} by {found.family}, {counts.num_classes:,} classes")
+    result.add_row("exponent", "none (free scales)" if found.exponent is None else f"{found.exponent:.6g}")
+    result.add_row("reached", f"{found.reached:.6g}")
+    result.add_row("distance from target", "0 (exact)" if found.exact else f"{found.residual:.2g}")
+    if found.reachable is not None:
+        result.add_row("reachable", "{:.4g} to {:.4g}".format(*found.reachable))
+    console.print(result)
+    console.print(_scale_table(counts, found))
+    for warning in found.warnings:
+        console.print(f"[yellow]warning:[/] {warning}", highlight=False, soft_wrap=True)
+
+
+def _scale_table(counts: ClassCounts, found: Design) -> Table:
+    loss = found.parameterization
+    names = [name for name in ("class_scale", "label_scale", "shift") if not loss.is_neutral(name)]
+    table = Table("classes", "samples each", *names, title="Loss (the parameters left out are neutral)")
+    for column in table.columns:
+        column.justify = "right"
+    groups = group_classes(counts.values)
+    rows = list(zip(groups.size.astype(int).tolist(), groups.first.tolist(), strict=True))
+    half = _MAX_ROWS // 2
+    shown = rows if len(rows) <= _MAX_ROWS else [*rows[:half], None, *rows[-half:]]
+    for row in shown:
+        if row is None:
+            table.add_row(f"... {len(rows) - _MAX_ROWS:,} more")
+            continue
+        size, first = row
+        scales = (f"{getattr(loss, name)[first]:.4g}" for name in names)
+        table.add_row(f"{first}" if size == 1 else f"{size:,} like {first}", f"{counts.values[first]:,}", *scales)
+    return table

@@ -1,0 +1,58 @@
+"""The paper's eight numbers: of one geometry, and of the theory along an exponent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+
+from implicit_geometry.counts import ClassCounts
+from implicit_geometry.geometry import Geometry
+from implicit_geometry.gram import BlockSummary
+from implicit_geometry.parameterization import Parameterization
+from implicit_geometry.problem import Problem
+from implicit_geometry.rules import make_parameterization
+from implicit_geometry.theory.predict import predict
+
+
+def geometry_summary(geometry: Geometry, counts: ClassCounts) -> dict[str, float]:
+    """The paper's eight numbers, keyed ``classifier_norm_ratio`` etc.; NaN where the counts are balanced."""
+    undefined = BlockSummary(*[float("nan")] * 4)
+    summaries = {
+        block: undefined if counts.majority.all() else getattr(geometry, block).block_summary(counts.majority)
+        for block in ("classifier", "embedding")
+    }
+    return {f"{block}_{name}": value for block, summary in summaries.items() for name, value in asdict(summary).items()}
+
+
+def rule_at(rule: str, counts: ClassCounts, exponent: float) -> Parameterization:
+    """A rule at the exponent it is plotted against: tau for ``logit_adjusted``, nothing for ``ce``, else gamma."""
+    given: dict[str, Any] = {"logit_adjusted": {"tau": exponent}, "ce": {}}.get(rule, {"gamma": exponent})
+    return make_parameterization(rule, counts, **given)
+
+
+def theory_curves(
+    counts: ClassCounts, rules: Iterable[str], exponents: Iterable[float], *, ridges: dict[str, float] | None = None
+) -> pd.DataFrame:
+    """The eight numbers in the limit, and at a ridge a rule where one is given.
+
+    Args:
+        counts: with minority classes.
+        rules: names in :data:`implicit_geometry.rules.RULES`.
+        exponents: gamma, or tau for ``logit_adjusted``.
+        ridges: rule to positive ridge; rules left out get their limit only.
+
+    Returns:
+        Columns ``rule``, ``exponent``, ``kind`` (``"limit"`` or ``"ridge"``) and the eight numbers.
+    """
+    grid = [float(value) for value in exponents]
+    rows = []
+    for rule in rules:
+        kinds = [("limit", 0.0)] + ([("ridge", ridges[rule])] if ridges and rule in ridges else [])
+        for kind, ridge in kinds:
+            for value in grid:
+                geometry = predict(Problem(counts, rule_at(rule, counts, value), ridge=ridge)).geometry
+                rows.append({"rule": rule, "exponent": value, "kind": kind, **geometry_summary(geometry, counts)})
+    return pd.DataFrame(rows)

@@ -1,0 +1,352 @@
+"""Gradient descent on the unconstrained-features model, all runs at once.
+
+Every run holds its own classifiers W (k, d) and one free embedding h_i (d) a sample. The runs of all losses and seeds
+are the leading dimension of one program, with gradients in closed form. A step on a mini-batch B subtracts
+``learning_rate`` times the gradient of
+
+    mean over i in B of [ l(W h_i, y_i) + ridge/2 |h_i|^2 ]  +  ridge/(2 N) |W|_F^2
+
+from W and from the h_i of the batch. On average over the batches that is 1/N of the objective of
+:class:`implicit_geometry.problem.Problem`; without a ridge it is plain SGD on the mean loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from implicit_geometry._validate import Floats, InputError, Ints, choice, frozen, number, whole_number
+from implicit_geometry.comparison import gram_distance
+from implicit_geometry.counts import ClassCounts
+from implicit_geometry.geometry import Geometry
+from implicit_geometry.gram import Gram
+from implicit_geometry.nn.losses import VSLoss
+from implicit_geometry.parameterization import Parameterization
+from implicit_geometry.problem import Problem
+
+_BLOCKS = ("classifier", "embedding", "cross")
+_DTYPE = torch.float64
+_NUM_RECORDS = 50
+_LARGEST_SEED = 2**32 - 1
+
+
+@dataclass(frozen=True, eq=False)
+class UFMHistory:
+    """What a training of P losses with S seeds went through, at T epochs.
+
+    Arrays are read-only.
+
+    Attributes:
+        counts: samples a class.
+        parameterizations: the P losses.
+        seeds: the S seeds.
+        epochs: when each record was taken, rising, shape (T,).
+        classifier: W, shape (P, S, T, k, d).
+        embedding: class means of the h_i, neither centred nor projected, shape (P, S, T, k, d).
+        loss: mean over the samples of the parameterised loss, without the ridge terms, shape (P, S, T).
+        class_accuracy: share of each class that the logits W h label rightly, shape (P, S, T, k).
+    """
+
+    counts: ClassCounts
+    parameterizations: tuple[Parameterization, ...]
+    seeds: tuple[int, ...]
+    epochs: Ints
+    classifier: Floats
+    embedding: Floats
+    loss: Floats
+    class_accuracy: Floats
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "classifier", "embedding", "loss", "class_accuracy"):
+            object.__setattr__(self, name, frozen(getattr(self, name)))
+
+    @property
+    def accuracy(self) -> Floats:
+        """Share of all samples that the logits label rightly, shape (P, S, T)."""
+        return np.asarray(self.class_accuracy @ self.counts.values / self.counts.num_samples)
+
+    def geometry(self, parameterization: int = 0, seed: int = 0, record: int = -1) -> Geometry:
+        """The geometry of one run at one record, each given by its position.
+
+        Raises:
+            IndexError: a position is out of range.
+        """
+        where = parameterization, seed, record
+        return Geometry.from_factors(self.classifier[where], self.embedding[where])
+
+    def distances(self, block: str, targets: Sequence[Geometry]) -> Floats:
+        """How far a block is from the target of its loss, as :func:`implicit_geometry.comparison.compare` measures it.
+
+        Args:
+            block: ``"classifier"``, ``"embedding"`` or ``"cross"``.
+            targets: one geometry a loss, such as its limit.
+
+        Returns:
+            Frobenius distances of the matrices scaled to unit norm, shape (P, S, T).
+
+        Raises:
+            InputError: an unknown block, or not one target a loss.
+        """
+        if len(targets) != len(self.parameterizations):
+            raise InputError(
+                f"targets must hold one geometry for each of {len(self.parameterizations)} losses, got {len(targets)}"
+            )
+        found = self._grams(block)
+        aims: list[Gram] = [getattr(target, block) for target in targets]
+        return np.reshape([gram_distance(gram, aims[run]) for (run, _, _), gram in found], self.loss.shape)
+
+    def summary(self, block: str) -> dict[str, Floats]:
+        """Squared norm ratio and mean cosines of majority and minority classes, each of shape (P, S, T).
+
+        Args:
+            block: ``"classifier"`` or ``"embedding"``.
+
+        Returns:
+            Arrays by the names of :class:`implicit_geometry.gram.BlockSummary`.
+
+        Raises:
+            InputError: an unknown block, or balanced counts, which have no minority.
+        """
+        rows = [asdict(gram.block_summary(self.counts.majority)) for _, gram in self._grams(block)]
+        return {name: np.reshape([row[name] for row in rows], self.loss.shape) for name in rows[0]}
+
+    def _grams(self, block: str) -> list[tuple[tuple[int, ...], Gram]]:
+        choice("block", block, _BLOCKS)
+        return [(index, getattr(self.geometry(*index), block)) for index in np.ndindex(self.loss.shape)]
+
+
+def train_ufm(
+    counts: ClassCounts | ArrayLike,
+    parameterizations: Sequence[Parameterization],
+    *,
+    feature_dim: int = 20,
+    epochs: int = 6000,
+    batch_size: int = 5,
+    learning_rate: float = 1.0,
+    ridge: float = 0.0,
+    initial_scale: float = 0.03,
+    seeds: Sequence[int] = (0,),
+    record_epochs: Sequence[int] | None = None,
+    device: torch.device | str = "cpu",
+    on_epoch: Callable[[int], object] | None = None,
+) -> UFMHistory:
+    """Train the unconstrained-features model by mini-batch gradient descent at a constant learning rate.
+
+    Args:
+        counts: samples n_c of each of k classes, N in all.
+        parameterizations: the losses; each is trained with every seed.
+        feature_dim: d >= k - 1.
+        epochs: passes over the samples.
+        batch_size: samples a step, at most N; the last batch of an epoch may be smaller.
+        learning_rate: of the mean loss of a batch. In the paper's set-up (the defaults, with CDT and LDT of
+            |gamma| <= 1.5) 2 is stable and 5 is not.
+        ridge: lambda of :class:`implicit_geometry.problem.Problem`; 0 is training without regularisation.
+        initial_scale: standard deviation of the initial entries of W and of the h_i.
+        seeds: of the initial values and the batches, which all losses share.
+        record_epochs: whole numbers in 0..epochs, 0 being the initial values; the last epoch is always recorded. By
+            default about 50, evenly spaced on a logarithmic scale.
+        device: where to compute; it must have float64. On the CPU one thread is used: the products are too small to
+            share.
+        on_epoch: called with the number of each finished epoch, for progress bars.
+
+    Returns:
+        The records. Random numbers are drawn on the CPU from each seed alone: a run does not depend on the device or on
+        what is trained beside it, up to rounding, and is repeated exactly by the same call.
+
+    Raises:
+        InputError: an argument is out of range, a loss covers another number of classes, or training diverged.
+
+    Source: Behnia et al. (2023), Section 5 (UFM). The defaults are theirs but for ``learning_rate`` and
+        ``initial_scale``, which they do not print.
+
+    Example:
+        >>> history = train_ufm([4, 1], [Parameterization.neutral(2)], feature_dim=2, epochs=300, batch_size=1)
+        >>> history.accuracy[0, 0, -1].item(), round(history.geometry().classifier.cosine(0, 1), 2)
+        (1.0, -1.0)
+    """
+    values = ClassCounts(counts)
+    losses = tuple(Problem(values, loss).parameterization for loss in parameterizations)
+    streams = tuple(whole_number("seeds", seed, minimum=0, maximum=_LARGEST_SEED) for seed in seeds)
+    if not losses or not streams:
+        raise InputError(
+            f"parameterizations and seeds must hold at least one value each, got {len(losses)} and {len(streams)}"
+        )
+    width = whole_number("feature_dim", feature_dim, minimum=values.num_classes - 1)
+    last = whole_number("epochs", epochs, minimum=1)
+    size = whole_number("batch_size", batch_size, minimum=1, maximum=values.num_samples)
+    rate = number("learning_rate", learning_rate, minimum=0.0, exclusive=True)
+    decay = rate * number("ridge", ridge, minimum=0.0)
+    spread = number("initial_scale", initial_scale, minimum=0.0, exclusive=True)
+    recorded = _record_epochs(record_epochs, last)
+
+    with torch.inference_mode(), _one_thread():
+        descent = _Descent(values, losses, streams, width, size, spread, torch.device(device))
+        records = [descent.record()] if 0 in recorded else []
+        for epoch in range(1, last + 1):
+            descent.run_epoch(rate, decay)
+            descent.refuse_divergence(epoch, rate)
+            if epoch in recorded:
+                records.append(descent.record())
+            if on_epoch is not None:
+                on_epoch(epoch)
+    stacked = (np.stack(arrays, axis=2) for arrays in zip(*records, strict=True))
+    return UFMHistory(values, losses, streams, np.array(recorded), *stacked)
+
+
+class _Batch(NamedTuple):
+    """Views of one mini-batch in the buffers of an epoch, each of shape (runs, samples, ...).
+
+    The gradient of the loss by the logits z is pull * softmax(factor * z + offset) + push.
+    """
+
+    before: Tensor  # the h_i, (..., d)
+    after: Tensor  # the same after the step
+    factor: Tensor  # (..., k), as the next five
+    offset: Tensor
+    pull: Tensor
+    push: Tensor
+    logits: Tensor
+    column: Tensor  # (..., 1)
+
+
+class _Descent:
+    """W and the h_i of all runs: every seed of the first loss, then of the next.
+
+    A row of a buffer is a sample in a run, in the order of the current epoch: by batch, run and place in the batch.
+    """
+
+    def __init__(
+        self,
+        counts: ClassCounts,
+        losses: tuple[Parameterization, ...],
+        seeds: tuple[int, ...],
+        width: int,
+        size: int,
+        spread: float,
+        device: torch.device,
+    ) -> None:
+        k, n = counts.num_classes, counts.num_samples
+        self.counts, self.losses, self.seeds = counts, losses, seeds
+        self.num_runs = len(losses) * len(seeds)
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self.rows = _rows(n, self.num_runs, size)
+        self.criteria = [VSLoss(loss, reduction="none", device=device, dtype=_DTYPE) for loss in losses]
+        self.tables = [table.to(device) for table in _tables(losses)]
+
+        draws = [spread * torch.randn(k + n, width, generator=stream, dtype=_DTYPE) for stream in self.generators]
+        self.classifier = torch.stack([draw[:k] for draw in draws]).repeat(len(losses), 1, 1).to(device)
+        after = torch.empty(n * self.num_runs, width, dtype=_DTYPE)
+        after[self.rows] = torch.stack([draw[k:] for draw in draws], 1).repeat(1, len(losses), 1)
+        labels = torch.arange(k).repeat_interleave(torch.tensor(counts.values))
+        code = torch.empty(n * self.num_runs, dtype=torch.int64)  # (loss, label), a row of the tables
+        code[self.rows] = torch.arange(self.num_runs) // len(seeds) * k + labels[:, None]
+        self.after, self.code = after.to(device), code.to(device)
+        self.before = torch.empty_like(self.after)
+        self.coefficients = [torch.empty(n * self.num_runs, k, dtype=_DTYPE, device=device) for _ in self.tables]
+        self.batches = self._views(size)
+
+    def _views(self, size: int) -> list[_Batch]:
+        """All mini-batches; they share the scratch space of the largest."""
+        logits, column = (self.after.new_empty(size * self.num_runs, depth) for depth in (self.counts.num_classes, 1))
+        batches = []
+        for start in range(0, self.counts.num_samples, size):
+            length = min(size, self.counts.num_samples - start)
+            rows = slice(start * self.num_runs, (start + length) * self.num_runs)
+            buffers = [self.before[rows], self.after[rows], *(table[rows] for table in self.coefficients)]
+            buffers += [logits[: length * self.num_runs], column[: length * self.num_runs]]
+            batches.append(_Batch(*(buffer.view(self.num_runs, length, -1) for buffer in buffers)))
+        return batches
+
+    def run_epoch(self, rate: float, decay: float) -> None:
+        """Shuffle the samples of every seed, then step through the batches."""
+        n = self.counts.num_samples
+        order = torch.stack([torch.randperm(n, generator=stream) for stream in self.generators], 1)
+        source = torch.empty_like(self.code, device="cpu")
+        source[self.rows] = self.rows.gather(0, order.repeat(1, len(self.losses)))
+        source = source.to(self.code.device)
+        torch.index_select(self.after, 0, source, out=self.before)
+        self.code = self.code[source]
+        for table, coefficients in zip(self.tables, self.coefficients, strict=True):
+            torch.index_select(table, 0, self.code, out=coefficients)
+        for batch in self.batches:
+            self._step(batch, rate, decay)
+
+    def _step(self, batch: _Batch, rate: float, decay: float) -> None:
+        length = batch.before.shape[1]
+        z = torch.bmm(batch.before, self.classifier.mT, out=batch.logits)
+        torch.addcmul(batch.offset, z, batch.factor, out=z)
+        z.sub_(torch.amax(z, 2, keepdim=True, out=batch.column)).exp_()
+        total = torch.sum(z, 2, keepdim=True, out=batch.column)
+        gradient = torch.addcdiv(batch.push, z.mul_(batch.pull), total, out=z)
+        torch.baddbmm(
+            batch.before, gradient, self.classifier, beta=1 - decay / length, alpha=-rate / length, out=batch.after
+        )
+        self.classifier.baddbmm_(
+            gradient.mT, batch.before, beta=1 - decay / self.counts.num_samples, alpha=-rate / length
+        )
+
+    def refuse_divergence(self, epoch: int, rate: float) -> None:
+        """Raise where the values of a run are no longer finite."""
+        bad = ~torch.isfinite(self.classifier).all(2).all(1)
+        if bad.any():
+            loss, seed = divmod(int(bad.nonzero()[0, 0]), len(self.seeds))
+            raise InputError(
+                f"learning_rate must be small enough for training to be stable, got {rate:g}: "
+                f"parameterization {loss} with seed {self.seeds[seed]} diverged in epoch {epoch}"
+            )
+
+    def record(self) -> list[Floats]:
+        """Classifiers, class means, loss and accuracy by class, each of shape (P, S, ...)."""
+        k, runs = self.counts.num_classes, (len(self.losses), len(self.seeds))
+        samples, labels = self.after[self.rows.T], self.code[self.rows.T] % k  # (runs, n, d) and (runs, n)
+        sizes = torch.tensor(self.counts.values, device=labels.device)[:, None]
+        members = one_hot(labels, k).to(_DTYPE).mT  # (runs, k, n)
+        logits = samples @ self.classifier.mT
+        hits = (logits.argmax(2) == labels).to(_DTYPE)[..., None]
+        by_loss = zip(self.criteria, logits.view(*runs, -1, k), labels.view(*runs, -1), strict=True)
+        losses = torch.cat([criterion(z.mT, y).mean(1) for criterion, z, y in by_loss])
+        found = self.classifier, members @ samples / sizes, losses, (members @ hits / sizes)[..., 0]
+        return [array.reshape(*runs, *array.shape[1:]).numpy(force=True).copy() for array in found]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep torch's CPU kernels on one thread for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _rows(num_samples: int, num_runs: int, size: int) -> Tensor:
+    """Row of the sample at each place of an epoch, for each run: shape (n, runs)."""
+    place = torch.arange(num_samples)
+    start = place // size * size
+    length = (num_samples - start).clamp(max=size)
+    return (start * num_runs + place - start)[:, None] + torch.arange(num_runs) * length[:, None]
+
+
+def _tables(losses: tuple[Parameterization, ...]) -> list[Tensor]:
+    """Factor, offset, pull and push of :class:`_Batch` by (loss, label), each of shape (P k, k)."""
+    rows = []
+    for loss in losses:
+        factor = np.outer(loss.label_scale, loss.class_scale)
+        pull = loss.weight[:, None] * factor
+        rows.append((factor, loss.shift - np.diag(loss.margin), pull, -np.diag(np.diagonal(pull))))
+    return [torch.from_numpy(np.concatenate(table)) for table in zip(*rows, strict=True)]
+
+
+def _record_epochs(given: Sequence[int] | None, last: int) -> list[int]:
+    if given is None:
+        given = np.geomspace(1, last, _NUM_RECORDS).round().astype(int).tolist()
+    return sorted({whole_number("record_epochs", epoch, minimum=0, maximum=last) for epoch in given} | {last})

@@ -1,0 +1,205 @@
+"""The regularised problem on groups of equal classes: G x G + G unknowns instead of k x k.
+
+By convexity and symmetry the optimal logits X (columns scaled by sqrt(n)) act as a number ``own[g]`` >= 0 on the
+mean-zero subspace of group g (dimension k_g - 1) and as a G x G matrix ``mean`` on the normalised group means. All
+probabilities of wrong classes are kept themselves (never as one minus something), so that they hold relative accuracy
+at any ridge. Everything here is divided by the ridge: the objective is ``losses.sum() + nuclear norm``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from implicit_geometry._validate import Floats
+from implicit_geometry.problem import ClassGroups, Problem, group_classes, varying_vectors
+
+
+class Logits(NamedTuple):
+    """X in reduced form: ``own`` of shape (G,), ``mean`` of shape (G, G)."""
+
+    own: Floats
+    mean: Floats
+
+
+@dataclass(frozen=True)
+class Point:
+    """Loss and its derivatives at one X.
+
+    Attributes:
+        losses: loss of all samples of each group, shape (G,).
+        wrong: probability that a sample of a class in group h gives to all wrong classes of group g, shape (G, G).
+        slope: derivative by the exponents, price[h] * wrong[g, h], shape (G, G).
+        own_gradient: derivative by ``own`` of a single copy, shape (G,).
+        mean_gradient: derivative by ``mean``, shape (G, G).
+    """
+
+    losses: Floats
+    wrong: Floats
+    slope: Floats
+    own_gradient: Floats
+    mean_gradient: Floats
+
+
+class Bounds(NamedTuple):
+    """Values, in units of the ridge, that enclose the optimum."""
+
+    primal: float
+    dual: float
+
+    @property
+    def gap(self) -> float:
+        """Relative gap, at least 0 (infinite where a value is not finite)."""
+        gap = max(self.primal - self.dual, 0.0) / abs(self.primal) if self.primal else 0.0
+        return gap if np.isfinite(gap) else np.inf
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """The loss as a function of (own, mean).
+
+    A sample of a class in group h puts onto all wrong classes of group g together the odds exp(exponent[g, h]),
+    exponent = offset + reach * mean - diag(reach * mean) - pull * own, linear in X.
+
+    Attributes:
+        size: classes of each group k_g, shape (G,).
+        copies: k_g - 1 where it is positive, else 1: how often ``own`` counts, shape (G,).
+        live: groups whose ``own`` is not known to be zero beforehand, shape (G,).
+        root_count: sqrt(n_g), shape (G,).
+        natural: s_g = sqrt(n) / (class_scale * label_scale), shape (G,).
+        null: unit vector with null^T mean = 0 at the optimum, shape (G,).
+        price: k_g n_g weight_g / ridge, shape (G,).
+        offset: exponents at X = 0, shape (G, G), -inf on the diagonal for a group of one class.
+        reach: shape (G, G).
+        pull: shape (G, G).
+    """
+
+    size: Floats
+    copies: Floats
+    live: NDArray[np.bool_]
+    root_count: Floats
+    natural: Floats
+    null: Floats
+    price: Floats
+    offset: Floats
+    reach: Floats
+    pull: Floats
+
+    def exponents(self, x: Logits) -> Floats:
+        """Logarithm of the odds of the wrong classes, by group, shape (G, G)."""
+        return np.asarray(self.offset + self.exponent_change(x.own, x.mean))
+
+    def exponent_change(self, own: Floats, mean: Floats) -> Floats:
+        """The linear part of :meth:`exponents`."""
+        push = self.reach * mean
+        return np.asarray(push - push.diagonal() - self.pull * own)
+
+    def pull_back(self, slope: Floats) -> tuple[Floats, Floats]:
+        """Derivatives by (one copy of own, mean) from derivatives by the exponents."""
+        own = -(self.pull * slope).sum(axis=0) / self.copies
+        mean = self.reach * slope
+        diagonal = np.einsum("ii->i", mean)
+        diagonal[:] = self.reach.diagonal() * (slope.diagonal() - slope.sum(axis=0))
+        return np.asarray(own), np.asarray(mean)
+
+    def evaluate(self, x: Logits) -> Point:
+        """Loss and gradient."""
+        exponent = self.exponents(x)
+        top = np.maximum(exponent.max(axis=0), 0.0)
+        odds = np.exp(exponent - top)
+        total = odds.sum(axis=0)
+        losses = self.price * (top + np.log1p(total + np.expm1(-top)))
+        wrong = odds / (np.exp(-top) + total)
+        slope = self.price * wrong
+        return Point(losses, wrong, slope, *self.pull_back(slope))
+
+    def curvature(self, point: Point, own: Floats, mean: Floats) -> tuple[Floats, Floats]:
+        """The loss's Hessian at a point applied to a direction."""
+        change = self.exponent_change(own, mean)
+        return self.pull_back(point.slope * (change - (point.wrong * change).sum(axis=0)))
+
+    def gradient_norm(self, wrong: Floats) -> float:
+        """Operator norm of the k x k gradient of the loss that the given probabilities make."""
+        own, mean = self.pull_back(self.price * wrong)
+        return float(max(np.linalg.norm(mean, 2), -np.where(self.size > 1, own, 0.0).min()))
+
+    def dual_value(self, wrong: Floats) -> float:
+        """A lower bound of the optimum: the Fenchel dual of the probabilities, scaled until feasible."""
+        largest = self.gradient_norm(wrong) * (1 + 4 * self.size.size * np.finfo(np.float64).eps)
+        wrong = wrong * min(1.0, 1.0 / largest)
+        total = wrong.sum(axis=0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            surprise = np.where(wrong > 0, wrong * (self.offset - np.log(wrong)), 0.0).sum(axis=0)
+        return float(self.price @ (surprise - (1 - total) * np.log1p(-total)))
+
+    def objective(self, x: Logits, point: Point) -> float:
+        """Loss plus nuclear norm, an upper bound of the optimum."""
+        nuclear_norm = (self.size - 1) @ x.own + np.linalg.svd(x.mean, compute_uv=False).sum()
+        return float(point.losses.sum() + nuclear_norm)
+
+    def bounds(self, x: Logits, point: Point) -> Bounds:
+        """What X and its gradient prove about the optimum."""
+        return Bounds(self.objective(x, point), self.dual_value(point.wrong))
+
+
+def reduce_problem(problem: Problem, groups: ClassGroups) -> Reduced:
+    """Set up the reduced problem (the ridge must be positive) on the groups that :func:`gather` finds."""
+    parameters = problem.parameterization
+    weight, shift, class_scale, label_scale, margin = (
+        getattr(parameters, name)[groups.first] for name in ("weight", "shift", "class_scale", "label_scale", "margin")
+    )
+    size, count = groups.size, problem.counts.values[groups.first].astype(np.float64)
+    root_count, scale = np.sqrt(count), class_scale * label_scale
+    index = np.arange(size.size)
+    with np.errstate(divide="ignore"):
+        offset = np.log(size)[:, None] + shift[:, None] - shift + margin
+        offset[index, index] = np.log(size - 1) + margin
+    reach = (label_scale / root_count) * class_scale[:, None] / np.sqrt(np.outer(size, size))
+    pull = np.tile(scale / root_count * (1 - 1 / size), (size.size, 1))
+    pull[index, index] = scale / root_count * (size > 1)
+    null = np.sqrt(size) * (class_scale.min() / class_scale)
+    return Reduced(
+        size=size,
+        copies=np.maximum(size - 1, 1.0),
+        live=(size > 1) & (largest_threshold(weight * scale * root_count, size, margin) > problem.ridge),
+        root_count=root_count,
+        natural=root_count / scale,
+        null=null / np.linalg.norm(null),
+        price=size * count * weight / problem.ridge,
+        offset=offset,
+        reach=reach,
+        pull=pull,
+    )
+
+
+def largest_threshold(strength: Floats, size: Floats, margin: Floats) -> Floats:
+    """Bound of the ridge from which on a group collapses, for strength = weight * class_scale * label_scale * sqrt(n).
+
+    The within-group gradient at collapse is strength * (1 - p_yy + p_yc), where p_yc = exp(margin) * p_yy.
+    """
+    margin = np.maximum(margin, 0.0)
+    return np.asarray(strength * (1 - np.expm1(-margin) / (np.exp(-margin) + size - 1)))
+
+
+def rough_start(reduced: Reduced) -> Logits:
+    """Logits of the limit's form, each column as long as its own optimality asks for."""
+    share = np.minimum(reduced.size * reduced.natural / reduced.price, 0.999)
+    length = np.logaddexp.reduce(reduced.offset, axis=0) + np.log1p(-share) - np.log(share)
+    column = np.maximum(length, 0.3) * reduced.natural
+    return Logits(column * reduced.live, np.diag(column) - np.outer(reduced.null, reduced.null * column))
+
+
+def gather(problem: Problem) -> ClassGroups:
+    """Group equal classes; neighbours that agree in everything count once, which makes sorted profiles cheap."""
+    vectors = varying_vectors(problem)
+    changes = np.zeros(problem.num_classes - 1, dtype=bool)
+    for vector in vectors:
+        changes |= vector[1:] != vector[:-1]
+    start = np.concatenate([[0], np.flatnonzero(changes) + 1])
+    runs = group_classes(*(vector[start] for vector in vectors))
+    length = np.diff(np.append(start, problem.num_classes))
+    size = np.bincount(runs.group, weights=length).astype(np.float64)
+    return ClassGroups(size, np.repeat(runs.group, length), start[runs.first])

@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+
+from implicit_geometry._validate import InputError
+from implicit_geometry.comparison import compare
+from implicit_geometry.counts import ClassCounts
+from implicit_geometry.geometry import Geometry, simplex_etf
+from implicit_geometry.problem import Problem
+from implicit_geometry.rules import cdt, ce, ldam, ldt, vs, weighted
+from implicit_geometry.theory.effective import effective_ridge
+from implicit_geometry.theory.predict import predict
+
+STEP = ClassCounts.step(num_classes=10, imbalance_ratio=10, max_count=50)
+LOSSES = {
+    "ce": ce(STEP),
+    "weighted": weighted(STEP),
+    "cdt": cdt(STEP, gamma=0.5),
+    "ldt": ldt(STEP, gamma=0.5),
+    "vs": vs(STEP, gamma=0.3),
+    "ldam": ldam(STEP),
+}
+
+
+def at(ridge, loss="ce"):
+    return predict(Problem(STEP, LOSSES[loss], ridge=ridge)).geometry
+
+
+def noisy(geometry, level, seed):
+    """Vectors of a network: exact factors of W H^T in 30 dimensions plus Gaussian noise."""
+    rng = np.random.default_rng(seed)
+    root_count = np.sqrt(STEP.values)
+    left, singular, right = np.linalg.svd(geometry.cross.dense() * root_count)
+    turn = np.linalg.qr(rng.standard_normal((30, 10)))[0].T
+    factors = (left * np.sqrt(singular)) @ turn, (right.T * np.sqrt(singular)) @ turn / root_count[:, None]
+    np.testing.assert_allclose(factors[0] @ factors[0].T, geometry.classifier.dense(), atol=1e-9)
+    return Geometry.from_factors(
+        *(factor + level * np.sqrt(np.mean(factor**2)) * rng.standard_normal(factor.shape) for factor in factors)
+    )
+
+
+@pytest.mark.parametrize("ridge", [1e-7, 1e-2, 0.7])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_ridge_of_a_prediction_is_recovered(loss, ridge):
+    found = effective_ridge(at(ridge, loss), Problem(STEP, LOSSES[loss]))
+    assert found.ridge == pytest.approx(ridge, rel=1e-3)
+    assert found.distance < 1e-5
+    assert not found.at_edge
+
+
+@pytest.mark.parametrize("block", ["classifier", "embedding", "cross"])
+def test_every_block_can_be_fitted(block):
+    found = effective_ridge(at(0.05, "cdt"), Problem(STEP, LOSSES["cdt"]), block=block)
+    assert found.ridge == pytest.approx(0.05, rel=1e-3)
+    assert found.distance == getattr(found.comparison, block)
+
+
+def test_counts_may_all_differ():
+    counts = ClassCounts.exponential(num_classes=8, imbalance_ratio=30, max_count=60)
+    problem = Problem(counts, ldt(counts, gamma=0.8), ridge=0.02)
+    assert effective_ridge(predict(problem).geometry, problem).ridge == pytest.approx(0.02, rel=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_noisy_geometry_gets_a_ridge_nearby_and_no_scanned_one_is_nearer(seed):
+    measured = noisy(at(0.1), 0.05, seed)
+    found = effective_ridge(measured, Problem(STEP))
+    assert 0.03 < found.ridge < 0.3
+    assert found.comparison == compare(measured, found.solution.geometry)
+    assert found.distance == found.comparison.classifier
+    assert found.solution.problem == Problem(STEP, ridge=found.ridge)
+    for ridge in np.geomspace(1e-3, 3, 40):
+        assert found.distance <= compare(measured, at(ridge)).classifier + 1e-9
+
+
+def test_scale_plays_no_part():
+    measured = at(0.1)
+    longer = Geometry(measured.classifier.scaled(100), measured.embedding.scaled(3), measured.cross.scaled(7))
+    assert effective_ridge(longer, Problem(STEP)).ridge == pytest.approx(0.1, rel=1e-3)
+
+
+def test_the_ridge_of_the_given_problem_plays_no_part():
+    measured = at(0.1)
+    assert effective_ridge(measured, Problem(STEP, ridge=3.0)) == effective_ridge(measured, Problem(STEP))
+
+
+def test_a_geometry_beyond_the_limit_sits_at_the_lower_edge():
+    """CDT's limit is nearer to the geometry with a larger exponent than any of its positive ridges."""
+    measured = predict(Problem(STEP, cdt(STEP, gamma=0.7))).geometry
+    found = effective_ridge(measured, Problem(STEP, LOSSES["cdt"]))
+    assert found.at_edge
+    assert found.ridge < 1e-10
+
+
+def test_collapsed_minorities_sit_at_the_upper_edge():
+    """Above sqrt(n_min) the minorities are gone, and the rest no longer changes but for its scale."""
+    found = effective_ridge(at(4.0), Problem(STEP))
+    assert found.at_edge
+    assert found.ridge > np.sqrt(5)
+    assert found.distance < 1e-9
+
+
+def zero(num_classes):
+    return Geometry.from_factors(np.zeros((num_classes, 2)), np.zeros((num_classes, 2)))
+
+
+@pytest.mark.parametrize(
+    ("measured", "problem", "block", "message"),
+    [
+        (simplex_etf(9), Problem(STEP), "classifier", "measured must have the 10 classes of problem, got 9"),
+        (zero(10), Problem(STEP), "embedding", "embedding block that is not zero"),
+        (simplex_etf(10), Problem(STEP, bias=True), "classifier", "problem must have bias=False"),
+        (simplex_etf(10), Problem(STEP), "classifiers", "did you mean 'classifier'"),
+    ],
+)
+def test_bad_input_is_refused(measured, problem, block, message):
+    with pytest.raises(InputError, match=message):
+        effective_ridge(measured, problem, block=block)
