@@ -38,9 +38,7 @@ def predict(
     normalize: Annotated[str | None, typer.Option(help="Scales with 'mean' 1, 'max' 1, or 'none'.")] = None,
     parameters: Annotated[Path | None, typer.Option(help="JSON of a Parameterization, in place of --loss.")] = None,
     ridge: Annotated[float | None, typer.Option(help="Sum-form ridge; 0, the default, is the limit.")] = None,
-    weight_decay: Annotated[
-        float | None, typer.Option(help="Of a mean loss, in place of --ridge.")
-    ] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="Of a mean loss, in place of --ridge.")] = None,
     max_count: Annotated[int, typer.Option(help="Largest class of step: and exp: profiles.")] = 5000,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Write a picture (PNG or SVG) of the predicted geometry.")] = None,

@@ -7,9 +7,6 @@ the convex program min_X losses(X) + ridge |X|_*; W W^T = (X X^T)^(1/2), and the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
-
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -20,20 +17,8 @@ from implicit_geometry.geometry import Geometry
 from implicit_geometry.gram import Gram
 from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.problem import ClassGroups, Problem, Solution
-from implicit_geometry.theory.interior import central_path
-from implicit_geometry.theory.newton import descend
-from implicit_geometry.theory.reduced import Bounds, Logits, Reduced, gather, reduce_problem, rough_start
-
-_GOAL = 1e-9  # relative gap that ends the search
-_CLOSED = 1e-12  # relative gap at which Newton's method stops
-_STEEP = 1e-6  # steepness from which on the gap is looked at
-_QUICK_STEPS = 25
-_STEPS = 40
-_PATH_STEPS = 80
-_HAND_OVER = (1e-3, 1e-6, 1e-9)  # relative gaps at which the interior point hands over to Newton's method
-_STRICT = 1e-6  # distance to 1 of a singular value of the gradient that proves the logits zero there
-
-Optimum = tuple[Logits, Bounds]
+from implicit_geometry.theory.optimum import Optimum, optimum
+from implicit_geometry.theory.reduced import Logits, Reduced, gather, reduce_problem
 
 
 def ridge_solution(problem: Problem) -> Solution:
@@ -65,7 +50,7 @@ def ridge_solution(problem: Problem) -> Solution:
         )
     groups = gather(problem)
     reduced = reduce_problem(problem, groups)
-    return _solution(problem, reduced, groups, _optimum(reduced, None))
+    return _solution(problem, reduced, groups, optimum(reduced))
 
 
 def ridge_path(
@@ -97,9 +82,9 @@ def ridge_path(
     for index in np.argsort(values, kind="stable").tolist():
         problem = Problem(base.counts, base.parameterization, ridge=float(values[index]))
         reduced = reduce_problem(problem, groups)
-        optimum = _optimum(reduced, warm)
-        warm = optimum[0]
-        solutions[index] = _solution(problem, reduced, groups, optimum)
+        best = optimum(reduced, warm)
+        warm = best.logits
+        solutions[index] = _solution(problem, reduced, groups, best)
     return tuple(solutions[index] for index in range(values.size))
 
 
@@ -131,64 +116,8 @@ def ridge_from_weight_decay(
     return whole_number("num_samples", num_samples, minimum=1) * float(np.sqrt(decay) * np.sqrt(other))
 
 
-def _optimum(reduced: Reduced, warm: Logits | None) -> Optimum:
-    """The best of: zero, Newton from a quick start, Newton from points nearer and nearer to the optimum."""
-    zero = Logits(np.zeros_like(reduced.size), np.zeros_like(reduced.reach))
-    at_zero = reduced.evaluate(zero)
-    if reduced.gradient_norm(at_zero.wrong) <= 1:
-        return zero, reduced.bounds(zero, at_zero)
-    best: Optimum | None = None
-    for candidate in _candidates(reduced, warm):
-        if best is None or candidate[1].gap < best[1].gap:
-            best = candidate
-        if best[1].gap <= _GOAL:
-            break
-    assert best is not None
-    return _trimmed(reduced, best)
-
-
-def _candidates(reduced: Reduced, warm: Logits | None) -> Iterator[Optimum]:
-    yield _newton(reduced, rough_start(reduced) if warm is None else warm, _QUICK_STEPS)
-    path = islice(central_path(reduced), _PATH_STEPS)
-    for gap in _HAND_OVER:
-        reached = next((optimum for optimum in path if optimum[1].gap <= gap), None)
-        if reached is None:
-            return
-        yield reached
-        yield _newton(reduced, reached[0], _STEPS)
-
-
-def _newton(reduced: Reduced, start: Logits, budget: int) -> Optimum:
-    """Newton's method until the gap is closed or has stopped falling."""
-    best: Optimum | None = None
-    stalls = 0
-    for iterate in islice(descend(reduced, start), budget):
-        last = iterate
-        if iterate.steepness > _STEEP:
-            continue
-        bounds = reduced.bounds(iterate.logits, iterate.point)
-        stalls = stalls + 1 if best and bounds.gap > 0.5 * best[1].gap else 0
-        if best is None or bounds.gap < best[1].gap:
-            best = iterate.logits, bounds
-        if bounds.gap <= _CLOSED or stalls == 3:
-            break
-    return best or (last.logits, reduced.bounds(last.logits, last.point))
-
-
-def _trimmed(reduced: Reduced, optimum: Optimum) -> Optimum:
-    """Set to exactly zero what the gradient proves to be zero."""
-    x, bounds = optimum
-    point = reduced.evaluate(x)
-    u, sigma, vt = np.linalg.svd(x.mean)
-    tension = -np.einsum("gi,gh,ih->i", u, point.mean_gradient, vt)
-    mean = (u * np.where(tension < 1 - _STRICT, 0.0, sigma)) @ vt
-    trimmed = Logits(np.where(-point.own_gradient < 1 - _STRICT, 0.0, x.own), mean)
-    renewed = reduced.bounds(trimmed, reduced.evaluate(trimmed))
-    return (trimmed, renewed) if renewed.gap <= max(bounds.gap, _GOAL) else optimum
-
-
-def _solution(problem: Problem, reduced: Reduced, groups: ClassGroups, optimum: Optimum) -> Solution:
-    x, bounds = optimum
+def _solution(problem: Problem, reduced: Reduced, groups: ClassGroups, best: Optimum) -> Solution:
+    x, bounds = best
     certificate = Certificate(
         primal=bounds.primal * problem.ridge,
         dual=bounds.dual * problem.ridge,
