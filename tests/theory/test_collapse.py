@@ -51,8 +51,15 @@ def test_a_margin_raises_the_threshold():
     assert collapse_thresholds(STEP, ldam(STEP, max_margin=2.0)).ridge[9] > np.sqrt(5) * 1.01
 
 
-def test_a_class_without_an_equal_has_no_threshold():
-    assert np.isnan(collapse_thresholds([9, 9, 4]).ridge).tolist() == [False, False, True]
+def test_a_class_without_an_equal_has_no_exact_threshold():
+    assert collapse_thresholds([9, 9, 4]).exact.tolist() == [True, True, False]
+
+
+def test_everything_is_zero_from_the_total_threshold_on():
+    total = collapse_thresholds(STEP).total
+    below, above = (predict(Problem(STEP, ridge=total * factor)).geometry.classifier for factor in (0.999, 1.001))
+    assert below.norms().max() > 0
+    assert above.norms().max() == 0
 
 
 def test_the_smallest_surviving_count_is_where_the_threshold_meets_the_weight_decay():
@@ -60,12 +67,13 @@ def test_the_smallest_surviving_count_is_where_the_threshold_meets_the_weight_de
     thresholds = collapse_thresholds(STEP, loss)
     decay = thresholds.weight_decay()
     assert decay[9] == pytest.approx(thresholds.ridge[9] / 275)
-    assert thresholds.smallest_count(decay[9])[9] == pytest.approx(5)
+    assert thresholds.smallest_surviving_count(decay[9] * 0.999)[9] == 5
+    assert thresholds.smallest_surviving_count(decay[9] * 1.001)[9] == 6
     assert thresholds.weight_decay(num_samples=100)[0] == pytest.approx(thresholds.ridge[0] / 100)
 
 
 def test_bad_input():
     with pytest.raises(InputError, match="weight_decay"):
-        collapse_thresholds(STEP).smallest_count(0.0)
+        collapse_thresholds(STEP).smallest_surviving_count(-1.0)
     with pytest.raises(InputError, match="num_samples"):
         collapse_thresholds(STEP).weight_decay(num_samples=0)

@@ -1,101 +1,179 @@
-"""The ridge from which on equal classes collapse onto one another."""
+"""Collapse: the ridges from which on classes, or groups of classes, are no longer kept apart."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike
-from scipy.optimize import bisect
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import brentq
 
 from implicit_geometry._validate import Floats, frozen, number, whole_number
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.parameterization import Parameterization
-from implicit_geometry.problem import ClassGroups, Problem, group_classes, varying_vectors
-from implicit_geometry.theory.ridge import ridge_solution
+from implicit_geometry.problem import ClassGroups, Problem
+from implicit_geometry.theory.optimum import optimum
+from implicit_geometry.theory.reduced import Logits, Reduced, gather, reduce_problem, threshold_range
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CollapseThresholds:
-    """When the classes of every group of equal classes become one.
+    """The ridges at which the optimum loses directions.
+
+    Classes that agree in counts and parameters form a group. The differences within a group of k_g >= 2 classes vanish
+    together, exactly from the ``ridge`` of its classes on: weight * class_scale * label_scale * sqrt(n) without a
+    margin, whatever the other classes are. A class that is alone in its group has no such differences; its ``ridge`` is
+    the value that a group of its kind has without margin (``exact`` is False). It marks a scale, not an event: with
+    plain cross-entropy the rank of the logits is the number of classes above the ridge, or one less, in every one of
+    a thousand random problems tried; with strong shifts or class scales it can differ.
 
     Attributes:
         counts: samples a class.
-        ridge: threshold of each class, shape (k,): at this ridge and above, its classifier and its class mean equal
-            those of all classes with the same count and parameters. NaN for a class without an equal.
-        strength: weight * class_scale * label_scale of each class, shape (k,).
-
-    Example:
-        >>> collapse_thresholds([50, 50, 5, 5]).smallest_count(0.1, num_samples=100).round(6)
-        array([100., 100., 100., 100.])
+        ridge: collapse threshold of every class, shape (k,).
+        exact: whether the class is one of a group and ``ridge`` the exact threshold of that group, shape (k,).
+        between_groups: ridge from which on the means of different groups coincide as well; NaN for a single group.
+        total: ridge from which on everything is zero, exactly the operator norm of the loss gradient at zero.
     """
 
     counts: ClassCounts
     ridge: Floats
-    strength: Floats
+    exact: NDArray[np.bool_]
+    between_groups: float
+    total: float
 
     def weight_decay(self, num_samples: int | None = None) -> Floats:
-        """The thresholds as weight decay of a mean loss over ``num_samples`` (default: of the counts), shape (k,)."""
-        return np.asarray(self.ridge / self._samples(num_samples))
-
-    def smallest_count(self, weight_decay: float, num_samples: int | None = None) -> Floats:
-        """The class size above which classes survive a weight decay, for each class's parameters, shape (k,).
-
-        A class of n samples survives where weight * class_scale * label_scale * sqrt(n) > num_samples * weight_decay
-        (without a margin).
+        """The thresholds as weight decay of a mean loss over ``num_samples`` (the counts' own by default), shape (k,).
 
         Raises:
-            InputError: the weight decay is not positive.
-        """
-        decay = number("weight_decay", weight_decay, minimum=0.0, exclusive=True)
-        return np.asarray((self._samples(num_samples) * decay / self.strength) ** 2)
+            InputError: ``num_samples`` is not a whole number >= 1.
 
-    def _samples(self, num_samples: int | None) -> int:
-        return self.counts.num_samples if num_samples is None else whole_number("num_samples", num_samples, minimum=1)
+        Example:
+            >>> collapse_thresholds([50, 50, 5, 5]).weight_decay().round(4)
+            array([0.0643, 0.0643, 0.0203, 0.0203])
+        """
+        samples = (
+            self.counts.num_samples if num_samples is None else whole_number("num_samples", num_samples, minimum=1)
+        )
+        return np.asarray(self.ridge / samples)
+
+    def smallest_surviving_count(self, weight_decay: float) -> Floats:
+        """How many samples a class needs to survive a weight decay, its parameters and the other samples held fixed.
+
+        Exact without margins.
+
+        Args:
+            weight_decay: coefficient of a mean loss over all samples of the counts, >= 0.
+
+        Returns:
+            Whole numbers, shape (k,).
+
+        Raises:
+            InputError: ``weight_decay`` is negative or not finite.
+
+        Example:
+            >>> collapse_thresholds([50, 50, 5, 5]).smallest_surviving_count(0.03)
+            array([11., 11., 11., 11.])
+        """
+        ridge = number("weight_decay", weight_decay, minimum=0) * self.counts.num_samples
+        return np.asarray(np.floor(self.counts.values * (ridge / self.ridge) ** 2) + 1)
 
 
 def collapse_thresholds(
     counts: ClassCounts | ArrayLike, parameterization: Parameterization | None = None
 ) -> CollapseThresholds:
-    """The exact ridge at which each group of equal classes collapses.
-
-    On the mean-zero subspace of a group the gradient of the collapsed optimum is
-    weight * class_scale * label_scale * sqrt(n), times 1 - p_yy + p_yc with a margin; the group is collapsed as soon as
-    the ridge reaches that. The factor is 1 without a margin; with one the threshold is bracketed by solutions, to a
-    relative 1e-9.
+    """Find the ridges, and with them the weight decays, at which classes collapse.
 
     Args:
-        counts: samples n of each class.
+        counts: samples a class, shape (k,).
         parameterization: the loss; plain cross-entropy by default.
 
     Raises:
-        InputError: counts and parameters differ in length.
+        InputError: as :class:`Problem`.
+
+    Source: the stationarity conditions of the convex program of :func:`implicit_geometry.theory.ridge.ridge_solution`;
+        minority collapse is Fang et al. (2021), Theorem 5.
 
     Example:
         >>> thresholds = collapse_thresholds([50, 50, 5, 5])
-        >>> (thresholds.ridge**2).round(6)
-        array([50., 50.,  5.,  5.])
+        >>> thresholds.ridge.round(3), round(thresholds.total, 3)
+        (array([7.071, 7.071, 2.236, 2.236]), 7.071)
     """
     problem = Problem(counts, parameterization)
-    loss, values = problem.parameterization, problem.counts.values
-    strength = loss.weight * loss.class_scale * loss.label_scale
-    groups = group_classes(*varying_vectors(problem))
-    ridge = (strength * np.sqrt(values))[groups.first]
-    for g in np.flatnonzero((loss.margin[groups.first] > 0) & (groups.size > 1)):
-        ridge[g] = _with_margin(problem, groups, int(g), float(ridge[g]))
-    ridge[groups.size == 1] = np.nan
-    return CollapseThresholds(problem.counts, frozen(ridge[groups.group]), frozen(strength))
+    groups = gather(problem)
+    ridge = _within(problem, groups)
+    low = float(ridge.min()) / 2
+    reduced = _at(problem, groups, low)
+    zero = Logits(np.zeros_like(reduced.size), np.zeros_like(reduced.reach))
+    total = low * reduced.gradient_norm(reduced.evaluate(zero).wrong)
+    return CollapseThresholds(
+        counts=problem.counts,
+        ridge=frozen(ridge[groups.group]),
+        exact=frozen((groups.size > 1)[groups.group]),
+        between_groups=_between(problem, groups, total),
+        total=total,
+    )
 
 
-def _with_margin(problem: Problem, groups: ClassGroups, group: int, without: float) -> float:
-    """Bracket the threshold between the one without a margin and twice it: 1 - p_yy + p_yc is between 1 and 2."""
-    one, other = np.flatnonzero(groups.group == group)[:2]
+def _within(problem: Problem, groups: ClassGroups) -> Floats:
+    """Thresholds of the differences within each group, shape (G,)."""
+    parameters, first = problem.parameterization, groups.first
+    strength = parameters.weight * parameters.class_scale * parameters.label_scale * np.sqrt(problem.counts.values)
+    margin = np.where(groups.size > 1, parameters.margin[first], 0.0)
+    low, high = threshold_range(strength[first], groups.size, margin)
+    thresholds = low.copy()
+    for group in np.flatnonzero(low < high).tolist():
+        thresholds[group] = _zero(_apart(problem, groups, group), float(low[group]), float(high[group]))
+    return thresholds
 
-    def spread(ridge: float) -> float:
-        solution = ridge_solution(Problem(problem.counts, problem.parameterization, ridge=ridge))
-        gram = solution.geometry.classifier
-        apart = gram.entry(one, one) - gram.entry(one, other)
-        return 1.0 if apart > 1e-12 * max(gram.squared_norms().max(), 1e-300) else -1.0
 
-    low, high = without * (1 - 1e-9), 2 * without
-    return without if spread(low) < 0 else float(bisect(spread, low, high, xtol=1e-9 * without))
+def _apart(problem: Problem, groups: ClassGroups, group: int) -> Callable[[float], float]:
+    """Within-group gradient over the ridge, minus 1, at the optimum among logits with that group collapsed."""
+
+    def height(ridge: float) -> float:
+        reduced = _at(problem, groups, ridge)
+        held = replace(reduced, live=reduced.live & (np.arange(reduced.size.size) != group))
+        return -float(held.evaluate(optimum(held).logits).own_gradient[group]) - 1
+
+    return height
+
+
+def _between(problem: Problem, groups: ClassGroups, total: float) -> float:
+    """Where the means of all groups coincide: their gradient at the optimum among such logits has norm 1."""
+    if groups.size.size == 1:
+        return float("nan")
+
+    def height(ridge: float) -> float:
+        reduced = _at(problem, groups, ridge)
+        x = Logits(_own_alone(reduced), np.zeros_like(reduced.reach))
+        return float(np.linalg.norm(reduced.evaluate(x).mean_gradient, 2)) - 1
+
+    low = total / 2
+    while height(low) <= 0:
+        low /= 2
+    return _zero(height, low, 2 * low)
+
+
+def _own_alone(reduced: Reduced) -> Floats:
+    """The optimal ``own`` where all group means coincide: one increasing equation a group, by bisection."""
+    zero = np.zeros_like(reduced.reach)
+    low, high = np.zeros_like(reduced.natural), reduced.natural * reduced.live
+    while (-reduced.evaluate(Logits(high, zero)).own_gradient[reduced.live] > 1).any():
+        high = 2 * high
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        short = -reduced.evaluate(Logits(middle, zero)).own_gradient > 1
+        low, high = np.where(short, middle, low), np.where(short, high, middle)
+    return low
+
+
+def _at(problem: Problem, groups: ClassGroups, ridge: float) -> Reduced:
+    return reduce_problem(Problem(problem.counts, problem.parameterization, ridge=ridge), groups)
+
+
+def _zero(height: Callable[[float], float], low: float, high: float) -> float:
+    if height(low) <= 0:
+        return low
+    if height(high) >= 0:
+        return high
+    return float(brentq(height, low, high, rtol=1e-10))

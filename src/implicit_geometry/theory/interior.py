@@ -128,7 +128,7 @@ def _direction(reduced: Reduced, state: _State, mu: float) -> _State:
     miss = _mismatch(reduced, state)
     asked = miss + possible * reduced.exponent_change(own_goal, mean_goal)
     diagonal = inverse_slope + inverse_price + _response_diagonal(reduced, state, slack, own_response)
-    error = min(3e-3 * float(np.abs(asked).max()), max(0.3 * float(np.abs(miss).max()), 1e-2))
+    error = min(3e-3 * float(np.abs(asked).max()), max(0.3 * float(miss.max()), 1e-2))
     slope = _conjugate_gradients(system, asked, possible / diagonal, error)
     own, mean = reduced.pull_back(slope)
     rows = state.mean @ mean.T @ slack.rows + state.rows @ mean @ slack.corner.T

@@ -122,14 +122,14 @@ class Reduced:
         return self.pull_back(point.slope * (change - (point.wrong * change).sum(axis=0)))
 
     def gradient_norm(self, wrong: Floats) -> float:
-        """Operator norm of the k x k gradient of the loss that the given probabilities make."""
+        """Operator norm of the loss gradient that the given probabilities make, on group means and live groups."""
         own, mean = self.pull_back(self.price * wrong)
-        return float(max(np.linalg.norm(mean, 2), -np.where(self.size > 1, own, 0.0).min()))
+        return float(max(np.linalg.norm(mean, 2), -np.where(self.live, own, 0.0).min()))
 
     def dual_value(self, wrong: Floats) -> float:
         """A lower bound of the optimum: the Fenchel dual of the probabilities, scaled until feasible."""
         largest = self.gradient_norm(wrong) * (1 + 4 * self.size.size * np.finfo(np.float64).eps)
-        wrong = wrong * min(1.0, 1.0 / largest)
+        wrong = wrong / max(1.0, largest)
         total = wrong.sum(axis=0)
         with np.errstate(divide="ignore", invalid="ignore"):
             surprise = np.where(wrong > 0, wrong * (self.offset - np.log(wrong)), 0.0).sum(axis=0)
@@ -164,7 +164,7 @@ def reduce_problem(problem: Problem, groups: ClassGroups) -> Reduced:
     return Reduced(
         size=size,
         copies=np.maximum(size - 1, 1.0),
-        live=(size > 1) & (largest_threshold(weight * scale * root_count, size, margin) > problem.ridge),
+        live=(size > 1) & (threshold_range(weight * scale * root_count, size, margin)[1] > problem.ridge),
         root_count=root_count,
         natural=root_count / scale,
         null=null / np.linalg.norm(null),
@@ -175,13 +175,15 @@ def reduce_problem(problem: Problem, groups: ClassGroups) -> Reduced:
     )
 
 
-def largest_threshold(strength: Floats, size: Floats, margin: Floats) -> Floats:
-    """Bound of the ridge from which on a group collapses, for strength = weight * class_scale * label_scale * sqrt(n).
+def threshold_range(strength: Floats, size: Floats, margin: Floats) -> tuple[Floats, Floats]:
+    """Bounds of the ridge from which on a group collapses, for strength = weight * class_scale * label_scale * sqrt(n).
 
-    The within-group gradient at collapse is strength * (1 - p_yy + p_yc), where p_yc = exp(margin) * p_yy.
+    The within-group gradient at collapse is strength * (1 - p_yy + p_yc), where p_yc = exp(margin) * p_yy and
+    0 <= p_yy <= 1 / (1 + (k_g - 1) exp(margin)). Without a margin both bounds are the strength itself.
     """
-    margin = np.maximum(margin, 0.0)
-    return np.asarray(strength * (1 - np.expm1(-margin) / (np.exp(-margin) + size - 1)))
+    up, down = np.maximum(margin, 0.0), np.minimum(margin, 0.0)
+    rise = -np.expm1(-up) / (np.exp(-up) + size - 1) + np.expm1(down) / (1 + (size - 1) * np.exp(down))
+    return strength * (1 + np.minimum(rise, 0.0)), strength * (1 + np.maximum(rise, 0.0))
 
 
 def rough_start(reduced: Reduced) -> Logits:
