@@ -31,8 +31,8 @@ class ClassCounts:
     values: Ints
 
     def __init__(self, values: ArrayLike | ClassCounts) -> None:
-        source = values.values if isinstance(values, ClassCounts) else values
-        object.__setattr__(self, "values", sample_counts("counts", source))
+        checked = values.values if isinstance(values, ClassCounts) else sample_counts("counts", values)
+        object.__setattr__(self, "values", checked)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ClassCounts) and np.array_equal(self.values, other.values)

@@ -72,7 +72,8 @@ class Gram:
 
     def __post_init__(self) -> None:
         for name in ("diagonal", "left", "right", "group"):
-            object.__setattr__(self, name, frozen(np.asarray(getattr(self, name))))
+            array = np.asarray(getattr(self, name))
+            object.__setattr__(self, name, frozen(array) if array.flags.writeable else array)
         rows = self.diagonal.shape[0] if self.diagonal.ndim == 1 else -1
         if self.left.ndim != 2 or self.left.shape != self.right.shape or self.left.shape[0] != rows:
             shapes = {name: getattr(self, name).shape for name in ("diagonal", "left", "right")}

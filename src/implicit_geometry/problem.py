@@ -127,6 +127,7 @@ def group_classes(*vectors: Floats | Ints) -> ClassGroups:
     rank = np.empty_like(order)
     rank[order] = np.arange(order.size)
     group = rank[group]
+    group.setflags(write=False)
     return ClassGroups(np.bincount(group).astype(np.float64), group, first[order])
 
 

@@ -34,6 +34,11 @@ class CollapseThresholds:
         exact: whether the class is one of a group and ``ridge`` the exact threshold of that group, shape (k,).
         between_groups: ridge from which on the means of different groups coincide as well; NaN for a single group.
         total: ridge from which on everything is zero, exactly the operator norm of the loss gradient at zero.
+
+    Example:
+        >>> thresholds = collapse_thresholds([50, 50, 5])
+        >>> (thresholds.ridge**2).round(6), thresholds.exact
+        (array([50., 50.,  5.]), array([ True,  True, False]))
     """
 
     counts: ClassCounts

@@ -16,7 +16,7 @@ _GOAL = 1e-9  # relative gap that ends the search
 _CLOSED = 1e-12  # relative gap at which Newton's method stops
 _STEEP = 1e-6  # steepness from which on the gap is looked at
 _QUICK_STEPS = 25
-_STEPS = 40
+_STEPS = 60
 _PATH_STEPS = 80
 _HAND_OVER = (1e-3, 1e-6, 1e-9)  # relative gaps at which the interior point hands over to Newton's method
 _STRICT = 1e-6  # distance to 1 of a singular value of the gradient that proves the logits zero there
@@ -70,10 +70,10 @@ def _newton(reduced: Reduced, start: Logits, budget: int) -> Optimum:
         if iterate.steepness > _STEEP:
             continue
         bounds = reduced.bounds(iterate.logits, iterate.point)
-        stalls = stalls + 1 if best and bounds.gap > 0.5 * best.bounds.gap else 0
+        stalls = stalls + 1 if best and bounds.gap > 0.9 * best.bounds.gap else 0
         if best is None or bounds.gap < best.bounds.gap:
             best = Optimum(iterate.logits, bounds)
-        if bounds.gap <= _CLOSED or stalls == 3:
+        if bounds.gap <= _CLOSED or stalls == 5:
             break
     return best or Optimum(last.logits, reduced.bounds(last.logits, last.point))
 
