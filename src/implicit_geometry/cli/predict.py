@@ -39,6 +39,7 @@ def predict(
     parameters: Annotated[Path | None, typer.Option(help="JSON of a Parameterization, in place of --loss.")] = None,
     ridge: Annotated[float | None, typer.Option(help="Sum-form ridge; 0, the default, is the limit.")] = None,
     weight_decay: Annotated[float | None, typer.Option(help="Of a mean loss, in place of --ridge.")] = None,
+    bias: Annotated[bool, typer.Option("--bias", help="The head has a free bias.")] = False,
     max_count: Annotated[int, typer.Option(help="Largest class of step: and exp: profiles.")] = 5000,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Write a picture (PNG or SVG) of the predicted geometry.")] = None,
@@ -62,7 +63,8 @@ def predict(
     parameterization = (
         parse_loss(class_counts, loss, **given) if parameters is None else read_parameterization(parameters)
     )
-    solution = solve(Problem(class_counts, parameterization, ridge=_ridge(class_counts, ridge, weight_decay)))
+    problem = Problem(class_counts, parameterization, ridge=_ridge(class_counts, ridge, weight_decay), bias=bias)
+    solution = solve(problem)
     if plot is not None:
         _write_plot(solution, plot)
     if as_json:
@@ -116,6 +118,7 @@ def _document(solution: Solution) -> dict[str, Any]:
         "num_samples": counts.num_samples,
         "imbalance_ratio": counts.imbalance_ratio,
         "ridge": solution.problem.ridge,
+        "bias": None if solution.bias is None or len(solution.bias) > _MAX_JSON_CLASSES else solution.bias.tolist(),
         "blocks": _blocks(solution),
         "certificate": {
             "primal": certificate.primal,

@@ -14,7 +14,7 @@ import numpy as np
 from implicit_geometry._validate import Floats
 from implicit_geometry.theory.reduced import Logits, Point, Reduced
 
-_MAX_PRODUCTS = 2000
+_MAX_PRODUCTS = 1000
 _NOISE = 1e-14  # relative rounding error of the objective
 
 

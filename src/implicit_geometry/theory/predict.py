@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from implicit_geometry._validate import InputError
 from implicit_geometry.problem import Problem, Solution
+from implicit_geometry.theory.bias import bias_solution
 from implicit_geometry.theory.limit import limit_solution
 from implicit_geometry.theory.ridge import ridge_solution
 
@@ -18,7 +18,7 @@ def predict(problem: Problem) -> Solution:
         The geometry with its certificate.
 
     Raises:
-        InputError: the problem has a bias, or scales beyond float64.
+        InputError: scales beyond float64, or a head with a bias and more kinds of classes than can be computed.
 
     Example:
         >>> from implicit_geometry.counts import ClassCounts
@@ -29,5 +29,5 @@ def predict(problem: Problem) -> Solution:
         -0.121
     """
     if problem.bias:
-        raise InputError("problem must have bias=False, got bias=True")
+        return bias_solution(problem)
     return ridge_solution(problem) if problem.ridge > 0 else limit_solution(problem)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import xlog1py
 
 from implicit_geometry._validate import Floats
 from implicit_geometry.problem import ClassGroups, Problem, group_classes, varying_vectors
@@ -133,7 +134,7 @@ class Reduced:
         total = wrong.sum(axis=0)
         with np.errstate(divide="ignore", invalid="ignore"):
             surprise = np.where(wrong > 0, wrong * (self.offset - np.log(wrong)), 0.0).sum(axis=0)
-        return float(self.price @ (surprise - (1 - total) * np.log1p(-total)))
+        return float(self.price @ (surprise - xlog1py(1 - total, -total)))
 
     def objective(self, x: Logits, point: Point) -> float:
         """Loss plus nuclear norm, an upper bound of the optimum."""

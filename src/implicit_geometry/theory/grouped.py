@@ -1,0 +1,40 @@
+"""From logits on groups of equal classes to the geometry of all classes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from implicit_geometry._validate import Floats
+from implicit_geometry.geometry import Geometry
+from implicit_geometry.gram import Gram
+from implicit_geometry.problem import ClassGroups
+
+
+def grouped_geometry(groups: ClassGroups, root_count: Floats, own: Floats, mean: Floats) -> Geometry:
+    """The geometry of balanced factors of logits X (columns scaled by sqrt(n)) that treat the classes of a group alike.
+
+    Args:
+        groups: which classes are alike; G groups.
+        root_count: sqrt(n) of the classes of each group, shape (G,).
+        own: number by which X acts on the mean-zero vectors of each group, >= 0 (any for a group of one), shape (G,).
+        mean: X on the normalised group means, shape (G, G).
+
+    Returns:
+        W W^T = (X X^T)^(1/2), the embeddings' Gram D^-1 (X^T X)^(1/2) D^-1 and X D^-1, with D = diag(sqrt(n)).
+    """
+    left, sigma, right = np.linalg.svd(mean)
+    root_size = np.sqrt(groups.size)[:, None]
+    apart = np.diag(np.sqrt(own / groups.size))
+    classifier, embedding = left * np.sqrt(sigma) / root_size, right.T * np.sqrt(sigma) / root_size
+    embedding, embedding_apart = embedding / root_count[:, None], apart / root_count[:, None]
+    alone = own * (1 - 1 / groups.size)
+
+    def block(rows: Floats, columns: Floats, rows_apart: Floats, columns_apart: Floats, scale: Floats) -> Gram:
+        diagonal = np.einsum("gi,gi->g", rows, columns) + alone / scale
+        return Gram(diagonal, np.hstack([rows, -rows_apart]), np.hstack([columns, columns_apart]), groups.group)
+
+    return Geometry(
+        block(classifier, classifier, apart, apart, np.ones_like(root_count)),
+        block(embedding, embedding, embedding_apart, embedding_apart, root_count**2),
+        block(classifier, embedding, apart, embedding_apart, root_count),
+    )
