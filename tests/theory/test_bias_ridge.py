@@ -18,9 +18,10 @@ from implicit_geometry.problem import Problem, Solution
 from implicit_geometry.rules import cdt, ldt, logit_adjusted
 from implicit_geometry.solvers.factored import solve_factored
 from implicit_geometry.theory.bias import bias_solution
-from implicit_geometry.theory.bias_ridge import bias_ridge_solution
+from implicit_geometry.theory.bias_ridge import _Biased, bias_ridge_solution
+from implicit_geometry.theory.reduced import Logits, gather, reduce_problem
 from implicit_geometry.theory.ridge import ridge_solution
-from strategies import class_counts, parameterizations
+from strategies import class_counts, parameterizations, seeds
 
 BLOCKS = ("classifier", "embedding", "cross")
 EXPONENTIAL = ClassCounts.exponential(num_classes=8, imbalance_ratio=100, max_count=500)
@@ -63,6 +64,20 @@ def test_the_optimality_conditions_hold(problem: Problem) -> None:
     np.testing.assert_allclose(by_bias, -problem.bias_ridge * solution.bias, atol=1e-6 * scale)
     null = 1 / problem.parameterization.class_scale
     assert abs(null @ solution.bias) <= 1e-9 * np.linalg.norm(null) * (1 + np.linalg.norm(solution.bias))
+
+
+@settings(max_examples=40)
+@given(biased_problems(), seeds, st.floats(-3, 1))
+def test_the_dual_value_is_a_lower_bound_wherever_one_stands(problem: Problem, seed: int, log_noise: float) -> None:
+    reduced = reduce_problem(problem, gather(problem))
+    biased = _Biased.of(reduced, problem.bias_ridge / problem.ridge)
+    own, mean = biased.start()[0]
+    rng, size = np.random.default_rng(seed), 10.0**log_noise
+    noise, bias = size * rng.standard_normal(mean.shape), size * rng.standard_normal(own.shape)
+    bounds = biased.bounds(Logits(own, mean + noise), bias)
+    certificate = bias_solution(problem).certificate
+    assert bounds.dual * problem.ridge <= certificate.primal * (1 + 1e-12)
+    assert bounds.primal * problem.ridge >= certificate.dual * (1 - 1e-12)
 
 
 FIVE_VECTORS = Parameterization(

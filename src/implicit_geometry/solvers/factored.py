@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import minimize
 from scipy.sparse.linalg import LinearOperator, cg
+from scipy.special import xlog1py, xlogy
 
 from implicit_geometry._validate import Floats, InputError, whole_number
 from implicit_geometry.certificate import TOLERANCE, Certificate
@@ -203,12 +204,13 @@ class _Model:
         """Fenchel dual at probabilities of wrong classes, balanced for a free bias and scaled into the unit ball."""
         if self.problem.free_bias:
             wrong = wrong * balancing_factors(self.price * self.problem.parameterization.label_scale * wrong)
-        wrong = wrong / max(1.0, self.gradient_norm(wrong))
-        true = 1 - wrong.sum(axis=0)
-        if wrong.min() < 0 or true.min() <= 0:
-            return -np.inf
-        surprise = np.where(wrong > 0, wrong * (self.offset - np.log(np.where(wrong > 0, wrong, 1.0))), 0.0).sum(axis=0)
-        value = float(self.price @ (surprise - true * np.log1p(true - 1)))
+            if wrong.min() < 0:
+                return -np.inf
+        total = float(wrong.sum(axis=0).max()) * (1 + len(wrong) * np.finfo(np.float64).eps)
+        wrong = wrong / max(1.0, total, self.gradient_norm(wrong))
+        rest = wrong.sum(axis=0)
+        surprise = (wrong * self.offset - xlogy(wrong, wrong)).sum(axis=0) - xlog1py(1 - rest, -rest)
+        value = float(self.price @ surprise)
         if self.problem.bias_ridge > 0:
             pull = self.logit_gradient(wrong).sum(axis=1)
             value -= float(pull @ pull) * self.problem.ridge / (2 * self.problem.bias_ridge)

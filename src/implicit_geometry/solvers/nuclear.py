@@ -62,7 +62,7 @@ class ExcessProgram:
         pull = np.maximum(-polar, 0.0)
         np.fill_diagonal(pull, 0.0)
         if self.right_null.any():
-            pull = pull * 1.0 + 0 * balancing_factors(self.left_null[:, None] * pull * self.right_null)
+            pull = pull * balancing_factors(self.left_null[:, None] * pull * self.right_null)
         diagonal = (self.left_null @ pull) / self.left_null
         size = float(np.linalg.norm(np.diag(diagonal) - pull, 2))
         return float(self.natural @ diagonal) / size if size > 0 and pull.min() >= 0 else 0.0

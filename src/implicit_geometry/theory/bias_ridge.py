@@ -158,10 +158,11 @@ class _Biased:
         if self.price == 0:
             flow = reduced.null[:, None] * reduced.reach * self.spread * reduced.price * wrong
             wrong = wrong * balancing_factors(flow)
-        if wrong.min() < 0 or wrong.sum(axis=0).max() >= 1:
-            return -np.inf
+            if wrong.min() < 0:
+                return -np.inf
         own, mean = reduced.pull_back(reduced.price * wrong)
-        excess = max(1.0, float(np.linalg.norm(mean, 2)), -np.where(reduced.size > 1, own, 0.0).min())
+        total = float(wrong.sum(axis=0).max()) * (1 + self.spread.size * np.finfo(np.float64).eps)
+        excess = max(1.0, total, float(np.linalg.norm(mean, 2)), -np.where(reduced.size > 1, own, 0.0).min())
         pull = mean @ self.spread / excess
         penalty = float(pull @ pull) / (2 * self.price) if self.price > 0 else 0.0
         return reduced.dual_value(wrong / excess) - penalty

@@ -13,12 +13,13 @@ from implicit_geometry.theory.newton import descend
 from implicit_geometry.theory.reduced import Bounds, Logits, Reduced, rough_start
 
 _GOAL = 1e-9  # relative gap that ends the search
-_CLOSED = 1e-12  # relative gap at which Newton's method stops
-_STEEP = 1e-6  # steepness from which on the gap is looked at
-_QUICK_STEPS = 25
+_CLOSED = 1e-12  # relative gap that rounding may leave
+_STEEP, _FLAT = 1e-6, 1e-9  # steepness from which on the gap is looked at, and that counts as zero
+_STALLS = 5
+_QUICK_STEPS = 20
 _STEPS = 60
 _PATH_STEPS = 80
-_HAND_OVER = (1e-3, 1e-6, 1e-9)  # relative gaps at which the interior point hands over to Newton's method
+_HAND_OVER = (1e-3, 1e-5, 1e-7, 1e-9)  # relative gaps at which the interior point hands over to Newton's method
 _STRICT = 1e-6  # distance to 1 of a singular value of the gradient that proves the logits zero there
 
 
@@ -62,7 +63,7 @@ def _candidates(reduced: Reduced, warm: Logits | None) -> Iterator[Optimum]:
 
 
 def _newton(reduced: Reduced, start: Logits, budget: int) -> Optimum:
-    """Newton's method until the gap is closed or has stopped falling."""
+    """Newton's method until the gap is closed and the gradient zero, or the gap has stopped falling."""
     best: Optimum | None = None
     stalls = 0
     for iterate in islice(descend(reduced, start), budget):
@@ -71,9 +72,9 @@ def _newton(reduced: Reduced, start: Logits, budget: int) -> Optimum:
             continue
         bounds = reduced.bounds(iterate.logits, iterate.point)
         stalls = stalls + 1 if best and bounds.gap > 0.9 * best.bounds.gap else 0
-        if best is None or bounds.gap < best.bounds.gap:
+        if best is None or bounds.gap < max(best.bounds.gap, _CLOSED):
             best = Optimum(iterate.logits, bounds)
-        if bounds.gap <= _CLOSED or stalls == 5:
+        if stalls == _STALLS or (bounds.gap <= _CLOSED and iterate.steepness <= _FLAT):
             break
     return best or Optimum(last.logits, reduced.bounds(last.logits, last.point))
 

@@ -205,4 +205,6 @@ def gather(problem: Problem) -> ClassGroups:
     runs = group_classes(*(vector[start] for vector in vectors))
     length = np.diff(np.append(start, problem.num_classes))
     size = np.bincount(runs.group, weights=length).astype(np.float64)
-    return ClassGroups(size, np.repeat(runs.group, length), start[runs.first])
+    group = np.repeat(runs.group, length)
+    group.setflags(write=False)
+    return ClassGroups(size, group, start[runs.first])

@@ -10,13 +10,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from implicit_geometry._validate import Floats, InputError, class_vector, number, whole_number
+from implicit_geometry._validate import InputError, class_vector, number, whole_number
 from implicit_geometry.certificate import Certificate
 from implicit_geometry.counts import ClassCounts
-from implicit_geometry.geometry import Geometry
-from implicit_geometry.gram import Gram
 from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.problem import ClassGroups, Problem, Solution
+from implicit_geometry.theory.grouped import grouped_geometry
 from implicit_geometry.theory.optimum import Optimum, optimum
 from implicit_geometry.theory.reduced import Logits, Reduced, gather, reduce_problem
 
@@ -124,25 +123,4 @@ def _solution(problem: Problem, reduced: Reduced, groups: ClassGroups, best: Opt
         smallest_margin=None,
         collapsed=not (x.own.any() or x.mean.any()),
     )
-    return Solution(problem, _geometry(reduced, groups, x), certificate)
-
-
-def _geometry(reduced: Reduced, groups: ClassGroups, x: Logits) -> Geometry:
-    """The three blocks from balanced factors of X, one row a group."""
-    u, sigma, vt = np.linalg.svd(x.mean)
-    root_size = np.sqrt(reduced.size)[:, None]
-    classifier, embedding = (factor * np.sqrt(sigma) / root_size for factor in (u, vt.T))
-    embedding = embedding / reduced.root_count[:, None]
-    apart = np.diag(np.sqrt(x.own / reduced.size))[:, x.own > 0]
-    rows, columns = apart, apart / reduced.root_count[:, None]
-    own = x.own * (1 - 1 / reduced.size)
-
-    def block(left: Floats, right: Floats, left_apart: Floats, right_apart: Floats, scale: Floats) -> Gram:
-        diagonal = np.einsum("gi,gi->g", left, right) + own / scale
-        return Gram(diagonal, np.hstack([left, -left_apart]), np.hstack([right, right_apart]), groups.group)
-
-    return Geometry(
-        block(classifier, classifier, rows, rows, np.ones_like(own)),
-        block(embedding, embedding, columns, columns, reduced.root_count**2),
-        block(classifier, embedding, rows, columns, reduced.root_count),
-    )
+    return Solution(problem, grouped_geometry(groups, reduced.root_count, x.own, x.mean), certificate)
