@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-quick lint format bench docs clean
+.PHONY: setup demo test test-quick test-exhaustive lint format bench docs clean
 
 setup: $(VENV)/.installed
 
@@ -19,7 +19,10 @@ test: setup
 	$(BIN)/python -m pytest -n 2
 
 test-quick: setup
-	$(BIN)/python -m pytest -n 2 -m 'not slow'
+	$(BIN)/python -m pytest -n 2 -m 'not slow and not exhaustive'
+
+test-exhaustive: setup
+	$(BIN)/python -m pytest -n 2 -m exhaustive
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,9 +1,12 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from implicit_geometry import (
     ClassCounts,
     InputError,
+    Parameterization,
     Problem,
     cdt,
     collapse_thresholds,
@@ -13,6 +16,11 @@ from implicit_geometry import (
 )
 
 STEP = ClassCounts.step(num_classes=10, imbalance_ratio=10, max_count=50)
+
+
+def rank_of_logits(problem):
+    singular = np.linalg.svd(predict(problem).geometry.cross.dense() * np.sqrt(problem.counts.values), compute_uv=False)
+    return int((singular > 1e-9 * np.sqrt(problem.counts.values.max())).sum())
 
 
 def apart(loss, ridge, classes):
@@ -60,6 +68,60 @@ def test_everything_is_zero_from_the_total_threshold_on():
     below, above = (predict(Problem(STEP, ridge=total * factor)).geometry.classifier for factor in (0.999, 1.001))
     assert below.norms().max() > 0
     assert above.norms().max() == 0
+
+
+@pytest.mark.parametrize("rule", ["ce", "weighted", "logit_adjusted", "cdt", "ldt", "vs"])
+def test_the_rank_of_the_logits_changes_at_the_three_thresholds_and_nowhere_else(rule):
+    """STEP: 4 + 4 directions within the groups and 1 between them."""
+    given = {"gamma": 0.4} if rule in ("cdt", "ldt", "vs") else {}
+    loss = make_parameterization(rule, STEP, **given)
+    found = collapse_thresholds(STEP, loss)
+    events = sorted([(found.ridge[0], 4), (found.ridge[9], 4), (found.between_groups, 1)])
+    left = 9
+    ridges = [1e-6, *(ridge for ridge, _ in events), 10 * events[-1][0]]
+    for place, (low, high) in enumerate(pairwise(ridges)):
+        for ridge in (low * 1.0001, np.sqrt(low * high), high * 0.9999):
+            assert rank_of_logits(Problem(STEP, loss, ridge=ridge)) == left
+        left -= events[place][1] if place < 3 else 0
+    assert left == 0
+    assert found.total == pytest.approx(events[-1][0], rel=1e-12)
+
+
+def test_a_single_group_has_nothing_between_groups():
+    found = collapse_thresholds([8, 8, 8])
+    assert np.isnan(found.between_groups)
+    assert found.total == pytest.approx(np.sqrt(8))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_with_distinct_counts_cross_entropy_keeps_as_many_directions_as_classes_above_the_ridge_or_one_less(seed):
+    draw = np.random.default_rng(seed)
+    counts = np.unique(np.exp(draw.uniform(0, 9, draw.integers(4, 9))).astype(int) + 1)
+    ridge = float(np.sqrt(np.exp(draw.uniform(0, 9))))
+    above = int((collapse_thresholds(counts).ridge > ridge).sum())
+    assert rank_of_logits(Problem(counts, ridge=ridge)) in (max(above - 1, 0), above)
+
+
+def test_strong_shifts_and_scales_keep_classes_apart_above_every_threshold_of_a_class():
+    loss = Parameterization(shift=[6.0, 0.0], class_scale=[5.0, 1.0])
+    found = collapse_thresholds([100, 100], loss)
+    assert found.total == pytest.approx(found.between_groups)
+    assert found.total > 1.01 * found.ridge.max()
+    for factor, alive in ((0.9999, True), (1.0001, False)):
+        assert (
+            predict(Problem([100, 100], loss, ridge=found.total * factor)).geometry.classifier.norms() > 0
+        ).any() == alive
+
+
+@pytest.mark.parametrize("max_margin", [0.5, 3.0])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_thresholds_with_a_margin_are_where_the_classes_meet(max_margin, sign):
+    loss = Parameterization(margin=sign * ldam(STEP, max_margin=max_margin).margin)
+    ridge = collapse_thresholds(STEP, loss).ridge
+    for classes in ((0, 1), (8, 9)):
+        assert apart(loss, ridge[classes[0]] * (1 - 1e-4), classes) > 1e-9
+        assert apart(loss, ridge[classes[0]] * (1 + 1e-4), classes) == pytest.approx(0.0, abs=1e-12)
+        assert (ridge[classes[0]] > np.sqrt(STEP.values[classes[0]])) == (sign > 0)
 
 
 def test_the_smallest_surviving_count_is_where_the_threshold_meets_the_weight_decay():
