@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from implicit_geometry import ClassCounts, InputError, cdt
-from implicit_geometry.cli.inputs import parse_counts
+from implicit_geometry.profiles import parse_counts
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from implicit_geometry import ClassCounts, Problem, cdt, logit_adjusted, predict, simplex_etf, vs
-from implicit_geometry.experiments.curves import geometry_summary, rule_at, theory_curves
+from implicit_geometry.experiments.curves import rule_at, theory_curves
+from implicit_geometry.summary import geometry_summary
 
 COUNTS = ClassCounts.step(num_classes=10, imbalance_ratio=10, max_count=50)
 

@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from implicit_geometry._json import dumps
-from implicit_geometry.cli.inputs import COUNTS_HELP, parse_counts
+from implicit_geometry.cli.inputs import COUNTS_HELP
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.problem import group_classes
+from implicit_geometry.profiles import parse_counts
 
 if TYPE_CHECKING:
     from implicit_geometry.theory.design import Design

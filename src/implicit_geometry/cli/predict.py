@@ -16,12 +16,12 @@ from implicit_geometry._validate import InputError
 from implicit_geometry.cli.inputs import (
     COUNTS_HELP,
     LOSS_HELP,
-    parse_counts,
     parse_loss,
     read_parameterization,
 )
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.problem import Problem, Solution, group_classes
+from implicit_geometry.profiles import parse_counts
 from implicit_geometry.theory.predict import predict as solve
 from implicit_geometry.theory.ridge import ridge_from_weight_decay
 

@@ -1,30 +1,18 @@
-"""The paper's eight numbers: of one geometry, and of the theory along an exponent."""
+"""The paper's eight numbers of the theory along an exponent."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
 
 from implicit_geometry.counts import ClassCounts
-from implicit_geometry.geometry import Geometry
-from implicit_geometry.gram import BlockSummary
 from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.problem import Problem
 from implicit_geometry.rules import make_parameterization
+from implicit_geometry.summary import geometry_summary
 from implicit_geometry.theory.predict import predict
-
-
-def geometry_summary(geometry: Geometry, counts: ClassCounts) -> dict[str, float]:
-    """The paper's eight numbers, keyed ``classifier_norm_ratio`` etc.; NaN where the counts are balanced."""
-    undefined = BlockSummary(*[float("nan")] * 4)
-    summaries = {
-        block: undefined if counts.majority.all() else getattr(geometry, block).block_summary(counts.majority)
-        for block in ("classifier", "embedding")
-    }
-    return {f"{block}_{name}": value for block, summary in summaries.items() for name, value in asdict(summary).items()}
 
 
 def rule_at(rule: str, counts: ClassCounts, exponent: float) -> Parameterization:

@@ -17,7 +17,6 @@ from implicit_geometry._version import __version__
 from implicit_geometry.comparison import compare
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.data.digits import load_digits
-from implicit_geometry.experiments.curves import geometry_summary
 from implicit_geometry.experiments.spec import TrialSpec
 from implicit_geometry.experiments.store import Run
 from implicit_geometry.experiments.training import batches, build, fit
@@ -26,6 +25,7 @@ from implicit_geometry.nn.losses import VSLoss
 from implicit_geometry.nn.measure import measure
 from implicit_geometry.nn.models import mlp
 from implicit_geometry.problem import Problem
+from implicit_geometry.summary import geometry_summary
 from implicit_geometry.theory.effective import effective_ridge
 from implicit_geometry.theory.predict import predict
 

@@ -10,11 +10,12 @@ import pandas as pd
 
 from implicit_geometry.comparison import compare
 from implicit_geometry.counts import ClassCounts
-from implicit_geometry.experiments.curves import geometry_summary, rule_at
+from implicit_geometry.experiments.curves import rule_at
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.measurement import measurement_from_moments
 from implicit_geometry.nn.ufm import UFMHistory, train_ufm
 from implicit_geometry.problem import Problem
+from implicit_geometry.summary import geometry_summary
 from implicit_geometry.theory.effective import effective_ridge
 from implicit_geometry.theory.predict import predict
 
