@@ -144,6 +144,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the data")
     parser.add_argument("--noise", type=float, default=0.55, help="standard deviation of the clouds")
     options = parser.parse_args(arguments)
+    if options.seed < 0:
+        parser.error(f"--seed must be at least 0, got {options.seed}")
     inputs, labels = make_data(options.seed, options.noise)
     try:
         results = compare_losses(inputs, labels)
@@ -154,7 +156,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{'loss':16}" + "".join(f"{iteration:>10}" for iteration in shown))
     for name, (vectors, target) in results.items():
         print(f"{LABELS[name]:16}" + "".join(f"{angle(vector, target):10.1e}" for vector in vectors[::2]))
-    draw(inputs, labels, results).savefig(options.output, dpi=150)
+    try:
+        draw(inputs, labels, results).savefig(options.output, dpi=150)
+    except (OSError, ValueError) as error:
+        parser.error(f"--output must be a picture that can be written, got {options.output} ({error})")
     print(f"picture: {options.output}")
 
 

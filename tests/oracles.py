@@ -99,7 +99,7 @@ class Bounds(NamedTuple):
 
 
 def margin_certificate(logits: Floats, counts: ArrayLike, class_scale: ArrayLike, label_scale: ArrayLike) -> Bounds:
-    """Bounds of min |X|_* under unit margins from any feasible direction ``logits`` (theory.md, Section 5)."""
+    """Bounds of min |X|_* under unit margins from any feasible direction ``logits``."""
     n, delta, label = (np.asarray(x, dtype=np.float64) for x in (counts, class_scale, label_scale))
     left, singular, right = np.linalg.svd(logits)
     kept = singular > 1e-9 * singular[0]

@@ -14,16 +14,16 @@ from implicit_geometry.comparison import compare
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.geometry import simplex_etf
 from implicit_geometry.parameterization import Parameterization
-from implicit_geometry.problem import Problem, Solution
+from implicit_geometry.problem import Problem
 from implicit_geometry.rules import cdt, ldt, logit_adjusted
 from implicit_geometry.solvers.factored import solve_factored
 from implicit_geometry.theory.bias import bias_solution
 from implicit_geometry.theory.bias_ridge import _Biased, bias_ridge_solution
 from implicit_geometry.theory.reduced import Logits, gather, reduce_problem
 from implicit_geometry.theory.ridge import ridge_solution
+from solutions import FIVE_VECTORS, assert_same_geometry, logits_of
 from strategies import class_counts, parameterizations, seeds
 
-BLOCKS = ("classifier", "embedding", "cross")
 EXPONENTIAL = ClassCounts.exponential(num_classes=8, imbalance_ratio=100, max_count=500)
 
 
@@ -34,17 +34,6 @@ def biased_problems(draw: st.DrawFn) -> Problem:
     ridge = 10.0 ** draw(st.floats(-3, 1.5))
     bias_ridge = draw(st.sampled_from([0.0, 0.1 * ridge, ridge, 10 * ridge]))
     return Problem(counts, draw(parameterizations(counts.num_classes, 0.3)), ridge, True, bias_ridge)
-
-
-def logits_of(solution: Solution) -> np.ndarray:
-    return solution.geometry.cross.dense() * np.sqrt(solution.problem.counts.values)
-
-
-def assert_same_geometry(found: Solution, expected: Solution, tolerance: float) -> None:
-    for name in BLOCKS:
-        matrix = getattr(expected.geometry, name).dense()
-        error = np.linalg.norm(getattr(found.geometry, name).dense() - matrix)
-        assert error <= tolerance * max(np.linalg.norm(matrix), 1e-9), name
 
 
 @settings(max_examples=60)
@@ -80,15 +69,6 @@ def test_the_dual_value_is_a_lower_bound_wherever_one_stands(problem: Problem, s
     assert bounds.primal * problem.ridge >= certificate.dual * (1 - 1e-12)
 
 
-FIVE_VECTORS = Parameterization(
-    weight=[1.0, 0.7, 2.0, 1.0],
-    shift=[0.3, -1.0, 0.0, 0.5],
-    class_scale=[1.0, 0.6, 1.4, 0.8],
-    label_scale=[0.8, 1.5, 1.0, 1.1],
-    margin=[0.1, 0.0, 0.5, -0.2],
-)
-
-
 @pytest.mark.parametrize("ridge", [0.05, 1.0])
 @pytest.mark.parametrize("relative_bias_ridge", [0.0, 1.0])
 def test_an_interior_point_solver_finds_the_same_optimum(ridge: float, relative_bias_ridge: float) -> None:
@@ -110,7 +90,7 @@ def test_groups_of_equal_classes_give_what_single_classes_give(rule: object, bia
     problem = Problem(counts, rule(counts, 0.5), 0.5, True, bias_ridge)  # type: ignore[operator]
     solution, descended = bias_solution(problem), solve_factored(problem)
     assert solution.certificate.primal == pytest.approx(descended.certificate.primal, rel=1e-12)
-    assert_same_geometry(solution, descended, 1e-6)
+    assert_same_geometry(solution.geometry, descended.geometry, 1e-6)
     np.testing.assert_allclose(solution.bias, descended.bias, atol=1e-6)
 
 
@@ -137,7 +117,7 @@ def test_a_free_bias_absorbs_the_shift_of_logit_adjustment(counts: ClassCounts, 
     adjusted = bias_solution(Problem(counts, logit_adjusted(counts, tau), ridge, True))
     assume(plain.certificate.relative_gap < 1e-11)
     assert adjusted.certificate.primal == pytest.approx(plain.certificate.primal, rel=1e-9)
-    assert_same_geometry(adjusted, plain, 1e-3)
+    assert_same_geometry(adjusted.geometry, plain.geometry, 1e-3)
     shift = logit_adjusted(counts, tau).shift
     difference = plain.bias - adjusted.bias
     np.testing.assert_allclose(difference, shift - shift.mean(), atol=1e-3 * (1 + np.abs(shift).max()))
@@ -176,7 +156,7 @@ def test_an_enormous_ridge_on_the_bias_is_a_head_without(ridge: float) -> None:
     without = ridge_solution(Problem(EXPONENTIAL, parameters, ridge))
     solution = bias_solution(Problem(EXPONENTIAL, parameters, ridge, True, 1e9))
     assert solution.certificate.primal == pytest.approx(without.certificate.primal, rel=1e-7)
-    assert_same_geometry(solution, without, 1e-4)
+    assert_same_geometry(solution.geometry, without.geometry, 1e-4)
     np.testing.assert_allclose(solution.bias, 0, atol=1e-6)
 
 

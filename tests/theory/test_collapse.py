@@ -70,6 +70,15 @@ def test_everything_is_zero_from_the_total_threshold_on():
     assert above.norms().max() == 0
 
 
+@pytest.mark.parametrize("label_scale", [0.01, 1.0, 30.0])
+@pytest.mark.parametrize("counts", [[8, 8, 8, 8], [50, 50, 5, 5], [90, 20, 3]])
+def test_the_total_threshold_is_the_norm_of_the_dense_gradient_at_zero_logits(counts, label_scale):
+    loss = Parameterization(label_scale=np.full(len(counts), label_scale))
+    k, root = len(counts), np.sqrt(counts)
+    gradient = label_scale * (np.full((k, k), 1 / k) - np.eye(k)) * root
+    assert collapse_thresholds(counts, loss).total == pytest.approx(np.linalg.norm(gradient, 2), rel=1e-12)
+
+
 @pytest.mark.parametrize("rule", ["ce", "weighted", "logit_adjusted", "cdt", "ldt", "vs"])
 def test_the_rank_of_the_logits_changes_at_the_three_thresholds_and_nowhere_else(rule):
     """STEP: 4 + 4 directions within the groups and 1 between them."""

@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 
 from implicit_geometry._validate import InputError
 from implicit_geometry.counts import ClassCounts
+from implicit_geometry.problem import Problem
 from implicit_geometry.rules import cdt, ldt, vs
 from implicit_geometry.theory.design import FAMILIES, LARGEST_EXPONENT, TARGETS, design
+from implicit_geometry.theory.predict import predict
 from oracles import limit_geometry
 from strategies import class_counts
 
@@ -279,6 +281,13 @@ def test_no_collapse_is_the_gentlest_exponent(family):
     assert (both * np.sqrt(STEP.values)).min() < ridge
 
 
+def test_no_collapse_leaves_every_direction_alive_at_the_weight_decay():
+    found = design(STEP, target="no_collapse", weight_decay=1.02 * 1.15 * np.sqrt(5) / STEP.num_samples)
+    for loss, rank in ((found.parameterization, 9), (None, 5)):
+        logits = predict(Problem(STEP, loss, ridge=1.15 * np.sqrt(5))).geometry.cross.dense() * np.sqrt(STEP.values)
+        assert np.linalg.matrix_rank(logits, tol=1e-6) == rank
+
+
 def test_no_collapse_needs_nothing_where_nothing_collapses():
     found = design(STEP, target="no_collapse", weight_decay=1e-6)
     assert found.exponent == 0
@@ -291,6 +300,7 @@ def test_no_collapse_needs_nothing_where_nothing_collapses():
 def test_no_scales_of_mean_one_stand_more_weight_decay(counts, family, seed):
     found = design(counts, target="no_collapse", family=family, weight_decay=1.0)
     assert found.reached == found.reachable[1] < 1
+    assert f"stand up to {found.reached:.4g} times it, with exponent" in found.warnings[0]
     assert "collapse threshold" in found.warnings[-1]
     scales = np.random.default_rng(seed).uniform(0.2, 5, (2 if family == "cdt+ldt" else 1, counts.num_classes))
     scales = scales / scales.mean(axis=1, keepdims=True)

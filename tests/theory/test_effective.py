@@ -5,6 +5,7 @@ from implicit_geometry._validate import InputError
 from implicit_geometry.comparison import compare
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.geometry import Geometry, simplex_etf
+from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.problem import Problem
 from implicit_geometry.rules import cdt, ce, ldam, ldt, vs, weighted
 from implicit_geometry.theory.effective import effective_ridge
@@ -76,6 +77,17 @@ def test_scale_plays_no_part():
     measured = at(0.1)
     longer = Geometry(measured.classifier.scaled(100), measured.embedding.scaled(3), measured.cross.scaled(7))
     assert effective_ridge(longer, Problem(STEP)).ridge == pytest.approx(0.1, rel=1e-3)
+
+
+@pytest.mark.parametrize("scale", [0.01, 100.0])
+@pytest.mark.parametrize("counts", [[8, 8, 8, 8], [50, 50, 5, 5]])
+def test_losses_with_small_or_large_scales_are_searched_up_to_their_own_collapse(counts, scale):
+    """Also where every collapse threshold is below 1. Balanced counts have one geometry, whatever the ridge."""
+    problem = Problem(counts, Parameterization(label_scale=np.full(4, scale)), ridge=scale)
+    found = effective_ridge(predict(problem).geometry, problem)
+    assert found.distance < 1e-5
+    assert found.at_edge == (counts == [8, 8, 8, 8])
+    assert found.at_edge or found.ridge == pytest.approx(scale, rel=1e-3)
 
 
 def test_the_ridge_of_the_given_problem_plays_no_part():

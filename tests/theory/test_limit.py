@@ -16,11 +16,10 @@ from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.problem import Problem, Solution
 from implicit_geometry.rules import cdt, ce, ldt, vs
 from implicit_geometry.theory import step
-from implicit_geometry.theory.limit import limit_solution
+from implicit_geometry.theory.limit import limit_solution, sum_of_others
 from implicit_geometry.theory.predict import predict
-from strategies import class_counts, problems, scales
-
-BLOCKS = ("classifier", "embedding", "cross")
+from solutions import BLOCKS, logits_of, vectors_of
+from strategies import class_counts, problems, scales, seeds
 
 
 def solve(counts: object, class_scale: object = None, label_scale: object = None) -> Solution:
@@ -33,16 +32,6 @@ def solve(counts: object, class_scale: object = None, label_scale: object = None
     return limit_solution(Problem(values, parameters))
 
 
-def vectors_of(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Counts, class_scale and label_scale: all that the limit depends on."""
-    return problem.counts.values, problem.parameterization.class_scale, problem.parameterization.label_scale
-
-
-def logits_of(solution: Solution) -> np.ndarray:
-    """X, one column a class, scaled by the root of its count."""
-    return solution.geometry.cross.dense() * np.sqrt(solution.problem.counts.values)
-
-
 def normwise_error(geometry: Geometry, expected: oracles.DenseGeometry) -> float:
     """Largest relative Frobenius error of the three blocks."""
     errors = [getattr(geometry, name).dense() - getattr(expected, name) for name in BLOCKS]
@@ -52,7 +41,7 @@ def normwise_error(geometry: Geometry, expected: oracles.DenseGeometry) -> float
     )
 
 
-# Section 3: every entry against a dense singular value decomposition
+# Every entry against a dense singular value decomposition
 
 
 @given(problems(decades=1.0, max_count=100_000))
@@ -82,7 +71,7 @@ def test_two_hundred_classes_at_ratio_a_million_agree_to_twelve_digits(name: str
     assert normwise_error(limit_solution(problem).geometry, oracles.limit_geometry(*vectors_of(problem))) <= 1e-12
 
 
-# Section 2: the cost-sensitive SVM
+# The cost-sensitive SVM
 
 
 @pytest.mark.parametrize(
@@ -146,7 +135,7 @@ def test_the_factorisation_is_balanced(problem: Problem) -> None:
     assert solution.certificate.primal == pytest.approx(nuclear_norm, rel=1e-12)
 
 
-# Section 5: the certificate, recomputed densely
+# The certificate, recomputed densely
 
 
 @given(problems(decades=1.0))
@@ -169,7 +158,7 @@ def test_the_dual_point_is_feasible_since_no_off_diagonal_entry_is_positive(prob
     assert polar.max() <= 1e-12
 
 
-# Section 9: facts for tests (k = 10, rho = 1/2, R = 10)
+# Known numbers (k = 10, half of the classes minorities, R = 10)
 
 FACTS = [
     ("ce", 0.0, (2.672, -0.144, 0.033, -0.139), (0.351, -0.070, -0.187, -0.085)),
@@ -239,6 +228,16 @@ def test_the_printed_formulas_of_appendix_d(num_classes: int, ratio: int, gamma:
 # Laws
 
 
+@given(class_counts(), seeds)
+def test_the_sum_of_others_is_that_of_a_loop(size: ClassCounts, seed: int) -> None:
+    group = np.repeat(np.arange(len(size.values)), size.values % 5 + 1)
+    values = np.random.default_rng(seed).uniform(0, 1, (group.max() + 1, 3))
+    others = [[values[group].sum(axis=0)[q] - values[g, q] for q in range(3)] for g in range(len(values))]
+    sizes = np.bincount(group).astype(float)
+    np.testing.assert_allclose(sum_of_others(sizes, values), others, atol=1e-12)
+    np.testing.assert_allclose(sum_of_others(sizes, values[:, 0]), np.array(others)[:, 0], atol=1e-12)
+
+
 @given(st.integers(2, 40), st.integers(1, 10**9), st.floats(0.1, 10), st.floats(0.1, 10))
 def test_balanced_counts_and_equal_scales_give_a_simplex_etf(k: int, count: int, delta: float, label: float) -> None:
     geometry = solve([count] * k, [delta] * k, [label] * k).geometry
@@ -249,7 +248,7 @@ def test_balanced_counts_and_equal_scales_give_a_simplex_etf(k: int, count: int,
 
 @given(class_counts(max_count=10**6), st.floats(0.1, 10))
 def test_label_scales_of_root_counts_give_an_etf_whatever_the_imbalance(counts: ClassCounts, scale: float) -> None:
-    """W is an ETF, H has its angles and norms proportional to 1 / sqrt(n), and every class is aligned (Section 2b)."""
+    """W is an ETF, H has its angles and norms proportional to 1 / sqrt(n), and every class is aligned."""
     root = np.sqrt(counts.values)
     geometry = solve(counts, None, scale * root).geometry
     k = counts.num_classes

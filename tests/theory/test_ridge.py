@@ -1,7 +1,5 @@
 """The regularised optimum against oracles that share nothing with it, and the laws it must obey."""
 
-from itertools import islice
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -22,8 +20,7 @@ from implicit_geometry import (
     simplex_etf,
     vs,
 )
-from implicit_geometry.theory.interior import central_path
-from implicit_geometry.theory.reduced import gather, reduce_problem
+from implicit_geometry.theory.reduced import gather
 from implicit_geometry.theory.ridge import ridge_solution
 from oracles import factor_logits
 from ridge_oracles import convex_program, optimality, random_problem, sample_by_sample
@@ -248,24 +245,6 @@ def test_omega_and_iota_matter_at_a_finite_ridge_and_not_in_the_limit():
     for ridge, same in ((0.0, True), (1e-2, False)):
         one, other = (predict(Problem(STEP, p, ridge=ridge)).geometry.classifier.norms() for p in (None, loss))
         assert np.allclose(one / one[0], other / other[0], rtol=1e-3) == same
-
-
-# The interior points
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_every_point_of_the_central_path_encloses_the_optimum_and_the_gap_closes(seed):
-    problem = random_problem(seed, most_kinds=8)
-    reduced = reduce_problem(problem, gather(problem))
-    certificate = predict(problem).certificate
-    gaps = []
-    for _, bounds in islice(central_path(reduced), 60):
-        gaps.append(bounds.gap)
-        assert bounds.primal * problem.ridge >= certificate.dual * (1 - 1e-12)
-        assert bounds.dual * problem.ridge <= certificate.primal * (1 + 1e-12)
-        if gaps[-1] < 1e-4:
-            break
-    assert gaps[-1] < 1e-4
 
 
 # Paths, conversion, bad input

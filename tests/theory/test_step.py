@@ -314,6 +314,7 @@ def test_limit_rows_at_a_large_ratio_approach_the_limit() -> None:
     rows = step_tables.limit_rows(num_classes=10, imbalance_ratio=10**12)
     assert len(rows) == 16 * len(step_tables.GAMMAS)
     for row in rows:
+        assert (row.source == "Lemma D.2") == (row.loss == "cdt" and "h_" in row.quantity)
         assert row.ours > 1e3 if row.paper == inf else row.ours == pytest.approx(row.paper, abs=0.15), row
 
 
@@ -327,7 +328,7 @@ def test_rows_refuse_what_has_no_formula(function: object) -> None:
         function(gammas=[float("nan")])  # type: ignore[operator]
 
 
-# Errata (theory.md, Section 10)
+# Errata
 
 
 @pytest.mark.parametrize("num_classes", [4, 10])

@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     from implicit_geometry.theory.design import Design
 
 _MAX_ROWS = 12
+_VECTORS = ("class_scale", "label_scale", "shift")
+_REACHED = {
+    "etf": "distance of the classifiers to an ETF",
+    "equal_norms": "spread of log |w|",
+    "equal_angles": "spread of cos(w, w')",
+    "alignment": "smallest cos(w, h)",
+    "norm_ratio": "|w_maj|² / |w_min|²",
+    "minority_cosine": "cos(w_min, w_min')",
+    "no_collapse": "smallest collapse threshold / weight decay",
+}
 
 
 def design(
@@ -33,7 +43,9 @@ def design(
     family: Annotated[str, typer.Option(help="ldt, cdt, vs or cdt+ldt.")] = "ldt",
     value: Annotated[float | None, typer.Option(help="Wanted norm_ratio or minority_cosine.")] = None,
     free: Annotated[bool, typer.Option("--free", help="A free scale for each count, not one exponent.")] = False,
-    weight_decay: Annotated[float | None, typer.Option(help="Of the training; warns of collapse.")] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option(help="Of a mean loss; for no_collapse, and to be warned of collapse.")
+    ] = None,
     max_count: Annotated[int, typer.Option(help="Largest class of step: and exp: profiles.")] = 5000,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
     output: Annotated[
@@ -84,20 +96,25 @@ def _print_tables(counts: ClassCounts, found: Design) -> None:
     console = Console()
     result = Table(show_header=False, title=f"{found.target} by {found.family}, {counts.num_classes:,} classes")
     result.add_row("exponent", "none (free scales)" if found.exponent is None else f"{found.exponent:.6g}")
-    result.add_row("reached", f"{found.reached:.6g}")
-    result.add_row("distance from target", "0 (exact)" if found.exact else f"{found.residual:.2g}")
+    result.add_row(_REACHED[found.target], f"{found.reached:.6g}")
+    unit = ", in logarithms" if found.target == "norm_ratio" else ""
+    result.add_row(f"distance from target{unit}", "0 (exact)" if found.exact else f"{found.residual:.2g}")
     if found.reachable is not None:
         result.add_row("reachable", "{:.4g} to {:.4g}".format(*found.reachable))
     console.print(result)
-    console.print(_scale_table(counts, found))
+    names = [name for name in _VECTORS if not found.parameterization.is_neutral(name)]
+    if names:
+        console.print("\nThe loss (the vectors left out are neutral):")
+        console.print(_scale_table(counts, found, names))
+    else:
+        console.print("\nThe loss: plain cross-entropy.")
     for warning in found.warnings:
         console.print(f"[yellow]warning:[/] {warning}", highlight=False, soft_wrap=True)
 
 
-def _scale_table(counts: ClassCounts, found: Design) -> Table:
+def _scale_table(counts: ClassCounts, found: Design, names: list[str]) -> Table:
     loss = found.parameterization
-    names = [name for name in ("class_scale", "label_scale", "shift") if not loss.is_neutral(name)]
-    table = Table("classes", "samples each", *names, title="Loss (the parameters left out are neutral)")
+    table = Table("classes", "samples each", *names)
     for column in table.columns:
         column.justify = "right"
     groups = group_classes(counts.values)

@@ -27,6 +27,12 @@ from implicit_geometry.theory.ridge import ridge_from_weight_decay
 
 _MAX_ROWS = 12
 _MAX_JSON_CLASSES = 1000
+_TITLES = {
+    "squared_norm_classifier": "|w|²",
+    "squared_norm_embedding": "|h|²",
+    "alignment": "cos(w, h)",
+    "bias": "b",
+}
 
 
 def predict(
@@ -95,6 +101,7 @@ def _groups(solution: Solution) -> list[dict[str, Any]]:
             "squared_norm_classifier": float(squared_w[first]),
             "squared_norm_embedding": float(squared_h[first]),
             "alignment": float(alignment[first]),
+            **({} if solution.bias is None else {"bias": float(solution.bias[first])}),
         }
         for size, first in zip(groups.size, groups.first, strict=True)
     ]
@@ -145,7 +152,9 @@ def _print_tables(solution: Solution, loss: str) -> None:
     console.print(
         f"[bold]{counts.num_classes:,} classes, {counts.num_samples:,} samples, "
         f"imbalance ratio {counts.imbalance_ratio:,.4g}, loss {loss}, "
-        f"{f'ridge {solution.problem.ridge:g}' if solution.problem.ridge else 'limit of vanishing ridge'}[/]"
+        f"{f'ridge {solution.problem.ridge:g}' if solution.problem.ridge else 'limit of vanishing ridge'}"
+        f"{', head with a free bias' if solution.bias is not None else ''}[/]",
+        soft_wrap=True,
     )
     console.print(_norm_table(_groups(solution)))
     blocks = _blocks(solution)
@@ -155,22 +164,23 @@ def _print_tables(solution: Solution, loss: str) -> None:
         f"Certificate: {certificate.status.value}, relative gap {certificate.relative_gap:.1e}. "
         f"{certificate.status.remedy}",
         style="dim",
+        soft_wrap=True,
     )
 
 
 def _norm_table(rows: list[dict[str, Any]]) -> Table:
-    table = Table("classes", "samples each", "|w|²", "|h|²", "cos(w, h)", title="Norms and alignment")
+    columns = {key: title for key, title in _TITLES.items() if key in rows[0]}
+    table = Table("classes", "samples each", *columns.values(), title="Norms and alignment")
     for column in table.columns:
         column.justify = "right"
     half = _MAX_ROWS // 2
     shown = rows if len(rows) <= _MAX_ROWS else [*rows[:half], None, *rows[-half:]]
     for row in shown:
         if row is None:
-            table.add_row(f"... {len(rows) - _MAX_ROWS:,} more", "", "", "", "")
+            table.add_row(f"... {len(rows) - _MAX_ROWS:,} more")
             continue
         name = f"{row['first_class']}" if row["classes"] == 1 else f"{row['classes']:,} like {row['first_class']}"
-        values = (row["squared_norm_classifier"], row["squared_norm_embedding"], row["alignment"])
-        table.add_row(name, f"{row['count']:,}", *(f"{value:.4g}" for value in values))
+        table.add_row(name, f"{row['count']:,}", *(_text(row[key]) for key in columns))
     return table
 
 
@@ -185,8 +195,13 @@ def _block_table(counts: ClassCounts, blocks: dict[str, dict[str, float]]) -> Ta
         title=f"Majority ({majority:,} classes) and minority ({counts.num_classes - majority:,})",
     )
     for name, block in (("classifiers W", blocks["classifier"]), ("embeddings H", blocks["embedding"])):
-        table.add_row(name, *(f"{value:.4g}" for value in block.values()))
+        table.add_row(name, *(_text(value) for value in block.values()))
     return table
+
+
+def _text(value: float) -> str:
+    """Four digits, or a dash where there is no number."""
+    return "–" if np.isnan(value) else f"{value:.4g}"
 
 
 def _write_plot(solution: Solution, path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -73,10 +74,11 @@ def _print_tables(as_json: bool) -> None:
         print(dumps({title: [asdict(row) for row in rows] for title, rows in sections.items()}))
         return
     for title, rows in sections.items():
-        table = Table("source", "loss", "γ", "quantity", "paper", "ours", title=title)
+        table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for name in ("source", "loss", "γ", "quantity", "paper", "ours"):
+            table.add_column(name, no_wrap=name == "quantity")
         for row in rows:
-            gamma = "" if row.gamma is None else f"{row.gamma:g}"
-            table.add_row(row.source, row.loss, gamma, row.quantity, f"{row.paper:.6g}", f"{row.ours:.6g}")
+            table.add_row(row.source, row.loss, f"{row.gamma:.4g}", row.quantity, f"{row.paper:.6g}", f"{row.ours:.6g}")
         Console().print(table)
 
 

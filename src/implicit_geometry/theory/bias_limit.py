@@ -28,6 +28,7 @@ from implicit_geometry.gram import Gram
 from implicit_geometry.problem import ClassGroups, Problem, Solution, group_classes, varying_vectors
 from implicit_geometry.solvers.nuclear import ExcessProgram, minimise_excess
 from implicit_geometry.theory.grouped import grouped_geometry
+from implicit_geometry.theory.limit import sum_of_others
 from implicit_geometry.theory.quadrature import InverseSquareRoot, inverse_square_root
 
 MAX_SOLVED = 500
@@ -189,24 +190,16 @@ def _candidate(limit: _Limit, nodes: _Nodes) -> tuple[Geometry, float]:
 def _modulus(limit: _Limit, nodes: _Nodes, null: Floats, slant: Floats, pull: Floats) -> Gram:
     """(X_b X_b^T)^(1/2) for (v, q, a), (X_b^T X_b)^(1/2) for (r, p, rho): P S P with a low-rank correction."""
     s, size = limit.natural, limit.size
-    outside = _others(size, null**2)  # 1 - null^2
+    outside = sum_of_others(size, null**2)  # 1 - null^2
     steady = null[:, None] * (pull - nodes.damped)
     tilted = null[:, None] * nodes.damped * (slant[:, None] - nodes.mixed_pull / pull)
     weight = nodes.rule.weight * nodes.squared
     scale = np.concatenate([weight / pull, -weight * pull / nodes.whole])
     factor = np.hstack([steady, tilted])
-    diagonal = s * outside**2 + null**2 * _others(size, null**2 * s) + factor**2 @ scale
+    diagonal = s * outside**2 + null**2 * sum_of_others(size, null**2 * s) + factor**2 @ scale
     level = float(size @ (null**2 * s))
     left = np.column_stack([null * (level - s), -null, factor * scale])
     return Gram(diagonal, left, np.column_stack([null, null * s, factor]), limit.groups.group)
-
-
-def _others(size: Floats, values: Floats) -> Floats:
-    """For a class of each group, the sum of a per-class quantity >= 0 over all other classes, without subtraction."""
-    total = size * values
-    before = np.concatenate([[0.0], np.cumsum(total[:-1])])
-    after = np.concatenate([np.cumsum(total[:0:-1])[::-1], [0.0]])
-    return np.asarray(before + after + (size - 1) * values)
 
 
 def _candidate_bias(limit: _Limit) -> tuple[Floats, float]:

@@ -105,27 +105,42 @@ def collapse_thresholds(
         (array([7.071, 7.071, 2.236, 2.236]), 7.071)
     """
     problem = Problem(counts, parameterization)
-    groups = gather(problem)
-    ridge = _within(problem, groups)
-    low = float(ridge.min()) / 2
-    reduced = _at(problem, groups, low)
-    zero = Logits(np.zeros_like(reduced.size), np.zeros_like(reduced.reach))
-    total = low * reduced.gradient_norm(reduced.evaluate(zero).wrong)
+    groups, total = gather(problem), total_threshold(problem)
     return CollapseThresholds(
         counts=problem.counts,
-        ridge=frozen(ridge[groups.group]),
+        ridge=frozen(class_thresholds(problem)),
         exact=frozen((groups.size > 1)[groups.group]),
         between_groups=_between(problem, groups, total),
         total=total,
     )
 
 
-def _within(problem: Problem, groups: ClassGroups) -> Floats:
-    """Thresholds of the differences within each group, shape (G,)."""
+def class_thresholds(problem: Problem) -> Floats:
+    """The ``ridge`` of :func:`collapse_thresholds` alone, shape (k,); the problem's own ridge plays no part."""
+    groups = gather(problem)
+    return np.asarray(_within(problem, groups)[groups.group])
+
+
+def total_threshold(problem: Problem) -> float:
+    """The ``total`` of :func:`collapse_thresholds` alone; the problem's own ridge plays no part."""
+    groups = gather(problem)
+    low = float(_range(problem, groups)[0].min()) / 2  # every group is alive there
+    reduced = _at(problem, groups, low)
+    zero = Logits(np.zeros_like(reduced.size), np.zeros_like(reduced.reach))
+    return low * reduced.gradient_norm(reduced.evaluate(zero).wrong)
+
+
+def _range(problem: Problem, groups: ClassGroups) -> tuple[Floats, Floats]:
+    """Bounds of the thresholds of the differences within each group, shapes (G,)."""
     parameters, first = problem.parameterization, groups.first
     strength = parameters.weight * parameters.class_scale * parameters.label_scale * np.sqrt(problem.counts.values)
     margin = np.where(groups.size > 1, parameters.margin[first], 0.0)
-    low, high = threshold_range(strength[first], groups.size, margin)
+    return threshold_range(strength[first], groups.size, margin)
+
+
+def _within(problem: Problem, groups: ClassGroups) -> Floats:
+    """Thresholds of the differences within each group, shape (G,)."""
+    low, high = _range(problem, groups)
     thresholds = low.copy()
     for group in np.flatnonzero(low < high).tolist():
         thresholds[group] = _zero(_apart(problem, groups, group), float(low[group]), float(high[group]))

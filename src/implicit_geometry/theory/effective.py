@@ -11,7 +11,7 @@ from implicit_geometry._validate import InputError, choice
 from implicit_geometry.comparison import Comparison, compare, gram_distance
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.problem import Problem, Solution
-from implicit_geometry.theory.reduced import Logits, gather, reduce_problem
+from implicit_geometry.theory.collapse import total_threshold
 from implicit_geometry.theory.ridge import ridge_path, ridge_solution
 
 _BLOCKS = ("classifier", "embedding", "cross")
@@ -82,7 +82,7 @@ def effective_ridge(measured: Geometry, problem: Problem, *, block: str = "class
     def distance(solution: Solution) -> float:
         return gram_distance(wanted, getattr(solution.geometry, block))
 
-    ridges = _full_collapse(problem) * 10**_DECADES
+    ridges = total_threshold(problem) * 10**_DECADES
     path = ridge_path(problem.counts, problem.parameterization, ridges)
     distances = [distance(solution) for solution in path]
     best = int(np.argmin(distances))
@@ -105,10 +105,3 @@ def effective_ridge(measured: Geometry, problem: Problem, *, block: str = "class
         solution=solution,
         at_edge=min(distances[0], distances[-1]) <= distance(solution) + _AS_NEAR,
     )
-
-
-def _full_collapse(problem: Problem) -> float:
-    """The ridge from which on all logits are zero: the operator norm of the loss's gradient there."""
-    reduced = reduce_problem(Problem(problem.counts, problem.parameterization, ridge=1.0), gather(problem))
-    zero = Logits(np.zeros_like(reduced.size), np.zeros_like(reduced.reach))
-    return reduced.gradient_norm(reduced.evaluate(zero).wrong)

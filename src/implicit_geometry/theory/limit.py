@@ -2,10 +2,9 @@
 
 With v the unit vector along 1/class_scale, P = I - v v^T and s_c = sqrt(n_c) / (class_scale_c * label_scale_c), the
 cost-sensitive SVM in the logits X (columns scaled by sqrt(n)) is solved by X* = P S. Both polar factors are diagonal
-plus
-low rank (a rational rule for the inverse square root), so everything costs O(k). Every quantity below is arranged as
-a sum
-of terms of one sign wherever that is possible, which keeps all norms accurate for ratios of 1e50 between classes.
+plus low rank (a rational rule for the inverse square root), so everything costs O(k). Every quantity below is arranged
+as a sum of terms of one sign wherever that is possible, which keeps all norms accurate for ratios of 1e50 between
+classes.
 ``weight``, ``shift`` and ``margin`` drop out.
 """
 
@@ -86,7 +85,7 @@ def _assemble(
     unit = float(np.exp(np.mean(np.log(s))))  # centres the range of s; restored at the end
     s = s / unit
     polar = _polar_factor(size, s, v)
-    outside = _others(size, (v**2)[:, None])[:, 0]  # 1 - v_c^2 without cancellation
+    outside = sum_of_others(size, v**2)  # 1 - v_c^2 without cancellation
     pull, scale = polar.pull, polar.scale
     root_scale = np.sqrt(scale)
 
@@ -111,19 +110,27 @@ def _polar_factor(size: Floats, s: Floats, v: Floats) -> _Polar:
     pull = damped * v[:, None]
     share = pull * v[:, None]  # D_q v^2
     scale = rule.weight / (size @ share)
-    diagonal = s * ((damped * _others(size, share)) @ scale)
-    spill = (pull * _others(size, (s**2)[:, None] * share)) @ scale
+    diagonal = s * ((damped * sum_of_others(size, share)) @ scale)
+    spill = (pull * sum_of_others(size, (s**2)[:, None] * share)) @ scale
     return _Polar(rule, pull, scale, diagonal, spill)
 
 
-def _others(size: Floats, rows: Floats) -> Floats:
-    """For a class of each group, the sum of a per-class quantity over all other classes, without any subtraction."""
-    total = size[:, None] * rows
-    before = np.zeros_like(rows)
+def sum_of_others(size: Floats, values: Floats) -> Floats:
+    """For a class of each group, the sum of a quantity over all other classes, without any subtraction.
+
+    Args:
+        size: classes of each group, shape (G,).
+        values: the quantity of one class of each group, shape (G,) or (G, q).
+
+    Returns:
+        Sums, of the shape of ``values``.
+    """
+    size = size.reshape(-1, *[1] * (values.ndim - 1))
+    total = size * values
+    before, after = np.zeros_like(total), np.zeros_like(total)
     np.cumsum(total[:-1], axis=0, out=before[1:])
-    after = np.zeros_like(rows)
     after[:-1] = np.cumsum(total[:0:-1], axis=0)[::-1]
-    return before + after + (size - 1)[:, None] * rows
+    return np.asarray(before + after + (size - 1) * values)
 
 
 def _by_columns_where_dominant(size: Floats, v: Floats, left: Floats, right: Floats) -> tuple[Floats, Floats]:
@@ -145,7 +152,7 @@ def _smallest_margin(
     size: Floats, class_scale: Floats, label_scale: Floats, root_count: Floats, s: Floats, v: Floats
 ) -> float:
     """Minimum over y and c != y of label_scale_y (class_scale_y X_yy - class_scale_c X_cy) / sqrt(n_y), as computed."""
-    outside = _others(size, (v**2)[:, None])[:, 0]
+    outside = sum_of_others(size, v**2)
     push = class_scale * v  # constant in exact arithmetic
     margins = label_scale * (class_scale * s * outside + push.min() * v * s) / root_count
     return float(margins.min())
