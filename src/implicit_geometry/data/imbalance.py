@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,31 +12,42 @@ from implicit_geometry._validate import InputError, Ints, whole_number
 from implicit_geometry.counts import ClassCounts
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Split:
-    """Indices of an imbalanced training set and a balanced test set that share no sample.
+    """Indices of an imbalanced training set and of balanced test and validation sets, no sample in two of them.
 
     Attributes:
         train: shape (num_samples,), grouped by class.
         test: shape (num_classes * test_per_class,), grouped by class.
+        validation: shape (num_classes * validation_per_class,), grouped by class.
     """
 
     train: Ints
     test: Ints
+    validation: Ints
 
 
-def imbalanced_split(labels: ArrayLike, counts: ClassCounts, *, test_per_class: int, seed: int = 0) -> Split:
-    """Draw a balanced test set, then an imbalanced training set from what is left.
+def imbalanced_split(
+    labels: ArrayLike,
+    counts: ClassCounts,
+    *,
+    test_per_class: int,
+    validation_per_class: int = 0,
+    seed: int = 0,
+    class_names: Sequence[str] = (),
+) -> Split:
+    """Draw balanced test and validation sets, then an imbalanced training set from what is left.
 
-    The test set depends on ``seed`` and ``test_per_class`` alone, so that it is the same under every profile; so are
-    the
-    first samples of each class in training.
+    The test set depends on ``seed`` and ``test_per_class`` alone, the validation set on its own size too, so that both
+    are the same under every profile; so are the first samples of each class in training.
 
     Args:
         labels: class indices 0..k-1 of the whole data set, shape (n,).
         counts: training samples wanted of each class.
-        test_per_class: test samples of every class, >= 1.
+        test_per_class: test samples of every class, 0 where the data set has a test part of its own.
+        validation_per_class: validation samples of every class.
         seed: of the draw.
+        class_names: for messages, one a class.
 
     Raises:
         InputError: a class has fewer samples than asked for (the message names it), or labels do not fit counts.
@@ -45,22 +57,54 @@ def imbalanced_split(labels: ArrayLike, counts: ClassCounts, *, test_per_class: 
         >>> split.train.size, split.test.size, set(split.train) & set(split.test)
         (4, 4, set())
     """
-    per_class = whole_number("test_per_class", test_per_class, minimum=1)
+    test = whole_number("test_per_class", test_per_class)
+    validation = whole_number("validation_per_class", validation_per_class)
     array = np.asarray(labels)
     found = ClassCounts.from_labels(array)
     if found.num_classes != counts.num_classes:
         raise InputError(f"counts must cover the {found.num_classes} classes of labels, got {counts.num_classes}")
-    short = np.flatnonzero(found.values < counts.values + per_class)
+    short = np.flatnonzero(found.values < counts.values + test + validation)
     if short.size:
         c = int(short[0])
         raise InputError(
-            f"counts must leave {per_class} test samples a class: class {c} has {found.values[c]} samples, "
-            f"got a training count of {counts.values[c]}"
+            f"counts must fit the data: {class_title(c, class_names)} has {found.values[c]} samples, got a training "
+            f"count of {counts.values[c]} besides {test} test and {validation} validation samples"
         )
+    sizes = np.stack([np.full_like(counts.values, test), np.full_like(counts.values, validation), counts.values])
+    parts = draw(array, sizes, seed)
+    return Split(train=parts[2], test=parts[0], validation=parts[1])
+
+
+def draw(labels: Ints, sizes: Ints, seed: int) -> list[Ints]:
+    """Disjoint random parts of a data set, each grouped by class.
+
+    Args:
+        labels: class indices, shape (n,).
+        sizes: samples wanted of each class in each part, shape (parts, k); no more in all than there are.
+        seed: of the draw; a part depends on the sizes of those before it, and on no later one.
+
+    Returns:
+        Indices into ``labels``, one array a part.
+
+    Example:
+        >>> first, second = draw(np.array([0, 1, 0, 1]), np.array([[1, 1], [1, 0]]), seed=0)
+        >>> first.size, second.size, set(first) & set(second)
+        (2, 1, set())
+    """
     generator = np.random.default_rng(whole_number("seed", seed))
-    train, test = [], []
-    for c, wanted in enumerate(counts.values):
-        order = generator.permutation(np.flatnonzero(array == c))
-        test.append(order[:per_class])
-        train.append(order[per_class : per_class + wanted])
-    return Split(np.concatenate(train), np.concatenate(test))
+    ends = np.cumsum(sizes, axis=0)  # (parts, k)
+    pieces = [
+        np.split(generator.permutation(np.flatnonzero(labels == c)), ends[:, c])[:-1] for c in range(sizes.shape[1])
+    ]
+    return [np.concatenate(part) for part in zip(*pieces, strict=True)]
+
+
+def class_title(label: int, class_names: Sequence[str]) -> str:
+    """How a message names a class: by index, and by name where it says more.
+
+    Example:
+        >>> class_title(3, ("airplane", "automobile", "bird", "cat")), class_title(1, ("0", "1"))
+        ("class 3 ('cat')", 'class 1')
+    """
+    name = class_names[label] if class_names else str(label)
+    return f"class {label}" if name == str(label) else f"class {label} ({name!r})"
