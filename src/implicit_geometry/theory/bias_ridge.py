@@ -10,27 +10,30 @@ constant ``label_scale`` is absorbed by it. All quantities live on groups of equ
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.sparse.linalg import LinearOperator, cg
 
 from implicit_geometry._validate import Floats, InputError
 from implicit_geometry.certificate import Certificate
 from implicit_geometry.problem import Problem, Solution
 from implicit_geometry.solvers.nuclear import balancing_factors
 from implicit_geometry.theory.grouped import grouped_geometry
-from implicit_geometry.theory.reduced import Bounds, Logits, Point, Reduced, gather, reduce_problem, rough_start
-
-_GOAL = 1e-9  # relative gap that ends the search
-_CLOSED = 1e-12  # relative gap at which Newton's method stops
-_STARTS = 3
-_MAX_STEPS = 3000
-_ROUGH = 1e-7  # steepness at which the trust region is left
-_POLISH_STEPS = 8
-_STRICT = 1e-6  # distance to 1 of a singular value of the gradient that proves the logits zero there
+from implicit_geometry.theory.newton import Factored
+from implicit_geometry.theory.optimum import GOAL, closest
+from implicit_geometry.theory.reduced import (
+    Bounds,
+    Logits,
+    Point,
+    Reduced,
+    gather,
+    reduce_problem,
+    rough_start,
+    trimmed,
+)
 
 
 class _Optimum(NamedTuple):
@@ -77,78 +80,78 @@ def bias_ridge_solution(problem: Problem) -> Solution:
 
 @dataclass(frozen=True)
 class _Biased:
-    """The reduced problem with a bias, in x = (root, left, right, bias / unit).
-
-    With mean = left right^T and own = root^2 / (2 (k_g - 1)) the nuclear norm is half a sum of squares.
-    """
+    """The reduced problem with a bias, in x = (factors of the logits, bias): loss + half a sum of squares."""
 
     reduced: Reduced
     price: float  # bias_ridge / ridge
     spread: Floats  # sqrt(k_g n_g)     (G,)
-    unit: Floats  # sizes of a step of the bias that bend the objective alike     (G,)
 
     @classmethod
     def of(cls, reduced: Reduced, price: float) -> _Biased:
-        spread = np.sqrt(reduced.size) * reduced.root_count
-        unit = 1 / (np.sqrt(reduced.natural) * reduced.reach.diagonal() * spread)
-        return cls(reduced, price, spread, unit)
+        return cls(reduced, price, np.sqrt(reduced.size) * reduced.root_count)
 
-    @property
-    def rank(self) -> int:
-        return self.spread.size - 1
+    @cached_property
+    def factored(self) -> Factored:
+        return Factored(self.reduced)
 
-    def split(self, x: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-        groups, end = self.spread.size, self.spread.size * (1 + self.rank)
-        left, right = x[groups:end], x[end:-groups]
-        return x[:groups], left.reshape(groups, self.rank), right.reshape(groups, self.rank), x[-groups:]
+    def split(self, x: Floats) -> tuple[Floats, Floats]:
+        """The factors and the bias."""
+        return x[: -self.spread.size], x[-self.spread.size :]
 
     def expand(self, x: Floats) -> tuple[Logits, Floats]:
-        """X and the bias."""
-        root, left, right, bias = self.split(x)
-        return Logits(root * root / (2 * self.reduced.copies), left @ right.T), bias * self.unit
+        """X and the bias, without the part of it that changes no loss."""
+        factors, bias = self.split(x)
+        return self.factored.logits(factors), bias - self.reduced.null * (self.reduced.null @ bias)
 
-    def factors(self, logits: Logits, bias: Floats) -> Floats:
-        """Balanced factors: the inverse of :meth:`expand`."""
-        left, sigma, right = np.linalg.svd(logits.mean)
-        root = np.sqrt(sigma[: self.rank])
-        halves = left[:, : self.rank] * root, right[: self.rank].T * root
-        return _join(np.sqrt(2 * self.reduced.copies * logits.own), *halves, bias / self.unit)
-
-    def evaluate(self, logits: Logits, bias: Floats) -> Point:
+    def at(self, logits: Logits, bias: Floats) -> Point:
         """Loss and gradient at X with a bias."""
-        return self.reduced.evaluate(Logits(logits.own, logits.mean + np.outer(bias, self.spread)))
+        return self.reduced.evaluate(self.shifted(logits, bias))
 
-    def value_and_gradient(self, x: Floats) -> tuple[float, Floats]:
-        root, left, right, _ = self.split(x)
-        logits, bias = self.expand(x)
-        point = self.evaluate(logits, bias)
-        by_mean = point.mean_gradient
-        penalty = x.copy()
-        penalty[-bias.size :] = self.price * bias * self.unit
-        by_loss = _join(point.own_gradient * root, by_mean @ right, by_mean.T @ left, by_mean @ self.spread * self.unit)
-        squares = float(x[: -bias.size] @ x[: -bias.size] + self.price * bias @ bias)
-        return float(point.losses.sum()) + 0.5 * squares, by_loss + penalty
+    def shifted(self, logits: Logits, bias: Floats) -> Logits:
+        """X with what the bias adds."""
+        return Logits(logits.own, logits.mean + np.outer(bias, self.spread))
 
-    def curvature(self, x: Floats, direction: Floats) -> Floats:
-        """Hessian at x times a direction."""
-        root, left, right, _ = self.split(x)
-        d_root, d_left, d_right, d_bias = self.split(direction)
-        point = self.evaluate(*self.expand(x))
-        change = d_left @ right.T + left @ d_right.T + np.outer(d_bias * self.unit, self.spread)
-        own, mean = self.reduced.curvature(point, root * d_root / self.reduced.copies, change)
-        by_mean = point.mean_gradient
-        penalty = direction.copy()
-        penalty[-d_bias.size :] = self.price * d_bias * self.unit**2
-        return penalty + _join(
-            own * root + point.own_gradient * d_root,
-            mean @ right + by_mean @ d_right,
-            mean.T @ left + by_mean.T @ d_left,
-            mean @ self.spread * self.unit,
-        )
+    def pull(self, bias: Floats) -> Floats:
+        """Gradient of the bias's penalty, that of the part which changes no loss included: it would be arbitrary."""
+        return self.price * bias + self.reduced.null * (self.reduced.null @ bias)
+
+    def evaluate(self, x: Floats) -> Point:
+        factors, bias = self.split(x)
+        return self.at(self.factored.logits(factors), bias)
+
+    def value(self, x: Floats, point: Point) -> float:
+        factors, bias = self.split(x)
+        return self.factored.value(factors, point) + 0.5 * float(bias @ self.pull(bias))
+
+    def gradient(self, x: Floats, point: Point) -> Floats:
+        factors, bias = self.split(x)
+        by_bias = point.mean_gradient @ self.spread + self.pull(bias)
+        return np.concatenate([self.factored.gradient(factors, point), by_bias])
+
+    def hessian(self, x: Floats, point: Point) -> Callable[[Floats], Floats]:
+        factors, _ = self.split(x)
+
+        def extended(direction: Floats) -> Floats:
+            d_factors, d_bias = self.split(direction)
+            change = self.shifted(self.factored.change(factors, d_factors), d_bias)
+            own, mean = self.reduced.curvature(point, *change)
+            straight = self.factored.pull_back(d_factors, point.own_gradient, point.mean_gradient)
+            by_factors = d_factors + self.factored.pull_back(factors, own, mean) + straight
+            return np.concatenate([by_factors, mean @ self.spread + self.pull(d_bias)])
+
+        return extended
+
+    def bend(self, x: Floats, point: Point) -> Floats:
+        by_bias = self.reduced.bend(point)[1] @ self.spread**2 + self.price + self.reduced.null**2
+        return np.concatenate([self.factored.bend(self.split(x)[0], point), by_bias])
+
+    def balanced(self, x: Floats) -> Floats:
+        factors, bias = self.split(x)
+        return np.concatenate([self.factored.balanced(factors), bias])
 
     def bounds(self, logits: Logits, bias: Floats) -> Bounds:
         """Values that enclose the optimum."""
-        point = self.evaluate(logits, bias)
+        point = self.at(logits, bias)
         primal = self.reduced.objective(logits, point) + 0.5 * self.price * float(bias @ bias)
         return Bounds(primal, self.dual_value(point.wrong))
 
@@ -174,55 +177,11 @@ class _Biased:
         return Logits(own, total - np.outer(bias, self.spread)), bias
 
     def solve(self) -> _Optimum:
-        """Trust-region Newton from the limit's form and, where that does not close the gap, from points beside it."""
-        x = self.factors(*self.start())
-        noise = np.random.default_rng(0).standard_normal((_STARTS, x.size)) * np.abs(x).max()
-        optima = []
-        for attempt in range(_STARTS):
-            optima.append(self._newton(x + 0.01 * attempt * noise[attempt]))
-            if optima[-1].bounds.gap <= _GOAL:
-                break
-        return self._trimmed(min(optima, key=lambda optimum: optimum.bounds.gap))
-
-    def _newton(self, x: Floats) -> _Optimum:
-        scale = float(np.linalg.norm(x)) or 1.0
-        radii = {"initial_trust_radius": 0.3 * scale, "max_trust_radius": 1e3 * scale}
-        x = minimize(
-            self.value_and_gradient,
-            x,
-            jac=True,
-            hessp=self.curvature,
-            method="trust-ncg",
-            options={"gtol": _ROUGH * scale, "maxiter": _MAX_STEPS, **radii},
-        ).x
-        best = self._optimum(x)
-        for _ in range(_POLISH_STEPS):
-            if best.bounds.gap <= _CLOSED:
-                break
-            hessian = LinearOperator((x.size, x.size), matvec=lambda d, x=x: self.curvature(x, d), dtype=np.float64)
-            x = x + cg(hessian, -self.value_and_gradient(x)[1], rtol=1e-4, maxiter=1000)[0]
-            now = self._optimum(x)
-            if not now.bounds.gap < best.bounds.gap:
-                break
-            best = now
-        return best
-
-    def _optimum(self, x: Floats) -> _Optimum:
-        logits, bias = self.expand(x)
-        bias = bias - self.reduced.null * (self.reduced.null @ bias)  # changes no loss
-        return _Optimum(logits, bias, self.bounds(logits, bias))
-
-    def _trimmed(self, optimum: _Optimum) -> _Optimum:
-        """Set to exactly zero what the gradient proves to be zero."""
-        logits, bias, bounds = optimum
-        point = self.evaluate(logits, bias)
-        left, sigma, right = np.linalg.svd(logits.mean)
-        tension = -np.einsum("gi,gh,ih->i", left, point.mean_gradient, right)
-        mean = (left * np.where(tension < 1 - _STRICT, 0.0, sigma)) @ right
-        trimmed = Logits(np.where(-point.own_gradient < 1 - _STRICT, 0.0, logits.own), mean)
-        renewed = self.bounds(trimmed, bias)
-        return _Optimum(trimmed, bias, renewed) if renewed.gap <= max(bounds.gap, _GOAL) else optimum
-
-
-def _join(root: Floats, left: Floats, right: Floats, bias: Floats) -> Floats:
-    return np.concatenate([root, left.ravel(), right.ravel(), bias])
+        """Newton's method from the limit's form."""
+        logits, bias = self.start()
+        start = np.concatenate([self.factored.factors(logits), bias])
+        x, bounds = closest(self, start, lambda x, _: self.bounds(*self.expand(x)))
+        optimum = _Optimum(*self.expand(x), bounds)
+        candidate = trimmed(optimum.logits, self.at(optimum.logits, optimum.bias))
+        renewed = self.bounds(candidate, optimum.bias)
+        return _Optimum(candidate, optimum.bias, renewed) if renewed.gap <= max(bounds.gap, GOAL) else optimum

@@ -18,6 +18,8 @@ from scipy.special import xlog1py
 from implicit_geometry._validate import Floats
 from implicit_geometry.problem import ClassGroups, Problem, group_classes, varying_vectors
 
+_STRICT = 1e-6  # distance to 1 of a singular value of the gradient that proves the logits zero there
+
 
 class Logits(NamedTuple):
     """X in reduced form: ``own`` of shape (G,), ``mean`` of shape (G, G)."""
@@ -122,6 +124,12 @@ class Reduced:
         change = self.exponent_change(own, mean)
         return self.pull_back(point.slope * (change - (point.wrong * change).sum(axis=0)))
 
+    def bend(self, point: Point) -> tuple[Floats, Floats]:
+        """Diagonal of the loss's Hessian by (all copies of own, mean) at a point whose wrong classes are rare."""
+        mean = self.reach**2 * point.slope
+        np.fill_diagonal(mean, self.reach.diagonal() ** 2 * (point.slope.sum(axis=0) - point.slope.diagonal()))
+        return np.asarray((self.pull**2 * point.slope).sum(axis=0)), np.asarray(mean)
+
     def gradient_norm(self, wrong: Floats) -> float:
         """Operator norm of the loss gradient that the given probabilities make, on group means and live groups."""
         own, mean = self.pull_back(self.price * wrong)
@@ -193,6 +201,14 @@ def rough_start(reduced: Reduced) -> Logits:
     length = np.logaddexp.reduce(reduced.offset, axis=0) + np.log1p(-share) - np.log(share)
     column = np.maximum(length, 0.3) * reduced.natural
     return Logits(column * reduced.live, np.diag(column) - np.outer(reduced.null, reduced.null * column))
+
+
+def trimmed(x: Logits, point: Point) -> Logits:
+    """X with exactly zero where the gradient proves it to be zero at the optimum."""
+    left, sigma, right = np.linalg.svd(x.mean)
+    tension = -np.einsum("gi,gh,ih->i", left, point.mean_gradient, right)
+    mean = (left * np.where(tension < 1 - _STRICT, 0.0, sigma)) @ right
+    return Logits(np.where(-point.own_gradient < 1 - _STRICT, 0.0, x.own), mean)
 
 
 def gather(problem: Problem) -> ClassGroups:
