@@ -1,12 +1,18 @@
-"""A geometry in the paper's eight numbers."""
+"""A geometry and the accuracy of a classifier in a few numbers."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.gram import BlockSummary
+
+MANY, FEW = 100, 20
+"""Classes with more than 100 training samples count as many-shot, those with fewer than 20 as few-shot."""
 
 
 def geometry_summary(geometry: Geometry, counts: ClassCounts) -> dict[str, float]:
@@ -33,3 +39,41 @@ def geometry_summary(geometry: Geometry, counts: ClassCounts) -> dict[str, float
         for block in ("classifier", "embedding")
     }
     return {f"{block}_{name}": value for block, summary in summaries.items() for name, value in asdict(summary).items()}
+
+
+def accuracy_summary(hits: ArrayLike, seen: ArrayLike, counts: ClassCounts) -> dict[str, float]:
+    """Overall, balanced, majority, minority, worst-class and many-, medium- and few-shot accuracy.
+
+    Args:
+        hits: correct predictions of each class, shape (k,).
+        seen: samples of each class, shape (k,).
+        counts: training samples a class, which say what a majority is.
+
+    Returns:
+        Fractions, in which every class of a group weighs the same. NaN for a group without classes, or with a class
+        that was not seen.
+
+    Source: the shots are those of Liu et al. (2019), Large-Scale Long-Tailed Recognition in an Open World.
+
+    Example:
+        >>> found = accuracy_summary([4, 1], [4, 2], ClassCounts([900, 10]))
+        >>> found["balanced"], found["many"], found["medium"], found["few"]
+        (0.75, 1.0, nan, 0.5)
+    """
+    right, total = np.asarray(hits, dtype=np.float64), np.asarray(seen, dtype=np.float64)
+    many, few = counts.values > MANY, counts.values < FEW
+    groups = {
+        "balanced": np.ones_like(many),
+        "majority": counts.majority,
+        "minority": ~counts.majority,
+        "many": many,
+        "medium": ~(many | few),
+        "few": few,
+    }
+    with np.errstate(invalid="ignore"):
+        recall, overall = right / total, right.sum() / total.sum()
+    return {
+        "overall": float(overall),
+        **{name: float(recall[chosen].mean()) if chosen.any() else float("nan") for name, chosen in groups.items()},
+        "worst": float(recall.min()),
+    }

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from implicit_geometry import InputError, cdt
-from implicit_geometry.experiments.spec import Optimization, TrialSpec
+from implicit_geometry.experiments.spec import DataSpec, NetworkSpec, Optimization, TrialSpec
 
 SPEC = TrialSpec("cdt", {"gamma": 0.5}, counts=(20, 2), seed=3)
 
@@ -21,8 +21,11 @@ def test_key_names_the_content():
         replace(SPEC, hyperparameters={"gamma": 0.25}),
         replace(SPEC, rule="ldt"),
         replace(SPEC, optimization=Optimization(epochs=7)),
+        replace(SPEC, data=DataSpec("mnist")),
+        replace(SPEC, network=NetworkSpec("mlp", {"depth": 2})),
+        replace(SPEC, record_every=1),
     ]
-    assert len({SPEC.key, *(other.key for other in others)}) == 6
+    assert len({SPEC.key, *(other.key for other in others)}) == 9
 
 
 def test_parameterization_is_that_of_the_rule():
@@ -36,7 +39,7 @@ def test_parameterization_is_that_of_the_rule():
         ({"hyperparameters": {"gama": 1.0}}, "gama"),
         ({"counts": (20, 0)}, "counts must be at least 1"),
         ({"seed": -1}, "seed must be"),
-        ({"depth": 0}, "depth must be"),
+        ({"record_every": -1}, "record_every must be"),
     ],
 )
 def test_bad_specs_are_refused(change, message):
@@ -58,6 +61,19 @@ def test_bad_specs_are_refused(change, message):
 def test_bad_optimization_is_refused(change, message):
     with pytest.raises(InputError, match=message):
         Optimization(**change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"test_per_class": 0}, "test_per_class"),
+        ({"validation_per_class": -1}, "validation_per_class"),
+        ({"image_size": 0}, "image_size"),
+    ],
+)
+def test_bad_data_specs_are_refused(change, message):
+    with pytest.raises(InputError, match=message):
+        DataSpec(**change)
 
 
 @pytest.mark.parametrize(

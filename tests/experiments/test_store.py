@@ -1,5 +1,8 @@
 import json
 import os
+import subprocess
+import sys
+import threading
 
 import numpy as np
 import pandas as pd
@@ -8,11 +11,16 @@ import pytest
 from implicit_geometry import InputError
 from implicit_geometry.experiments.records import records_frame, write_records
 from implicit_geometry.experiments.spec import TrialSpec
-from implicit_geometry.experiments.store import Run, open_store, write_atomically
+from implicit_geometry.experiments.store import Failure, Run, open_store, write_atomically
 
 SPEC = TrialSpec("cdt", {"gamma": 0.5}, counts=(20, 2))
+OTHER = TrialSpec("ce", {}, counts=(20, 2))
 RUN = Run(
-    SPEC, {"run": SPEC.key, "nc1": 0.1 + 0.2, "versions": {"torch": "2"}}, {"classifier": np.array([[1.0, 2.0]]) / 3}
+    SPEC,
+    {"run": SPEC.key, "nc1": 0.1 + 0.2, "versions": {"torch": "2"}},
+    {"classifier": np.array([[1.0, 2.0]]) / 3, "train_indices": np.array([3, 1])},
+    history=[{"epoch": 1, "train_loss": 0.5, "nc1": None}, {"epoch": 2, "train_loss": 0.25, "nc1": 3.0}],
+    weights={"fc.weight": np.array([[0.5, -0.5]], dtype=np.float32)},
 )
 
 
@@ -28,7 +36,101 @@ def test_a_saved_run_reads_back_exactly(store):
     back = open_store(store.folder).load(SPEC)
     assert back.spec == SPEC
     assert back.record == RUN.record
-    assert np.array_equal(back.arrays["classifier"], RUN.arrays["classifier"])
+    for name, array in RUN.arrays.items():
+        assert back.arrays[name].dtype == array.dtype
+        assert np.array_equal(back.arrays[name], array)
+
+
+def test_history_and_weights_read_back(store):
+    store.save(RUN)
+    expected = pd.DataFrame({"epoch": [1, 2], "train_loss": [0.5, 0.25], "nc1": [np.nan, 3.0]})
+    pd.testing.assert_frame_equal(store.history(SPEC), expected)
+    assert np.array_equal(store.weights(SPEC)["fc.weight"], RUN.weights["fc.weight"])
+    assert store.weights(SPEC)["fc.weight"].dtype == np.float32
+
+
+def test_a_run_without_recorded_epochs_has_an_empty_history(store):
+    store.save(Run(SPEC, RUN.record, RUN.arrays))
+    assert store.history(SPEC).empty
+
+
+def test_a_damaged_history_or_network_is_reported(store):
+    store.save(RUN)
+    for name, read in (("history.parquet", store.history), ("weights.safetensors", store.weights)):
+        (store.place(SPEC) / name).write_bytes(b"junk")
+        with pytest.raises(InputError, match=SPEC.key):
+            read(SPEC)
+
+
+def test_all_finished_runs_are_found_without_their_specs(store):
+    store.save(RUN)
+    store.save(Run(OTHER, RUN.record, RUN.arrays))
+    (store.folder / "trials" / ".partial-left-by-a-killed-process").mkdir()
+    assert {run.spec.key for run in store.finished()} == {SPEC.key, OTHER.key}
+
+
+def test_damaged_and_foreign_folders_are_all_named(store):
+    store.save(RUN)
+    (store.place(SPEC) / "record.json").write_text("{")
+    (store.folder / "trials" / "holidays").mkdir()
+    with pytest.raises(InputError, match=rf"{SPEC.key}.*holidays"):
+        store.finished()
+
+
+def test_a_failure_is_kept_until_the_run_is_saved(store):
+    assert store.failure(SPEC) is None
+    store.fail(Failure(SPEC, "disk full", final=False))
+    store.fail(Failure(SPEC, "it diverged", final=True))
+    assert store.failure(SPEC) == Failure(SPEC, "it diverged", final=True)
+    assert store.failures() == [store.failure(SPEC)]
+    store.save(RUN)
+    assert store.failure(SPEC) is None
+
+
+def test_a_claimed_run_has_a_folder_for_its_state_until_it_is_saved(store):
+    with store.claim(SPEC) as working:
+        (working / "checkpoint.safetensors").write_bytes(b"state")
+    with store.claim(SPEC) as working:
+        assert (working / "checkpoint.safetensors").exists()
+        store.save(RUN)
+        assert not working.exists()
+
+
+def test_a_run_is_claimed_by_one_process_at_a_time(store):
+    script = (
+        "import sys, time\n"
+        "from implicit_geometry.experiments.spec import TrialSpec\n"
+        "from implicit_geometry.experiments.store import open_store\n"
+        "with open_store(sys.argv[1]).claim(TrialSpec('cdt', {'gamma': 0.5}, counts=(20, 2))):\n"
+        "    print('claimed', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    other = subprocess.Popen([sys.executable, "-c", script, store.folder], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline() == "claimed\n"
+        claimed = threading.Event()
+
+        def claim():
+            with store.claim(SPEC):
+                claimed.set()
+
+        threading.Thread(target=claim, daemon=True).start()
+        assert not claimed.wait(0.3)
+        other.kill()
+        assert claimed.wait(10)
+    finally:
+        other.kill()
+        other.communicate()
+
+
+def test_a_full_disk_is_reported_and_leaves_nothing(store, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safetensors.numpy.save_file", full)
+    with pytest.raises(InputError, match="No space left"):
+        store.save(RUN)
+    assert list((store.folder / "trials").iterdir()) == []
 
 
 def test_saving_twice_keeps_the_first_and_leaves_no_litter(store):

@@ -3,10 +3,14 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import TensorDataset
 
 from implicit_geometry import InputError
+from implicit_geometry.experiments.checkpoint import read_checkpoint
 from implicit_geometry.experiments.spec import Optimization
-from implicit_geometry.experiments.training import batches, build, fit, make_schedule
+from implicit_geometry.experiments.training import Diverged, Hardware, build, fit, make_schedule
+
+CPU = Hardware("cpu")
 
 
 def separable(samples=60):
@@ -16,11 +20,14 @@ def separable(samples=60):
     return inputs.astype(np.float32), labels.astype(np.int64)
 
 
+def dataset(samples=60):
+    return TensorDataset(*map(torch.from_numpy, separable(samples)))
+
+
 def train(plan, seed=0, **options):
     inputs, labels = separable()
     model = build(lambda: nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)), seed)
-    loader = batches(inputs, labels, plan.batch_size, shuffle=True)
-    fit(model, nn.CrossEntropyLoss(), loader, plan, seed=seed, accelerator="cpu", **options)
+    fit(model, nn.CrossEntropyLoss(), dataset(), plan, seed=seed, hardware=CPU, **options)
     return model, inputs, labels
 
 
@@ -33,15 +40,6 @@ def test_same_seed_same_weights_and_another_seed_others():
     first, again, other = (train(Optimization(epochs=3, batch_size=16), seed)[0] for seed in (1, 1, 2))
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
     assert not torch.equal(first[0].weight, other[0].weight)
-
-
-def test_an_epoch_sees_every_sample_once_in_a_new_order():
-    inputs, labels = separable(50)
-    loader = batches(inputs, labels, 16, shuffle=True)
-    epochs = [torch.cat([x for x, _ in loader]).numpy() for _ in range(2)]
-    assert not np.array_equal(epochs[0], epochs[1])
-    for seen in epochs:
-        assert np.array_equal(np.sort(seen, axis=0), np.sort(inputs, axis=0))
 
 
 @pytest.mark.parametrize(
@@ -72,12 +70,12 @@ def test_one_step_is_sgd_with_weight_decay_by_hand():
         torch.from_numpy(inputs) @ before.T + model.bias.detach(), torch.from_numpy(labels)
     )
     (gradient,) = torch.autograd.grad(loss, before)
-    fit(model, nn.CrossEntropyLoss(), batches(inputs, labels, 60), plan, accelerator="cpu")
+    fit(model, nn.CrossEntropyLoss(), dataset(), plan, hardware=CPU)
     torch.testing.assert_close(model.weight, before - 0.5 * (gradient + 0.1 * before))
 
 
 def test_divergence_is_named():
-    with pytest.raises(InputError, match="learning_rate"):
+    with pytest.raises(Diverged, match=r"got 1e\+30: it diverged in epoch 1 of 40"):
         train(Optimization(epochs=40, batch_size=16, learning_rate=1e30, weight_decay=1.0, schedule="constant"))
 
 
@@ -92,3 +90,72 @@ def test_callbacks_run_and_the_progress_bar_draws(capsys):
     train(Optimization(epochs=2, batch_size=16), callbacks=(counter,), progress=True)
     assert counter.epochs == 2
     assert "Epoch" in capsys.readouterr().out
+
+
+class Interrupt(L.Callback):
+    """Stops at the start of an epoch, as a killed process would."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_train_epoch_start(self, trainer, module):
+        if trainer.current_epoch == self.epoch:
+            raise SystemExit
+
+
+class Draw(L.Callback):
+    """Records an epoch, and uses random numbers and optimiser state as training may."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def on_train_epoch_end(self, trainer, module):
+        self.rows.append(
+            {
+                "epoch": trainer.current_epoch + 1,
+                "noise": float(torch.rand(())),
+                "rate": trainer.optimizers[0].param_groups[0]["lr"],
+            }
+        )
+
+
+def noisy(seed):
+    return build(lambda: nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 3)), seed)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "step", "constant"])
+def test_an_interrupted_training_goes_on_as_if_it_had_never_stopped(schedule, tmp_path):
+    plan = Optimization(epochs=9, batch_size=16, schedule=schedule)
+
+    def go(model, rows, *callbacks, **options):
+        kept = [Draw(rows), *callbacks]
+        fit(model, nn.CrossEntropyLoss(), dataset(), plan, hardware=CPU, callbacks=kept, history=rows, **options)
+
+    whole, rows = noisy(0), []
+    go(whole, rows)
+
+    path, part, seen = tmp_path / "checkpoint.safetensors", noisy(0), []
+    for stop in (4, 6):
+        with pytest.raises(SystemExit):
+            go(part, seen, Interrupt(stop), checkpoint=path)
+        part, seen = noisy(1), []
+    assert read_checkpoint(path).epoch == 6
+    go(part, seen, checkpoint=path)
+    assert seen == rows
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(part.state_dict()[name], tensor), name
+
+
+def test_a_finished_training_is_not_repeated(tmp_path):
+    path, plan = tmp_path / "checkpoint.safetensors", Optimization(epochs=2, batch_size=16)
+    first = train(plan, checkpoint=path)[0]
+    again = train(plan, seed=5, checkpoint=path)[0]
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+
+
+def test_a_damaged_checkpoint_is_refused_with_its_place(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(b"junk")
+    with pytest.raises(InputError, match="checkpoint must be one that training wrote"):
+        train(Optimization(epochs=2, batch_size=16), checkpoint=path)
+    assert path.read_bytes() == b"junk"

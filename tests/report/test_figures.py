@@ -127,6 +127,16 @@ def test_every_seed_is_a_small_marker_once(records: pd.DataFrame) -> None:
     assert sum(len(line.get_xdata()) for line in seeds) == len(records)
 
 
+def test_variants_of_a_rule_are_lines_of_their_own(records: pd.DataFrame) -> None:
+    second = records[records["rule"] == "vs"].assign(variant="tau 0.5", test_balanced=0.5)
+    ax = accuracy_panel(Figure().subplots(), pd.concat([records, second]))
+    (usual,), (other,) = lines(ax, "VS"), lines(ax, "VS (tau 0.5)")
+    assert set(other.get_ydata()) == {0.5}
+    assert min(usual.get_ydata()) > 0.5
+    assert usual.get_linestyle() != other.get_linestyle()
+    assert usual.get_color() == other.get_color()
+
+
 def test_rules_without_runs_are_not_in_the_legend(records: pd.DataFrame) -> None:
     figure = accuracy_figure(records[records["rule"].isin(["ce", "ldt"])])
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["CE", "LDT"]

@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -15,7 +16,7 @@ from matplotlib.figure import Figure
 
 from implicit_geometry._validate import InputError
 from implicit_geometry.report.images import png_bytes, svg_text
-from implicit_geometry.report.page import PageFigure, render_page
+from implicit_geometry.report.page import PageFigure, Problems, Section, render_page
 
 VOID = {"meta", "img", "source", "input", "link", "br", "hr"}
 HOSTILE = "<script>alert(\"1\")</script> & '$title'"
@@ -57,17 +58,26 @@ def drawing() -> Figure:
 
 
 @pytest.fixture(scope="module")
-def parts(drawing: Figure, records: pd.DataFrame) -> dict[str, Any]:
-    return {
-        "title": "Geometry of digits",
-        "lead": "What was trained.",
-        "sentences": ["First finding.", "Second finding."],
-        "figures": [
+def section(drawing: Figure, records: pd.DataFrame) -> Section:
+    return Section(
+        title="digits, step",
+        sentences=["First finding.", "Second finding."],
+        figures=[
             PageFigure("Accuracy", "By exponent.", png_bytes(drawing), svg_text(drawing)),
             ("Geometry", "Over theory.", svg_text(drawing)),
         ],
-        "records": records,
-        "facts": {"Network": "3 x 256", "Seeds": 2},
+        records=records,
+        facts={"Network": "3 x 256", "Seeds": 2},
+    )
+
+
+@pytest.fixture(scope="module")
+def parts(section: Section) -> dict[str, Any]:
+    return {
+        "title": "Geometry of digits",
+        "lead": "What was trained.",
+        "tiles": {"runs": 44, "losses": 6},
+        "sections": [section],
     }
 
 
@@ -86,8 +96,9 @@ def test_nothing_comes_from_the_network(html: str) -> None:
     addresses = [
         value for _, attributes in page.tags for name, value in attributes.items() if name in ("src", "href", "srcset")
     ]
-    assert len(addresses) == 4
-    assert all(value is not None and value.startswith("data:") for value in addresses)
+    outside = [value for value in addresses if value is not None and not value.startswith("#run-")]
+    assert len(outside) == 4
+    assert all(value.startswith("data:") for value in outside)
     assert {tag for tag, _ in page.tags}.isdisjoint({"link", "iframe", "object", "embed", "base"})
     assert not re.search(
         r"https?:|//[a-z]|@import|url\(|fetch\(|XMLHttpRequest|@font-face", re.sub(r"base64,\S+", "", html)
@@ -100,11 +111,16 @@ def test_nothing_comes_from_the_network(html: str) -> None:
 def test_the_text_is_all_there_under_one_title(html: str) -> None:
     text = Page(html).text
     assert text["h1"] == text["title"] == ["Geometry of digits"]
-    assert text["h2"] == ["Findings", "Figures", "Results", "Set-up"]
-    assert text["h3"] == ["Accuracy", "Geometry"]
+    assert text["h2"] == ["digits, step", "Runs"]
+    assert text["h3"] == ["Accuracy", "Geometry", "Results, means over seeds", "Set-up"]
     assert text["li"] == ["First finding.", "Second finding."]
     assert text["figcaption"] == ["By exponent.", "Over theory."]
-    assert list(zip(text["dt"], text["dd"], strict=True)) == [("Network", "3 x 256"), ("Seeds", "2")]
+    assert list(zip(text["dt"], text["dd"], strict=True)) == [
+        ("runs", "44"),
+        ("losses", "6"),
+        ("Network", "3 x 256"),
+        ("Seeds", "2"),
+    ]
 
 
 def test_images_are_inlined_whole_with_alternative_text(html: str, drawing: Figure) -> None:
@@ -115,10 +131,11 @@ def test_images_are_inlined_whole_with_alternative_text(html: str, drawing: Figu
     assert payload(second["src"]) == payload(narrow["srcset"]) == svg_text(drawing).encode()
     assert (first["alt"], second["alt"]) == ("Accuracy", "Geometry")
     assert narrow["media"] == "(max-width: 44rem)"
+    assert (first["width"], first["height"]) == ("400", "200")
 
 
 def test_the_csv_link_holds_every_record(html: str, records: pd.DataFrame) -> None:
-    (link,) = Page(html).attributes("a")
+    (link,) = [item for item in Page(html).attributes("a") if "download" in item]
     assert link["download"] == "records.csv"
     head, *rows = csv.reader(io.StringIO(payload(link["href"]).decode("utf-8"), newline=""))
     assert head == list(records.columns)
@@ -129,20 +146,42 @@ def test_the_csv_link_holds_every_record(html: str, records: pd.DataFrame) -> No
 
 
 def test_text_is_escaped_wherever_it_comes_from(parts: dict[str, Any], drawing: Figure) -> None:
-    page = Page(
-        render_page(
-            title=HOSTILE,
-            lead=HOSTILE,
-            sentences=[HOSTILE],
-            figures=[PageFigure(HOSTILE, HOSTILE, png_bytes(drawing))],
-            records=parts["records"],
-            facts={HOSTILE: HOSTILE},
-        )
-    )
+    figures = [PageFigure(HOSTILE, HOSTILE, png_bytes(drawing))]
+    section = Section(HOSTILE, [HOSTILE], figures, parts["sections"][0].records, {HOSTILE: HOSTILE})
+    problems = Problems([(HOSTILE, HOSTILE)], [HOSTILE])
+    tiles = {HOSTILE: HOSTILE}
+    page = Page(render_page(title=HOSTILE, lead=HOSTILE, tiles=tiles, sections=[section], problems=problems))
     assert len(page.attributes("script")) == 1
-    for tag in ("title", "h1", "li", "h3", "figcaption", "dt", "dd"):
-        assert page.text[tag] == [HOSTILE]
+    for tag in ("title", "h1", "figcaption", "dt", "dd", "b"):
+        assert set(page.text[tag]) == {HOSTILE}
+    assert page.text["li"] == [HOSTILE, f": {HOSTILE}", HOSTILE]
+    assert HOSTILE in page.text["h2"]
     assert page.attributes("img")[0]["alt"] == HOSTILE
+
+
+def test_several_settings_have_a_table_of_contents(parts: dict[str, Any], section: Section) -> None:
+    other = replace(section, title="mnist, step", records=section.records.assign(data="mnist", run="other"))
+    page = Page(render_page(**{**parts, "sections": [section, other]}))
+    assert page.text["h2"] == ["Settings", "digits, step", "mnist, step", "Runs"]
+    targets = {item["id"] for item in page.attributes("h2")}
+    links = [item["href"] for item in page.attributes("a") if (item["href"] or "").startswith("#setting-")]
+    assert links == ["#setting-1", "#setting-2"]
+    assert {"setting-1", "setting-2"} <= targets
+    (csv_link,) = [item for item in page.attributes("a") if "download" in item]
+    assert len(payload(csv_link["href"]).splitlines()) == 1 + 2 * len(section.records)
+
+
+def test_failures_and_damage_are_said_on_top(parts: dict[str, Any]) -> None:
+    problems = Problems([("LDT, seed 0", "it diverged")], ["run folder x is damaged"])
+    html = render_page(**parts, problems=problems)
+    assert html.index("it diverged") < html.index("First finding.")
+    assert Page(html).text["h3"][:2] == ["Damaged, and not in this report: 1", "Failed: 1"]
+
+
+def test_runs_are_shown_one_at_a_time_and_without_scripts(parts: dict[str, Any]) -> None:
+    html = render_page(**parts, articles=['<article class="run" id="run-a">A run</article>'])
+    assert Page(html).text["article"] == ["A run"]
+    assert re.search(r"\.run \{ display: none; \}\s+\.run:target \{ display: block; \}", html)
 
 
 def test_it_reads_on_a_telephone_and_without_scripts(html: str) -> None:
@@ -161,6 +200,6 @@ def test_equal_reports_are_equal_and_light(parts: dict[str, Any], html: str) -> 
     assert len(html) < 300_000
 
 
-def test_an_image_of_another_kind_is_refused(parts: dict[str, Any]) -> None:
+def test_an_image_of_another_kind_is_refused(parts: dict[str, Any], section: Section) -> None:
     with pytest.raises(InputError, match="image of figure 'A' must be PNG bytes or SVG text, got b'GIF89a'"):
-        render_page(**{**parts, "figures": [("A", "", b"GIF89a")]})
+        render_page(**{**parts, "sections": [replace(section, figures=[("A", "", b"GIF89a")])]})

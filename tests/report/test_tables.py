@@ -14,7 +14,7 @@ from rich.console import Console
 from implicit_geometry._validate import InputError
 from implicit_geometry.report.frames import mean_over_seeds
 from implicit_geometry.report.style import RULE_STYLES
-from implicit_geometry.report.tables import REGULARIZED, SUMMARY, format_number, summary_html, summary_table
+from implicit_geometry.report.tables import REGULARIZED, SUMMARY, format_number, runs_html, summary_html, summary_table
 
 
 class Cells(HTMLParser):
@@ -73,7 +73,7 @@ def test_html_cells_carry_the_mean_and_its_text(records: pd.DataFrame) -> None:
 
 def test_the_regularised_optimum_is_shown_where_records_have_it(records: pd.DataFrame) -> None:
     assert "W to optimum" in summary_html(records)
-    assert "optimum" not in summary_html(records.drop(columns="effective_ridge"))
+    assert "optimum" not in summary_html(records.drop(columns=[column.key for column in REGULARIZED]))
 
 
 def test_terminal_table_fits_eighty_columns_and_shows_every_row(records: pd.DataFrame) -> None:
@@ -93,14 +93,44 @@ def test_terminal_phase_counts_runs(records: pd.DataFrame, flags: tuple[bool, bo
     assert row[-1] == [text, repr(sum(flags) / 2)]
 
 
-def test_missing_numbers_are_dashes(records: pd.DataFrame) -> None:
+def test_missing_numbers_are_dashes_and_columns_without_any_are_left_out(records: pd.DataFrame) -> None:
     assert format_number(np.nan, ".1%") == "–"
-    html = summary_html(records.assign(test_minority=np.nan))
-    assert html.count('<td data-value="nan">–</td>') == len(loop_means(records, "seconds"))
+    few = records.assign(test_minority=records["test_minority"].where(records["rule"] == "ce"))
+    assert summary_html(few).count('<td data-value="nan">–</td>') == len(loop_means(records, "seconds")) - 1
+    assert "test minority" not in summary_html(records.assign(test_minority=np.nan))
+    assert "test minority" not in summary_html(records.drop(columns="test_minority"))
+
+
+def test_variants_of_a_rule_have_rows_of_their_own(records: pd.DataFrame) -> None:
+    half = records["seed"] == 1
+    mixed = records.assign(variant=np.where(half & (records["rule"] == "vs"), "tau 0.5", ""))
+    rows = [row for row in Cells(summary_html(mixed)).rows if row[0][0] in ("VS", "VS (tau 0.5)")]
+    assert [row[0][0] for row in rows] == ["VS"] * 3 + ["VS (tau 0.5)"] * 3
+    own = mixed[half & (records["rule"] == "vs")].sort_values("exponent")["test_balanced"]
+    assert [float(row[2][1]) for row in rows[3:]] == pytest.approx(own.tolist())
+
+
+def test_a_row_a_run_that_leads_to_its_page(records: pd.DataFrame) -> None:
+    html = runs_html(records)
+    head, *rows = Cells(html).rows
+    titles = [text for text, _ in head]
+    assert titles[:3] == ["loss", "exponent", "seed"]
+    assert not {"data", "network", "training", "class counts"} & set(titles)
+    assert re.findall(r'href="#run-([^"]+)"', html) == records["run"].tolist()
+    column = titles.index("test worst")
+    assert [float(row[column][1]) for row in rows] == records["test_worst"].tolist()
+
+
+def test_what_runs_differ_in_beside_loss_and_seed_is_a_column(records: pd.DataFrame) -> None:
+    head, *rows = Cells(runs_html(records.assign(data=np.where(records["seed"] == 0, "digits", "<mnist>")))).rows
+    assert [text for text, _ in head][3:5] == ["data", "test balanced"]
+    assert {row[3][0] for row in rows} == {"digits", "<mnist>"}
 
 
 def test_bad_records_are_named(records: pd.DataFrame) -> None:
-    with pytest.raises(InputError, match="records must have the columns test_worst, got"):
-        summary_table(records.drop(columns="test_worst"))
+    with pytest.raises(InputError, match="records must have the columns terminal_phase, got"):
+        summary_table(records.drop(columns="terminal_phase"))
+    with pytest.raises(InputError, match="records must have the columns run, network, got"):
+        runs_html(records.drop(columns=["run", "network"]))
     with pytest.raises(InputError, match=r"records must hold rules among .*, got focal"):
         summary_html(records.replace({"rule": {"ldt": "focal"}}))

@@ -13,7 +13,10 @@ from implicit_geometry._version import __version__
 from implicit_geometry.cli.demo import demo
 from implicit_geometry.cli.design import design
 from implicit_geometry.cli.predict import predict
+from implicit_geometry.cli.report import report
 from implicit_geometry.cli.reproduce import reproduce
+from implicit_geometry.cli.sweep import sweep
+from implicit_geometry.cli.train import train
 
 app = typer.Typer(
     name="igeom",
@@ -26,7 +29,10 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(design)
 app.command()(predict)
+app.command()(report)
 app.command()(reproduce)
+app.command()(train)
+app.command()(sweep)
 
 
 @app.callback(invoke_without_command=True)

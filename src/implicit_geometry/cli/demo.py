@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-if TYPE_CHECKING:
-    from implicit_geometry.experiments.spec import TrialSpec
-    from implicit_geometry.experiments.store import RunStore
+from implicit_geometry.cli.progress import kept_on_interrupt, print_failures, trial_bar
 
 
 def demo(
@@ -34,12 +31,18 @@ def demo(
       igeom demo --output runs/other-seed --seed 1
     """
     from implicit_geometry.experiments.demo import demo_specs
+    from implicit_geometry.experiments.local import run_missing
     from implicit_geometry.experiments.store import open_store
 
     console = Console()
     specs = demo_specs(seed=seed, epochs=epochs)
     store = open_store(output)
-    reused = _train(store, specs, workers, console)
+    reused = sum(store.has(spec) for spec in specs)
+    with kept_on_interrupt(store, specs, console), trial_bar(store, specs, console) as on_done:
+        outcome = run_missing(store, specs, workers=workers, on_done=on_done)
+    if outcome.failures:
+        print_failures(outcome.failures, console)
+        raise typer.Exit(1)
     if reused:
         console.print(f"{reused} of {len(specs)} runs were finished before and are used again.", style="dim")
 
@@ -50,32 +53,3 @@ def demo(
     for sentence in summary.sentences:
         console.print(f"• {sentence}")
     console.print(f"\n[bold]Page:[/] {summary.page}", soft_wrap=True)
-
-
-def _train(store: RunStore, specs: list[TrialSpec], workers: int | None, console: Console) -> int:
-    """Run what is missing under a progress bar; return how many runs were there before."""
-    from implicit_geometry.experiments.local import run_missing
-
-    columns = (
-        TextColumn("training"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TextColumn("networks, left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-    )
-    done = sum(store.has(spec) for spec in specs)
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("", total=len(specs), completed=done)
-        run_missing(
-            store,
-            specs,
-            workers=workers,
-            on_done=lambda spec: progress.update(task, advance=1, description=_label(spec)),
-        )
-    return done
-
-
-def _label(spec: TrialSpec) -> str:
-    given = ", ".join(f"{name}={value:g}" for name, value in spec.hyperparameters.items())
-    return f"{spec.rule} {given}".strip()

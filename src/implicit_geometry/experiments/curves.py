@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from implicit_geometry.counts import ClassCounts
+from implicit_geometry.experiments.records import exponent_name
 from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.problem import Problem
 from implicit_geometry.rules import make_parameterization
@@ -15,22 +16,28 @@ from implicit_geometry.summary import geometry_summary
 from implicit_geometry.theory.predict import predict
 
 
-def rule_at(rule: str, counts: ClassCounts, exponent: float) -> Parameterization:
-    """A rule at the exponent it is plotted against: tau for ``logit_adjusted``, nothing for ``ce``, else gamma."""
-    given: dict[str, Any] = {"logit_adjusted": {"tau": exponent}, "ce": {}}.get(rule, {"gamma": exponent})
-    return make_parameterization(rule, counts, **given)
+def rule_at(rule: str, counts: ClassCounts, exponent: float, **fixed: Any) -> Parameterization:
+    """A rule at a value of the hyperparameter it is plotted against, with others fixed, such as ``tau`` of ``vs``."""
+    name = exponent_name(rule)
+    return make_parameterization(rule, counts, **fixed, **({} if name is None else {name: exponent}))
 
 
 def theory_curves(
-    counts: ClassCounts, rules: Iterable[str], exponents: Iterable[float], *, ridges: dict[str, float] | None = None
+    counts: ClassCounts,
+    rules: Iterable[str],
+    exponents: Iterable[float],
+    *,
+    ridges: dict[str, float] | None = None,
+    **fixed: Any,
 ) -> pd.DataFrame:
     """The eight numbers in the limit, and at a ridge a rule where one is given.
 
     Args:
         counts: with minority classes.
         rules: names in :data:`implicit_geometry.rules.RULES`.
-        exponents: gamma, or tau for ``logit_adjusted``.
+        exponents: gamma, tau for ``logit_adjusted``, max_margin for ``ldam``.
         ridges: rule to positive ridge; rules left out get their limit only.
+        **fixed: other hyperparameters of the rules.
 
     Returns:
         Columns ``rule``, ``exponent``, ``kind`` (``"limit"`` or ``"ridge"``) and the eight numbers.
@@ -41,6 +48,6 @@ def theory_curves(
         kinds = [("limit", 0.0)] + ([("ridge", ridges[rule])] if ridges and rule in ridges else [])
         for kind, ridge in kinds:
             for value in grid:
-                geometry = predict(Problem(counts, rule_at(rule, counts, value), ridge=ridge)).geometry
+                geometry = predict(Problem(counts, rule_at(rule, counts, value, **fixed), ridge=ridge)).geometry
                 rows.append({"rule": rule, "exponent": value, "kind": kind, **geometry_summary(geometry, counts)})
     return pd.DataFrame(rows)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from implicit_geometry.counts import ClassCounts
-from implicit_geometry.experiments.spec import Optimization, TrialSpec
+from implicit_geometry.experiments.spec import NetworkSpec, Optimization, TrialSpec
 
 COUNTS = ClassCounts.step(num_classes=10, imbalance_ratio=10, max_count=120)
+NETWORK = NetworkSpec("mlp", {"depth": 3, "width": 256})
 PLAN = Optimization(epochs=300, batch_size=64, learning_rate=0.1, weight_decay=1e-3)
+RECORD_EVERY = 10
 
 _TEMPERATURES = (-0.5, -0.25, 0.25, 0.5, 0.75, 1.0)
 GRID: tuple[tuple[str, dict[str, float]], ...] = (
@@ -25,4 +27,7 @@ def demo_specs(*, seed: int = 0, epochs: int = PLAN.epochs) -> list[TrialSpec]:
     """The runs of the demo, one a loss and exponent."""
     plan = replace(PLAN, epochs=epochs)
     counts = tuple(COUNTS.values.tolist())
-    return [TrialSpec(rule, dict(values), counts, optimization=plan, seed=seed) for rule, values in GRID]
+    return [
+        TrialSpec(rule, dict(values), counts, network=NETWORK, optimization=plan, seed=seed, record_every=RECORD_EVERY)
+        for rule, values in GRID
+    ]

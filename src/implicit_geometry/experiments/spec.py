@@ -12,9 +12,48 @@ from implicit_geometry.counts import ClassCounts
 from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.rules import make_parameterization
 
-_RECORD_VERSION = 1
+_RECORD_VERSION = 2
 
 SCHEDULES = ("cosine", "step", "constant")
+PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Which samples a run sees; the training counts stand in the :class:`TrialSpec`.
+
+    Args:
+        name: a name that :func:`implicit_geometry.data.source.load_source` takes.
+        test_per_class: test samples of every class; ``None`` for the whole test part of the data set.
+        validation_per_class: samples of every class held out from the training part.
+        image_size: side to which an image folder is scaled; ``None`` for the data set's own.
+        augment: train on randomly shifted (and, where that keeps the class, mirrored) images.
+
+    Raises:
+        InputError: a value is out of range.
+    """
+
+    name: str = "digits"
+    test_per_class: int | None = 50
+    validation_per_class: int = 0
+    image_size: int | None = None
+    augment: bool = False
+
+    def __post_init__(self) -> None:
+        for name, minimum in (("test_per_class", 1), ("validation_per_class", 0), ("image_size", 1)):
+            if getattr(self, name) is not None:
+                whole_number(name, getattr(self, name), minimum=minimum)
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """Which network: a name and options that :func:`implicit_geometry.nn.networks.make_network` takes."""
+
+    name: str = "mlp"
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "options", dict(self.options))
 
 
 @dataclass(frozen=True)
@@ -29,6 +68,7 @@ class Optimization:
         weight_decay: of all parameters, in the form of a mean loss + weight_decay / 2 * |parameters|^2.
         schedule: ``"cosine"`` decays to 0 over all epochs, ``"step"`` divides by 10 after a third and two thirds,
             ``"constant"`` keeps the rate.
+        precision: of the arithmetic, as Lightning names it.
 
     Raises:
         InputError: a value is out of range.
@@ -40,6 +80,7 @@ class Optimization:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     schedule: str = "cosine"
+    precision: str = "32-true"
 
     def __post_init__(self) -> None:
         whole_number("epochs", self.epochs, minimum=1)
@@ -48,6 +89,7 @@ class Optimization:
         number("momentum", self.momentum, minimum=0.0, maximum=1.0)
         number("weight_decay", self.weight_decay, minimum=0.0)
         choice("schedule", self.schedule, SCHEDULES)
+        choice("precision", self.precision, PRECISIONS)
 
 
 @dataclass(frozen=True)
@@ -58,11 +100,11 @@ class TrialSpec:
         rule: a name in :data:`implicit_geometry.rules.RULES`.
         hyperparameters: of the rule, such as ``{"gamma": 0.5}``.
         counts: training samples a class.
-        test_per_class: held-out samples of every class.
-        depth: hidden layers of the MLP.
-        width: units of a hidden layer.
+        data: which data set, and how much of it is held out.
+        network: which network.
         optimization: how to train.
         seed: of the data split, the initial weights and the order of the batches.
+        record_every: epochs between the rows of the run's history; 0 for none.
 
     Raises:
         InputError: a value is out of range, or the rule does not take the hyperparameters.
@@ -76,17 +118,17 @@ class TrialSpec:
     rule: str
     hyperparameters: dict[str, Any]
     counts: tuple[int, ...]
-    test_per_class: int = 50
-    depth: int = 3
-    width: int = 256
+    data: DataSpec = field(default_factory=DataSpec)
+    network: NetworkSpec = field(default_factory=NetworkSpec)
     optimization: Optimization = field(default_factory=Optimization)
     seed: int = 0
+    record_every: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "counts", tuple(int(n) for n in ClassCounts(self.counts).values))
         object.__setattr__(self, "hyperparameters", dict(self.hyperparameters))
-        for name, minimum in (("test_per_class", 1), ("depth", 1), ("width", 1), ("seed", 0)):
-            whole_number(name, getattr(self, name), minimum=minimum)
+        for name in ("seed", "record_every"):
+            whole_number(name, getattr(self, name), minimum=0)
         self.parameterization()
 
     def class_counts(self) -> ClassCounts:
@@ -115,8 +157,14 @@ class TrialSpec:
             InputError: a key is missing or unknown, or a value is out of range.
         """
         _exact_keys("spec", document, cls)
-        _exact_keys("optimization", document["optimization"], Optimization)
-        return cls(**{**document, "optimization": Optimization(**document["optimization"])})
+        parts: dict[str, Any] = {}
+        for name, part in _PARTS.items():
+            _exact_keys(name, document[name], part)
+            parts[name] = part(**document[name])
+        return cls(**{**document, **parts})
+
+
+_PARTS: dict[str, type[Any]] = {"data": DataSpec, "network": NetworkSpec, "optimization": Optimization}
 
 
 def _exact_keys(name: str, document: Any, cls: type[Any]) -> None:

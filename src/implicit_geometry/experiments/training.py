@@ -3,105 +3,208 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import RichProgressBar
-from numpy.typing import NDArray
+from lightning.pytorch.loggers import Logger
 from torch import Tensor, nn
-from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, TensorDataset
+from torch.utils.data import Dataset
 
-from implicit_geometry._validate import InputError, Ints
+from implicit_geometry._validate import InputError
+from implicit_geometry.experiments.batches import training_batches
+from implicit_geometry.experiments.checkpoint import Checkpoint, read_checkpoint, take_checkpoint, write_checkpoint
 from implicit_geometry.experiments.spec import Optimization
+
+
+class Diverged(InputError):
+    """Training left the finite numbers: a result of its spec, which another attempt would only repeat."""
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where to train; it does not change what is computed beyond rounding.
+
+    Attributes:
+        accelerator: Lightning's; ``"auto"`` takes a GPU where there is one.
+        devices: how many, each with a process of its own where there are several.
+    """
+
+    accelerator: str = "auto"
+    devices: int = 1
+
+
+ANY_DEVICE = Hardware()
 
 
 class ClassifierTask(L.LightningModule):
     """A model and a loss under the optimiser and schedule of an :class:`Optimization`."""
 
-    def __init__(self, model: nn.Module, loss: nn.Module, optimization: Optimization) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: nn.Module,
+        optimization: Optimization,
+        *,
+        augmentation: Callable[[Tensor], Tensor] | None = None,
+        resume: Checkpoint | None = None,
+    ) -> None:
         super().__init__()
         self.model = model
         self.loss = loss
         self.optimization = optimization
+        self.augmentation = augmentation
+        self.resume = resume
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Loss of one batch."""
         inputs, labels = batch
+        if self.augmentation is not None:
+            inputs = self.augmentation(inputs)
         loss: Tensor = self.loss(self.model(inputs), labels)
         return loss
 
     def configure_optimizers(self) -> Any:
-        """SGD with the schedule stepped once an epoch."""
-        plan = self.optimization
-        optimizer = torch.optim.SGD(
-            self.model.parameters(), lr=plan.learning_rate, momentum=plan.momentum, weight_decay=plan.weight_decay
-        )
-        return [optimizer], [make_schedule(optimizer, plan)]
+        """The optimiser, with its schedule stepped once an epoch."""
+        optimizer = make_optimizer(self.model, self.optimization)
+        if self.resume is None:
+            return [optimizer], [make_schedule(optimizer, self.optimization)]
+        self.resume.restore_optimizer(optimizer)
+        return [optimizer], [make_schedule(optimizer, self.optimization, epoch=self.resume.epoch)]
+
+    def on_train_start(self) -> None:
+        """Go on with the random numbers where an interrupted run left off."""
+        if self.resume is not None:
+            self.resume.restore_random()
 
 
-def make_schedule(optimizer: torch.optim.Optimizer, plan: Optimization) -> torch.optim.lr_scheduler.LRScheduler:
-    """The learning-rate schedule of a plan, to be stepped once an epoch."""
-    if plan.schedule == "cosine":
-        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=plan.epochs)
-    drops = [plan.epochs // 3, 2 * plan.epochs // 3] if plan.schedule == "step" else []
-    return torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=drops, gamma=0.1)
+class EpochEnd(L.Callback):
+    """After every epoch: stop where training diverged, and write a checkpoint where asked.
+
+    Args:
+        history: rows recorded so far, kept with the state.
+        path: of the checkpoint, or None.
+    """
+
+    def __init__(self, history: list[dict[str, Any]], path: Path | None) -> None:
+        self.history = history
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Check and save."""
+        assert isinstance(pl_module, ClassifierTask)
+        epoch = trainer.current_epoch + 1
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in pl_module.model.parameters()):
+            plan = pl_module.optimization
+            raise Diverged(
+                f"learning_rate must let training converge, got {plan.learning_rate:g}: it diverged in epoch "
+                f"{epoch} of {plan.epochs}"
+            )
+        if self.path is not None and trainer.is_global_zero:
+            (optimizer,) = trainer.optimizers
+            write_checkpoint(self.path, take_checkpoint(epoch, pl_module.model, optimizer, self.history))
 
 
-def batches(inputs: NDArray[np.float32], labels: Ints, batch_size: int, *, shuffle: bool = False) -> DataLoader[Any]:
-    """A loader that slices whole batches out of tensors (no per-sample collation)."""
-    dataset = TensorDataset(torch.from_numpy(inputs), torch.from_numpy(labels))
-    order = RandomSampler(dataset) if shuffle else SequentialSampler(dataset)
-    return DataLoader(dataset, sampler=BatchSampler(order, batch_size, drop_last=False), batch_size=None)
+def make_optimizer(model: nn.Module, plan: Optimization) -> torch.optim.Optimizer:
+    """The optimiser of a plan."""
+    return torch.optim.SGD(
+        model.parameters(), lr=plan.learning_rate, momentum=plan.momentum, weight_decay=plan.weight_decay
+    )
+
+
+def make_schedule(
+    optimizer: torch.optim.Optimizer, plan: Optimization, *, epoch: int = 0
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """The learning-rate schedule of a plan, from an epoch on, to be stepped once an epoch."""
+
+    def factor(now: int) -> float:
+        if plan.schedule == "cosine":
+            return (1 + math.cos(math.pi * now / plan.epochs)) / 2
+        if plan.schedule == "step":
+            return 0.1 ** ((now >= plan.epochs // 3) + (now >= 2 * plan.epochs // 3))
+        return 1.0
+
+    for group in optimizer.param_groups:
+        group["initial_lr"] = plan.learning_rate
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor, last_epoch=epoch - 1)
 
 
 def fit(
     model: nn.Module,
     loss: nn.Module,
-    loader: DataLoader[Any],
+    dataset: Dataset[Any],
     plan: Optimization,
     *,
     seed: int = 0,
-    accelerator: str = "auto",
+    hardware: Hardware = ANY_DEVICE,
+    augmentation: Callable[[Tensor], Tensor] | None = None,
     progress: bool = False,
-    callbacks: tuple[L.Callback, ...] = (),
-) -> None:
-    """Train ``model`` in place; deterministic for a seed on one device.
+    callbacks: Sequence[L.Callback] = (),
+    logger: Logger | None = None,
+    history: list[dict[str, Any]] | None = None,
+    checkpoint: Path | None = None,
+) -> L.Trainer:
+    """Train ``model`` in place; deterministic for a seed on one device, interrupted or not.
 
     Args:
         model: maps inputs to logits.
         loss: maps (logits, labels) to a scalar.
-        loader: training batches.
+        dataset: training samples, indexed by lists of indices.
         plan: optimiser, schedule and epochs.
-        seed: of the order of the batches (the model is initialised by the caller).
-        accelerator: Lightning's; ``"auto"`` takes a GPU where there is one.
+        seed: of the order of the batches and of the random numbers in training (the caller initialises the model).
+        hardware: where to train.
+        augmentation: applied to the inputs of every batch.
         progress: show a progress bar.
         callbacks: further Lightning callbacks.
+        logger: Lightning's.
+        history: rows that a callback records; kept with the checkpoint, and filled from it where training goes on.
+        checkpoint: file of the state after the last epoch. Where it exists, training goes on from it.
+
+    Returns:
+        The trainer.
 
     Raises:
-        InputError: training diverged (a parameter is no longer finite).
+        Diverged: a parameter is no longer finite.
+        InputError: the checkpoint is damaged or cannot be written.
     """
+    rows = [] if history is None else history
+    resume = None if checkpoint is None else read_checkpoint(checkpoint)
+    epoch = 0
+    if resume is not None:
+        resume.restore_model(model)
+        rows[:] = resume.history
+        epoch = resume.epoch
     bars = (RichProgressBar(),) if progress else ()
     with _quiet_lightning():
         L.seed_everything(seed, verbose=False)
         trainer = L.Trainer(
             max_epochs=plan.epochs,
-            accelerator=accelerator,
-            devices=1,
+            accelerator=hardware.accelerator,
+            devices=hardware.devices,
+            precision=plan.precision,  # type: ignore[arg-type]
             deterministic=True,
-            logger=False,
+            use_distributed_sampler=False,
+            logger=logger or False,
             enable_checkpointing=False,
             enable_progress_bar=progress,
             enable_model_summary=False,
-            callbacks=[*bars, *callbacks],
+            callbacks=[*bars, *callbacks, EpochEnd(rows, checkpoint)],
         )
-        trainer.fit(ClassifierTask(model, loss, plan), loader)
-    if not all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters()):
-        raise InputError(f"learning_rate must let training converge, got {plan.learning_rate:g}: it diverged")
+        if epoch < plan.epochs:
+            done = trainer.fit_loop.epoch_progress.current
+            done.ready = done.completed = epoch
+            task = ClassifierTask(model, loss, plan, augmentation=augmentation, resume=resume)
+            for stage in ("ready", "started", "processed", "completed"):  # what Lightning's own checkpoints restore
+                setattr(trainer.fit_loop.epoch_progress.current, stage, epoch)
+            trainer.fit(task, training_batches(dataset, plan.batch_size, seed=seed, epoch=epoch))
+    return trainer
 
 
 @contextmanager

@@ -59,7 +59,7 @@ def measure(
     layer, weight = _find_head(model, head)
     place = weight.device if device is None else torch.device(device)
     home = torch.device("cpu") if place.type == "mps" else place  # mps has no float64
-    first, second = (GeometryMetric(weight.shape[0], weight.shape[1]).to(home) for _ in range(2))
+    first, second = (GeometryMetric(weight.shape[0], weight.shape[1], sync_on_compute=False).to(home) for _ in range(2))
     with torch.no_grad(), _eval_mode(model), _recorded(layer) as calls:
         for embeddings, labels, _ in _run(model, loader, calls, place, home):
             first.update(embeddings, labels)

@@ -1,12 +1,57 @@
-"""Networks with a linear head called ``fc``."""
+"""Networks of ``features`` and a linear head without bias called ``fc``."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from implicit_geometry._validate import whole_number
+
+
+def with_head(features: nn.Module, feature_dim: int, num_classes: int) -> nn.Sequential:
+    """Put a linear head without bias on features.
+
+    Args:
+        features: maps inputs to embeddings of shape (N, feature_dim).
+        feature_dim: embedding dimension d.
+        num_classes: k >= 2.
+
+    Returns:
+        ``nn.Sequential`` of ``features`` and ``fc``.
+
+    Raises:
+        InputError: a size is not a positive whole number, or there are fewer than two classes.
+
+    Example:
+        >>> with_head(nn.Identity(), 5, 3).fc
+        Linear(in_features=5, out_features=3, bias=False)
+    """
+    d = whole_number("feature_dim", feature_dim, minimum=1)
+    head = nn.Linear(d, whole_number("num_classes", num_classes, minimum=2), bias=False)
+    return nn.Sequential(OrderedDict(features=features, fc=head))
+
+
+def linear(in_features: int, num_classes: int) -> nn.Sequential:
+    """A head alone, for inputs that are embeddings already.
+
+    Args:
+        in_features: size of a flattened input, the embedding dimension d.
+        num_classes: k >= 2.
+
+    Returns:
+        ``nn.Sequential`` of ``features`` (inputs flattened) and ``fc``.
+
+    Raises:
+        InputError: a size is not a positive whole number.
+
+    Example:
+        >>> import torch
+        >>> linear(64, 10)(torch.zeros(4, 64)).shape
+        torch.Size([4, 10])
+    """
+    return with_head(nn.Flatten(), whole_number("in_features", in_features, minimum=1), num_classes)
 
 
 def mlp(in_features: int, num_classes: int, *, depth: int = 3, width: int = 256) -> nn.Sequential:
@@ -37,5 +82,57 @@ def mlp(in_features: int, num_classes: int, *, depth: int = 3, width: int = 256)
     for _ in range(whole_number("depth", depth, minimum=1)):
         layers += [nn.Linear(size, hidden), nn.BatchNorm1d(hidden), nn.ReLU()]
         size = hidden
-    head = nn.Linear(hidden, whole_number("num_classes", num_classes, minimum=2), bias=False)
-    return nn.Sequential(OrderedDict(features=nn.Sequential(*layers), fc=head))
+    return with_head(nn.Sequential(*layers), hidden, num_classes)
+
+
+def resnet18(in_channels: int, num_classes: int, *, width: int = 64) -> nn.Sequential:
+    """ResNet18 for small images: a 3x3 stem of stride 1 and no max-pool, so that 32x32 pixels end as 4x4.
+
+    Args:
+        in_channels: channels of an image.
+        num_classes: k >= 2.
+        width: channels of the first stage; the last has 8 times as many, the embedding dimension d.
+
+    Returns:
+        ``nn.Sequential`` of ``features`` (embeddings of shape (N, 8 * width)) and ``fc``.
+
+    Raises:
+        InputError: a size is not a positive whole number.
+
+    Source: He et al. (2016), with the stem of their CIFAR networks; Behnia et al. (2023), Section 5.
+
+    Example:
+        >>> import torch
+        >>> resnet18(1, 10, width=4)(torch.zeros(2, 1, 28, 28)).shape
+        torch.Size([2, 10])
+    """
+    channels = whole_number("width", width, minimum=1)
+    stem = _convolution(whole_number("in_channels", in_channels, minimum=1), channels, 1)
+    layers: list[nn.Module] = [stem, nn.BatchNorm2d(channels), nn.ReLU()]
+    for stage in range(4):
+        wider = channels if stage == 0 else 2 * channels
+        layers += [_Block(channels, wider, wider // channels), _Block(wider, wider, 1)]
+        channels = wider
+    return with_head(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), channels, num_classes)
+
+
+class _Block(nn.Module):
+    """Two 3x3 convolutions beside a shortcut, which is a 1x1 convolution where the shape changes."""
+
+    def __init__(self, before: int, after: int, stride: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = _convolution(before, after, stride), nn.BatchNorm2d(after)
+        self.conv2, self.bn2 = _convolution(after, after, 1), nn.BatchNorm2d(after)
+        self.shortcut: nn.Module = nn.Identity()
+        if (before, stride) != (after, 1):
+            self.shortcut = nn.Sequential(_convolution(before, after, stride, size=1), nn.BatchNorm2d(after))
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F.relu(residual + self.shortcut(x))
+
+
+def _convolution(before: int, after: int, stride: int, *, size: int = 3) -> nn.Conv2d:
+    layer = nn.Conv2d(before, after, size, stride, padding=size // 2, bias=False)
+    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    return layer

@@ -6,6 +6,7 @@ A ``..._figure`` function makes the whole figure: panels, one legend beside them
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,16 +20,25 @@ from matplotlib.ticker import AutoMinorLocator, FuncFormatter, LogLocator
 from numpy.typing import ArrayLike, NDArray
 
 from implicit_geometry._validate import Floats, InputError, choice, whole_number
-from implicit_geometry.report.frames import require_columns, rule_runs
+from implicit_geometry.report.frames import (
+    require_columns,
+    rule_runs,
+    series,
+    series_label,
+    series_runs,
+    variants,
+)
 from implicit_geometry.report.style import ETF_COLOR, FIGURE_STYLE, RULE_STYLES
 
 _BLOCKS = {"classifier": "W", "embedding": "H"}
-_QUANTITIES = {
+QUANTITIES = {
     "norm_ratio": "squared norm ratio",
     "cos_majority": "cos majority–majority",
     "cos_minority": "cos minority–minority",
     "cos_between": "cos majority–minority",
 }
+"""What a block of a geometry is summarised by, with its name in figures and tables."""
+
 _ACCURACIES = {
     "test_balanced": "Balanced test accuracy",
     "test_minority": "Minority test accuracy",
@@ -43,6 +53,7 @@ _THEORY: dict[str, dict[str, Any]] = {
 _ETF_LABEL = "simplex ETF"
 _MEASURED = {True: "measured", False: "measured before terminal phase"}
 LEGEND = (*(kind["label"] for kind in _THEORY.values()), _ETF_LABEL, *_MEASURED.values())
+_VARIANT_LINES = ("-", ":", "-.")
 _LARGEST_OVERSHOOT = 3.0
 _SERIES = ("terminal_phase", "rule", "exponent")
 
@@ -71,9 +82,9 @@ def geometry_panels(
 
     Source: Behnia et al. (2023), Fig. 3.
     """
-    if axes.shape != (len(_BLOCKS), len(_QUANTITIES)):
+    if axes.shape != (len(_BLOCKS), len(QUANTITIES)):
         raise InputError(f"axes must have shape (2, 4), got {axes.shape}")
-    columns = [f"{block}_{quantity}" for block in _BLOCKS for quantity in _QUANTITIES]
+    columns = [f"{block}_{quantity}" for block in _BLOCKS for quantity in QUANTITIES]
     require_columns("curves", curves, ["rule", "exponent", "kind", *columns])
     require_columns("records", records, [*_SERIES, *columns])
     choice("rule", rule, RULE_STYLES)
@@ -83,7 +94,7 @@ def geometry_panels(
     theory = curves[curves["rule"] == rule].sort_values("exponent")
     runs = rule_runs(records, rule)
     for row, (block, letter) in zip(axes, _BLOCKS.items(), strict=True):
-        for ax, (quantity, title) in zip(row, _QUANTITIES.items(), strict=True):
+        for ax, (quantity, title) in zip(row, QUANTITIES.items(), strict=True):
             is_ratio = quantity == "norm_ratio"
             if is_ratio:
                 log_scale(ax)
@@ -111,7 +122,8 @@ def geometry_figure(
 def accuracy_panel(ax: Axes, records: pd.DataFrame, metric: str = "test_balanced") -> Axes:
     """An accuracy over the exponent: a line a rule through the means over seeds, dots the seeds, CE a horizontal line.
 
-    Lines of rules that equal plain cross-entropy at exponent 0 go through it there.
+    Lines of rules that equal plain cross-entropy at exponent 0 go through it there. Variants of a rule, where the
+    records have a column ``variant``, get lines of their own.
 
     Args:
         ax: where to draw.
@@ -126,23 +138,28 @@ def accuracy_panel(ax: Axes, records: pd.DataFrame, metric: str = "test_balanced
     """
     title = _ACCURACIES[choice("metric", metric, _ACCURACIES)]
     require_columns("records", records, [*_SERIES, metric])
-    present = [rule for rule in RULE_STYLES if (records["rule"] == rule).any()]
-    for rule in present:
-        _draw_accuracy(ax, rule, records, metric)
+    drawn = Counter[str]()
+    for rule, variant in series(records):
+        _draw_accuracy(ax, rule, variant, records, metric, _VARIANT_LINES[drawn[rule] % len(_VARIANT_LINES)])
+        drawn[rule] += 1
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}%"))
     ax.set_title(title)
-    _label_exponent(ax, [rule for rule in present if rule != "ce"])
+    _label_exponent(ax, [rule for rule in drawn if rule != "ce"])
     return ax
 
 
-def accuracy_figure(records: pd.DataFrame, *, narrow: bool = False) -> Figure:
-    """Balanced and minority test accuracy, each by :func:`accuracy_panel`, side by side or stacked where ``narrow``."""
+def accuracy_figure(
+    records: pd.DataFrame, metrics: Sequence[str] = ("test_balanced", "test_minority"), *, narrow: bool = False
+) -> Figure:
+    """Two accuracies, each by :func:`accuracy_panel`, side by side or stacked where ``narrow``."""
     with matplotlib.rc_context(FIGURE_STYLE):
         figure = Figure(figsize=(4.8, 6.4) if narrow else (11.2, 4.4), layout="constrained")
         axes = figure.subplots(2, 1, sharex=True) if narrow else figure.subplots(1, 2)
-        for ax, metric in zip(axes, ("test_balanced", "test_minority"), strict=True):
+        for ax, metric in zip(axes, metrics, strict=True):
             accuracy_panel(ax, records, metric)
-        shared_legend(figure, [style.label for style in RULE_STYLES.values()], columns=4 if narrow else 7)
+        labels = [series_label(rule, variant) for rule, variant in series(records)]
+        widest = max(map(len, labels), default=1)
+        shared_legend(figure, labels, columns=max(1, min(len(labels), (40 if narrow else 100) // (widest + 4))))
     return figure
 
 
@@ -230,11 +247,11 @@ def _draw_theory(ax: Axes, theory: pd.DataFrame, kind: str, color: str, column: 
         ax.plot(line["exponent"], line[column], color=color, **_THEORY[kind])
 
 
-def _draw_accuracy(ax: Axes, rule: str, records: pd.DataFrame, metric: str) -> None:
+def _draw_accuracy(ax: Axes, rule: str, variant: str, records: pd.DataFrame, metric: str, line: str) -> None:
     style = RULE_STYLES[rule]
-    seeds = records[records["rule"] == rule]
-    mean = rule_runs(records, rule).groupby("exponent")[metric].mean()
-    line, order = ("--", 4) if rule == "ce" else ("-", 3)
+    seeds = records[(records["rule"] == rule) & (variants(records) == variant)]
+    mean = series_runs(records, rule, variant).groupby("exponent")[metric].mean()
+    line, order = ("--", 4) if rule == "ce" else (line, 3)
     if rule == "ce":
         ax.axhline(seeds[metric].mean(), color=style.color, linestyle=line, linewidth=1.1)
     ax.plot(seeds["exponent"], seeds[metric], ".", markersize=4, color=style.color, alpha=0.5, zorder=order)
@@ -245,7 +262,8 @@ def _draw_accuracy(ax: Axes, rule: str, records: pd.DataFrame, metric: str) -> N
         "markeredgecolor": "white",
         "markeredgewidth": 0.7,
     }
-    ax.plot(mean.index, mean, line + style.marker, zorder=order, label=style.label, **look)
+    label = series_label(rule, variant)
+    ax.plot(mean.index, mean, linestyle=line, marker=style.marker, zorder=order, label=label, **look)
 
 
 def log_scale(ax: Axes) -> None:

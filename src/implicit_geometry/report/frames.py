@@ -9,6 +9,7 @@ import pandas as pd
 from implicit_geometry._validate import InputError
 from implicit_geometry.report.style import RULE_STYLES
 
+_ORDER = {rule: position for position, rule in enumerate(RULE_STYLES)}
 _EQUAL_CE_AT_ZERO = ("weighted", "logit_adjusted", "cdt", "ldt")
 
 
@@ -45,15 +46,50 @@ def rule_runs(records: pd.DataFrame, rule: str) -> pd.DataFrame:
     return records[records["rule"].isin(rules)].sort_values("exponent", kind="stable")
 
 
+def series(records: pd.DataFrame) -> list[tuple[str, str]]:
+    """The rules with their variants (other hyperparameters than the exponent), in the order of the styles.
+
+    A table without the column ``variant`` has one variant a rule.
+
+    Example:
+        >>> series(pd.DataFrame({"rule": ["vs", "ce", "vs"], "variant": ["", "", "tau 0.5"]}))
+        [('ce', ''), ('vs', ''), ('vs', 'tau 0.5')]
+    """
+    found = sorted(set(zip(records["rule"], variants(records), strict=True)))
+    return sorted(found, key=lambda pair: _ORDER[pair[0]])
+
+
+def variants(records: pd.DataFrame) -> pd.Series:
+    """The column ``variant``; empty texts where a table has none."""
+    return records["variant"] if "variant" in records else pd.Series("", index=records.index)
+
+
+def series_label(rule: str, variant: str) -> str:
+    """Name of a rule and its variant.
+
+    Example:
+        >>> series_label("vs", "tau 0.5"), series_label("cdt", "")
+        ('VS (tau 0.5)', 'CDT')
+    """
+    return f"{RULE_STYLES[rule].label} ({variant})" if variant else RULE_STYLES[rule].label
+
+
+def series_runs(records: pd.DataFrame, rule: str, variant: str) -> pd.DataFrame:
+    """As :func:`rule_runs`, of one variant."""
+    return rule_runs(records[(variants(records) == variant) | (records["rule"] == "ce")], rule)
+
+
 def mean_over_seeds(records: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
-    """One row a rule and exponent: how many runs, how many of them in the terminal phase, and means of columns.
+    """One row a rule, variant and exponent: how many runs, how many in the terminal phase, and means of columns.
 
     Args:
-        records: one row a run, columns ``rule``, ``exponent``, ``terminal_phase`` and those to average.
+        records: one row a run, columns ``rule``, ``exponent``, ``terminal_phase``, those to average, and ``variant``
+            where rules have several.
         columns: numeric columns to average; a run where one is NaN does not count in its mean.
 
     Returns:
-        Columns ``rule``, ``exponent``, ``runs``, ``terminal_runs`` and the means, sorted by rule and exponent.
+        Columns ``rule``, ``variant``, ``exponent``, ``runs``, ``terminal_runs`` and the means, sorted by the first
+        three.
 
     Raises:
         InputError: a column is missing, or a rule is unknown.
@@ -70,11 +106,12 @@ def mean_over_seeds(records: pd.DataFrame, columns: Iterable[str]) -> pd.DataFra
     unknown = sorted(set(records["rule"]) - set(RULE_STYLES))
     if unknown:
         raise InputError(f"records must hold rules among {', '.join(RULE_STYLES)}, got {', '.join(unknown)}")
-    groups = records.groupby(["rule", "exponent"])
+    groups = records.assign(variant=variants(records)).groupby(["rule", "variant", "exponent"])
     table = groups[wanted].mean()
     table.insert(0, "terminal_runs", groups["terminal_phase"].sum().astype(int))
     table.insert(0, "runs", groups.size())
-    order = {rule: position for position, rule in enumerate(RULE_STYLES)}
     return table.reset_index().sort_values(
-        ["rule", "exponent"], key=lambda keys: keys.map(order) if keys.name == "rule" else keys, ignore_index=True
+        ["rule", "variant", "exponent"],
+        key=lambda keys: keys.map(_ORDER) if keys.name == "rule" else keys,
+        ignore_index=True,
     )

@@ -1,0 +1,125 @@
+"""``igeom reproduce accuracy``: test accuracy of every loss beside the geometry it leads to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from implicit_geometry.cli.progress import kept_on_interrupt, print_failures, trial_bar
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from implicit_geometry.experiments.store import Failure
+    from implicit_geometry.experiments.trial import Resources
+
+
+def run_accuracy_study(
+    data: Sequence[str], folder: Path, *, seeds: int, resources: Resources, workers: int | None
+) -> tuple[list[Path], tuple[Failure, ...]]:
+    """Train what is missing of the study, write its tables and figures, print the table.
+
+    Args:
+        data: names in :data:`implicit_geometry.experiments.accuracy_study.BENCHES`.
+        folder: of the results; the networks lie in ``networks``.
+        seeds: repetitions, at least 2.
+        resources: data folder and hardware.
+        workers: processes; by default one a core.
+
+    Returns:
+        The files written, and the runs that failed.
+    """
+    from implicit_geometry._validate import choice, whole_number
+    from implicit_geometry.experiments.accuracy_study import (
+        BENCHES,
+        accuracy_table,
+        chosen_by_validation,
+        rank_correlations,
+        study_specs,
+        with_settings,
+    )
+    from implicit_geometry.experiments.local import run_missing
+    from implicit_geometry.experiments.preflight import check_trials
+    from implicit_geometry.experiments.records import records_frame
+    from implicit_geometry.experiments.store import open_store, write_atomically
+
+    count = whole_number("seeds", seeds, minimum=2)
+    specs = [spec for name in data for spec in study_specs(choice("data", name, BENCHES), seeds=range(count))]
+    console = Console()
+    store = open_store(folder / "networks")
+    with kept_on_interrupt(store, specs, console):
+        check_trials([spec for spec in specs if not store.has(spec)], resources)
+        with trial_bar(store, specs, console) as on_done:
+            outcome = run_missing(store, specs, resources=resources, workers=workers, on_done=on_done)
+    print_failures(outcome.failures, console)
+    runs = store.load_all(spec for spec in specs if store.has(spec))
+    records = with_settings(records_frame(runs), [run.spec for run in runs])
+    table, correlations = accuracy_table(chosen_by_validation(records)), rank_correlations(records)
+    paths = []
+    for name, frame in (("accuracy", table), ("accuracy-correlations", correlations)):
+        paths.append(folder / f"{name}.csv")
+        write_atomically(paths[-1], lambda part, frame=frame: frame.to_csv(part, index=False))  # type: ignore[misc]
+    paths += _draw(data, records, table, folder)
+    console.print(_text_table(table))
+    console.print(_correlation_table(correlations))
+    return paths, outcome.failures
+
+
+def _draw(data: Sequence[str], records: pd.DataFrame, table: pd.DataFrame, folder: Path) -> list[Path]:
+    from implicit_geometry.report.accuracy import accuracy_against_geometry_figure, accuracy_study_figure
+    from implicit_geometry.report.images import save_figure
+
+    paths = []
+    for name in data:
+        figures = {
+            f"accuracy-{name}": accuracy_study_figure(table, name),
+            f"accuracy-geometry-{name}": accuracy_against_geometry_figure(records, name),
+        }
+        for title, figure in figures.items():
+            for suffix in (".png", ".svg"):
+                paths.append(folder / f"{title}{suffix}")
+                save_figure(figure, paths[-1])
+    return paths
+
+
+def _text_table(table: pd.DataFrame) -> Table:
+    made = Table(
+        "data", "profile", "R", "loss", "exp.", "balanced", "minority", "worst", "W to ETF", "to limit", "ridge"
+    )
+    for row in table.itertuples():
+        made.add_row(
+            str(row.data),
+            str(row.profile),
+            str(row.imbalance_ratio),
+            str(row.rule),
+            f"{row.exponent:g}",
+            *(
+                f"{100 * getattr(row, f'test_{name}'):.1f} ± {100 * getattr(row, f'test_{name}_half'):.1f}"
+                for name in ("balanced", "minority", "worst")
+            ),
+            f"{row.classifier_etf_distance:.2f}",
+            f"{row.classifier_limit_distance:.2f}",
+            f"{row.effective_ridge:.1g}",
+        )
+    made.title = "Test accuracy in %, mean and 95 % interval over seeds, exponents chosen on validation samples"
+    return made
+
+
+def _correlation_table(correlations: pd.DataFrame) -> Table:
+    made = Table("data", "profile", "R", "quantity", "Spearman", "p", "losses")
+    for row in correlations.itertuples():
+        made.add_row(
+            str(row.data),
+            str(row.profile),
+            str(row.imbalance_ratio),
+            str(row.quantity),
+            f"{row.correlation:+.2f}",
+            f"{row.p_value:.2g}",
+            str(row.losses),
+        )
+    made.title = "Rank correlation with balanced test accuracy, over all losses and exponents"
+    return made

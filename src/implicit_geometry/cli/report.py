@@ -1,0 +1,61 @@
+"""``igeom report``: the page of any finished runs."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from implicit_geometry.report.sweep import SweepPage
+
+
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Results folders of demo, train, sweep or reproduce.", show_default=False)
+    ],
+    output: Annotated[
+        Path | None, typer.Option(help="The page; report.html in the first folder if left out.", show_default=False)
+    ] = None,
+) -> None:
+    """Write one page that shows finished runs: figures over theory, tables that sort and filter, every run by epoch.
+
+    The page needs no network and no other file. Runs that differ in loss and seed only share their figures. Damaged
+    runs are left out, named on the page and here, and the exit code is then 1.
+
+    Examples:
+
+      igeom report runs/demo
+
+      igeom report runs/mnist runs/cifar --output both.html
+    """
+    from rich.progress import track
+
+    from implicit_geometry.report.sweep import write_report
+
+    console = Console()
+    page = write_report(runs, output, track=partial(track, console=console))
+    console.print(_table(page))
+    for failure in page.failures:
+        console.print(f"failed: {failure.spec.key}: {failure.reason}", style="yellow", markup=False, soft_wrap=True)
+    console.print(f"[bold]Page:[/] {output or runs[0] / 'report.html'}", soft_wrap=True)
+    errors = Console(stderr=True)
+    for text in page.damaged:
+        errors.print(f"damaged: {text}", style="red", markup=False, soft_wrap=True)
+    if page.damaged:
+        raise typer.Exit(1)
+
+
+def _table(page: SweepPage) -> Table:
+    table = Table("setting", "runs", "losses", "W to limit", "W to ETF")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for setting in page.settings:
+        records = setting.records
+        distances = (f"{records[f'classifier_{name}_distance'].mean():.3f}" for name in ("limit", "etf"))
+        table.add_row(setting.title, str(len(records)), str(records["rule"].nunique()), *distances)
+    return table

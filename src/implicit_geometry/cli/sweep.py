@@ -1,0 +1,154 @@
+"""``igeom sweep``: all the runs that a YAML file describes, of which only what is missing happens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from implicit_geometry._json import dumps
+from implicit_geometry._validate import InputError, choice
+from implicit_geometry.cli.progress import kept_on_interrupt, print_failures, trial_bar
+from implicit_geometry.cli.results import failure_document, plan_table, results_table, run_document
+
+if TYPE_CHECKING:
+    from implicit_geometry.experiments.execute import OnDone, Outcome
+    from implicit_geometry.experiments.spec import TrialSpec
+    from implicit_geometry.experiments.store import RunStore
+    from implicit_geometry.experiments.trial import Resources
+
+BACKENDS = ("local", "ray")
+ACCELERATORS = ("auto", "cpu", "gpu")
+
+
+def sweep(
+    file: Annotated[Path, typer.Argument(help="YAML file of the runs.", show_default=False)],
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the results; finished runs in it are used again.", show_default="runs/FILE"),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes of the local backend.", show_default="one a core")
+    ] = None,
+    backend: Annotated[
+        str, typer.Option(help="local: processes of this machine; ray: tasks of a Ray cluster.")
+    ] = "local",
+    ray_address: Annotated[
+        str | None, typer.Option(help="Of a running Ray cluster.", show_default="a new one on this machine")
+    ] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(help="Folder of the torchvision data sets.", show_default="data")
+    ] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch a torchvision data set that is not there.")
+    ] = False,
+    accelerator: Annotated[str, typer.Option(help="auto, cpu or gpu.")] = "auto",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, list the runs and stop.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Train every network that a YAML file describes; every list in it is a grid.
+
+    The same command again does only what is missing: finished runs are kept, and a run that was interrupted, by
+    whatever means, goes on from its last epoch. Writes records.parquet, one row a run. The exit code is 1 if a run
+    failed, 2 for bad input, 130 after Ctrl-C.
+
+    Examples:
+
+      igeom sweep examples/digits.yaml
+
+      igeom sweep examples/mnist.yaml --data-root ~/data --workers 8 --output runs/mnist
+
+      igeom sweep examples/mnist.yaml --backend ray --ray-address auto --output /shared/runs/mnist
+    """
+    from implicit_geometry.experiments.config import read_sweep
+    from implicit_geometry.experiments.preflight import check_hardware, check_trials
+    from implicit_geometry.experiments.store import open_store
+    from implicit_geometry.experiments.training import Hardware
+    from implicit_geometry.experiments.trial import Resources
+
+    _check_flags(backend, workers, ray_address, accelerator)
+    specs = read_sweep(file)
+    console = Console(stderr=as_json)
+    store = open_store(Path("runs") / file.stem if output is None else output)
+    resources = Resources(data_root, download, Hardware(accelerator))
+    with kept_on_interrupt(store, specs, console):
+        finished = [spec for spec in specs if store.has(spec)]
+        store.load_all(finished)
+        if backend == "local":
+            check_hardware(specs, resources.hardware)
+        check_trials([spec for spec in specs if not store.has(spec)], resources)
+        if dry_run:
+            _print_plan(store, specs, as_json)
+            return
+        if finished:
+            console.print(f"{len(finished)} of {len(specs)} runs were finished before and are used again.", style="dim")
+        with trial_bar(store, specs, console) as on_done:
+            outcome = _run(store, specs, resources, backend, workers, ray_address, on_done)
+        _print_results(store, specs, outcome, console, as_json)
+    raise typer.Exit(1 if outcome.failures else 0)
+
+
+def _check_flags(backend: str, workers: int | None, ray_address: str | None, accelerator: str) -> None:
+    choice("backend", backend, BACKENDS)
+    choice("accelerator", accelerator, ACCELERATORS)
+    if backend == "ray" and workers is not None:
+        raise InputError(f"workers must be left out with --backend ray, whose cluster decides, got {workers}")
+    if backend == "local" and ray_address is not None:
+        raise InputError(f"ray-address must come with --backend ray, got {ray_address!r} with --backend local")
+
+
+def _run(
+    store: RunStore,
+    specs: list[TrialSpec],
+    resources: Resources,
+    backend: str,
+    workers: int | None,
+    ray_address: str | None,
+    on_done: OnDone,
+) -> Outcome:
+    if backend == "ray":
+        from implicit_geometry.experiments.ray_backend import run_missing_on_ray
+
+        return run_missing_on_ray(store, specs, resources=resources, address=ray_address, on_done=on_done)
+    from implicit_geometry.experiments.local import run_missing
+
+    return run_missing(store, specs, resources=resources, workers=workers, on_done=on_done)
+
+
+def _print_plan(store: RunStore, specs: list[TrialSpec], as_json: bool) -> None:
+    states = ["finished" if store.has(spec) else "failed" if store.failure(spec) else "missing" for spec in specs]
+    if as_json:
+        rows = zip(specs, states, strict=True)
+        print(dumps([{"run": spec.key, "state": state, "spec": spec.to_dict()} for spec, state in rows]))
+        return
+    Console().print(plan_table(specs, states))
+
+
+def _print_results(store: RunStore, specs: list[TrialSpec], outcome: Outcome, console: Console, as_json: bool) -> None:
+    """Write the table of all runs in the folder; print that of the wanted ones."""
+    from implicit_geometry.experiments.records import records_frame, write_records
+
+    path = store.folder / "records.parquet"
+    everything = store.finished()
+    write_records(records_frame(everything), path)
+    by_key = {run.spec.key: run for run in everything}
+    runs = [by_key[spec.key] for spec in specs if spec.key in by_key]
+    print_failures(outcome.failures, console)
+    if as_json:
+        document = {
+            "folder": str(store.folder),
+            "wanted": len(specs),
+            "ran": outcome.ran,
+            "finished": len(runs),
+            "failures": [failure_document(failure) for failure in outcome.failures],
+            "records": [run_document(run) for run in runs],
+        }
+        print(dumps(document))
+        return
+    if runs:
+        console.print(results_table(runs))
+    done = sum(run.record["terminal_phase"] for run in runs)
+    console.print(f"{done} of {len(runs)} networks reached 100 % training accuracy.")
+    console.print(f"{len(runs)} of {len(specs)} runs are finished. [bold]Table:[/] {path}", soft_wrap=True)

@@ -1,0 +1,200 @@
+"""``igeom train``: one run from flags, in this process."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from implicit_geometry._json import dumps
+from implicit_geometry._validate import InputError, choice, whole_number
+from implicit_geometry.cli.inputs import COUNTS_HELP, LOSS_HELP
+from implicit_geometry.cli.progress import kept_on_interrupt, print_failures
+from implicit_geometry.cli.results import run_document, run_table
+from implicit_geometry.cli.sweep import ACCELERATORS
+from implicit_geometry.experiments.spec import PRECISIONS, SCHEDULES, DataSpec, NetworkSpec, Optimization, TrialSpec
+from implicit_geometry.experiments.store import Failure
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import Logger
+
+    from implicit_geometry.experiments.store import Run, RunStore
+    from implicit_geometry.experiments.trial import Resources
+
+LOGGERS = ("tensorboard", "wandb")
+
+
+def train(
+    counts: Annotated[str, typer.Option(help=COUNTS_HELP, show_default=False)],
+    data: Annotated[
+        str,
+        typer.Option(help="digits, mnist, fashion_mnist, cifar10, cifar100, folder:PATH or features:FILE.npz."),
+    ] = DataSpec.name,
+    max_count: Annotated[int, typer.Option(help="Largest class of step: and exp: profiles.")] = 5000,
+    test_per_class: Annotated[
+        int | None, typer.Option(help="Test samples of every class.", show_default="50 for digits, else the test part")
+    ] = None,
+    validation_per_class: Annotated[int, typer.Option(help="Samples of every class held out from training.")] = 0,
+    image_size: Annotated[int | None, typer.Option(help="Side of the images of a folder.", show_default=False)] = None,
+    augment: Annotated[bool, typer.Option("--augment", help="Shift (and mirror) training images at random.")] = False,
+    network: Annotated[
+        str, typer.Option(help="mlp, resnet18, linear, timm:NAME, torchvision:NAME or MODULE:FUNCTION.")
+    ] = NetworkSpec.name,
+    option: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE of the network; may be given again.", show_default=False)
+    ] = None,
+    loss: Annotated[str, typer.Option(help=LOSS_HELP)] = "ce",
+    gamma: Annotated[float | None, typer.Option(help="Exponent of weighted, cdt, ldt and vs.")] = None,
+    tau: Annotated[float | None, typer.Option(help="Strength of logit_adjusted and vs.")] = None,
+    max_margin: Annotated[float | None, typer.Option(help="Largest margin of ldam.")] = None,
+    normalize: Annotated[str | None, typer.Option(help="Scales with 'mean' 1, 'max' 1, or 'none'.")] = None,
+    epochs: Annotated[int, typer.Option(help="Passes over the training set.")] = Optimization.epochs,
+    batch_size: Annotated[int, typer.Option(help="Samples a step.")] = Optimization.batch_size,
+    learning_rate: Annotated[float, typer.Option(help="Initial rate.")] = Optimization.learning_rate,
+    momentum: Annotated[float, typer.Option(help="Of the gradient.")] = Optimization.momentum,
+    weight_decay: Annotated[float, typer.Option(help="Of all parameters.")] = Optimization.weight_decay,
+    schedule: Annotated[str, typer.Option(help=f"{', '.join(SCHEDULES)}.")] = Optimization.schedule,
+    precision: Annotated[str, typer.Option(help=f"{', '.join(PRECISIONS)}.")] = Optimization.precision,
+    seed: Annotated[int, typer.Option(help="Of data split, initial weights and batches.")] = 0,
+    record_every: Annotated[int, typer.Option(help="Epochs between measurements; 0 for none.")] = 1,
+    accelerator: Annotated[str, typer.Option(help=f"{', '.join(ACCELERATORS)}.")] = "auto",
+    devices: Annotated[int, typer.Option(help="How many, one process each.")] = 1,
+    logger: Annotated[
+        str | None, typer.Option(help="tensorboard or wandb, besides the run's own history.", show_default=False)
+    ] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(help="Folder of the torchvision data sets.", show_default="data")
+    ] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch a torchvision data set that is not there.")
+    ] = False,
+    output: Annotated[Path, typer.Option(help="Folder of the results, as igeom sweep has it.")] = Path("runs/train"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Train one network and compare its geometry with the theory's.
+
+    The run is kept in a folder of results like those of igeom sweep. The same command again shows a finished run, and
+    goes on with an interrupted one from its last epoch.
+
+    Examples:
+
+      igeom train --counts step:10,10 --max-count 120 --loss cdt --gamma 0.5
+
+      igeom train --data mnist --data-root ~/data --counts exp:10,100 --network resnet18 --option width=16 --epochs 30
+
+      igeom train --data features:embeddings.npz --counts 500,50,5 --network linear --logger tensorboard
+    """
+    from implicit_geometry.experiments.config import sweep_specs
+    from implicit_geometry.experiments.store import open_store
+    from implicit_geometry.experiments.training import Hardware
+    from implicit_geometry.experiments.trial import Resources
+
+    choice("accelerator", accelerator, ACCELERATORS)
+    if logger is not None:
+        choice("logger", logger, LOGGERS)
+    document: dict[str, Any] = {
+        "data": {
+            "name": data,
+            "validation_per_class": validation_per_class,
+            "augment": augment,
+            **_given(test_per_class=test_per_class, image_size=image_size),
+        },
+        "counts": counts,
+        "max_count": max_count,
+        "network": {"name": network, **_options(option or [])},
+        "losses": {"rule": loss, **_given(gamma=gamma, tau=tau, max_margin=max_margin, normalize=normalize)},
+        "optimization": {
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "momentum": momentum,
+            "weight_decay": weight_decay,
+            "schedule": schedule,
+            "precision": precision,
+        },
+        "seeds": [seed],
+        "record_every": record_every,
+    }
+    (spec,) = sweep_specs(document)
+    store = open_store(output)
+    hardware = Hardware(accelerator, whole_number("devices", devices, minimum=1))
+    resources = Resources(data_root, download, hardware)
+    console = Console(stderr=as_json)
+    if store.has(spec):
+        console.print("This run was finished before and is shown again.", style="dim")
+    with kept_on_interrupt(store, [spec], console):
+        run = _finished_or_trained(store, spec, resources, logger, progress=not as_json)
+    if run is None:
+        return
+    if as_json:
+        print(dumps(run_document(run)))
+        return
+    console.print(run_table(run))
+    console.print(f"[bold]Run:[/] {store.place(spec)}", soft_wrap=True)
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _options(texts: list[str]) -> dict[str, Any]:
+    """``KEY=VALUE`` texts; a value is read as in a YAML file."""
+    from implicit_geometry.experiments.yaml_file import parse_yaml
+
+    options = {}
+    for text in texts:
+        key, sign, value = text.partition("=")
+        if not (key and sign):
+            raise InputError(f"option must have the form KEY=VALUE, got {text!r}")
+        options[key] = parse_yaml(value)
+    return options
+
+
+def _finished_or_trained(
+    store: RunStore, spec: TrialSpec, resources: Resources, logger: str | None, *, progress: bool
+) -> Run | None:
+    """The run, from the store or trained now; None in a process that only helps another to train."""
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    from implicit_geometry.experiments.preflight import check_hardware
+    from implicit_geometry.experiments.training import Diverged
+    from implicit_geometry.experiments.trial import run_trial
+
+    check_hardware([spec], resources.hardware)
+    made = None if logger is None else _logger(logger, store.folder, spec)
+
+    def trained(working: Path) -> Run | None:
+        return run_trial(spec, resources=resources, working=working, progress=progress, logger=made)
+
+    try:
+        if os.environ.get("LOCAL_RANK", "0") != "0":  # one of several processes; the first has the claim
+            return None if store.has(spec) else trained(store.folder / "working" / spec.key)
+        with store.claim(spec) as working:
+            if not store.has(spec):
+                run = trained(working)
+                assert run is not None  # the first process has the result
+                store.save(run)
+    except MisconfigurationException as error:
+        raise InputError(f"accelerator, devices and precision must be what this machine has, got {error}") from error
+    except Diverged as error:
+        failure = Failure(spec, str(error), final=True)
+        store.fail(failure)
+        print_failures([failure], Console(stderr=True))
+        raise typer.Exit(1) from error
+    return store.load(spec)
+
+
+def _logger(name: str, folder: Path, spec: TrialSpec) -> Logger:
+    from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+
+    try:
+        if name == "tensorboard":
+            return TensorBoardLogger(folder / "logs", name=None, version=spec.key)
+        return WandbLogger(save_dir=folder, project="implicit-geometry", id=spec.key, resume="allow")
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"logger {name} must be installed, got {error}; pip install 'implicit-geometry[loggers]'"
+        ) from error

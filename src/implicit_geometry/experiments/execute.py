@@ -1,0 +1,68 @@
+"""One trial of a sweep, in whatever process it happens: claim it, train it, keep the result or the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from implicit_geometry._validate import InputError
+from implicit_geometry.data.source import Source
+from implicit_geometry.experiments.spec import TrialSpec
+from implicit_geometry.experiments.store import Failure, RunStore, open_store
+from implicit_geometry.experiments.training import Diverged
+from implicit_geometry.experiments.trial import Resources, run_trial
+
+OnDone = Callable[[TrialSpec], object]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a sweep did.
+
+    Attributes:
+        ran: trials finished now.
+        failures: of the wanted trials, those that did not finish, now or in an earlier sweep.
+    """
+
+    ran: int
+    failures: tuple[Failure, ...]
+
+
+def missing(store: RunStore, specs: Sequence[TrialSpec]) -> list[TrialSpec]:
+    """The specs, each once, that are not finished and that another attempt may finish."""
+    wanted = {spec.key: spec for spec in specs}.values()
+    return [spec for spec in wanted if not store.has(spec) and not _is_hopeless(store, spec)]
+
+
+def outcome(store: RunStore, specs: Sequence[TrialSpec], ran: int) -> Outcome:
+    """What a sweep did, from what is in the store at its end."""
+    wanted = {spec.key: spec for spec in specs}.values()
+    failures = [store.failure(spec) for spec in wanted if not store.has(spec)]
+    return Outcome(ran, tuple(failure for failure in failures if failure is not None))
+
+
+def execute(folder: Path, spec: TrialSpec, resources: Resources, source: Source | None = None) -> bool:
+    """Run a trial unless it is finished, and save it; a failure is recorded in its place.
+
+    Returns:
+        Whether the trial is finished.
+    """
+    store = open_store(folder)
+    with store.claim(spec) as working:
+        if store.has(spec):
+            return True
+        try:
+            run = run_trial(spec, resources=resources, source=source, working=working)
+            assert run is not None  # only helpers of a trial over several processes return nothing
+            store.save(run)
+        except Exception as error:
+            reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+            store.fail(Failure(spec, reason, final=isinstance(error, Diverged)))
+            return False
+    return True
+
+
+def _is_hopeless(store: RunStore, spec: TrialSpec) -> bool:
+    failure = store.failure(spec)
+    return failure is not None and failure.final

@@ -1,0 +1,90 @@
+"""Running trials on a Ray cluster: one task each, results through a store on a path that all nodes share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from implicit_geometry._validate import InputError
+from implicit_geometry.data.source import Source
+from implicit_geometry.experiments.execute import OnDone, Outcome, execute, missing, outcome
+from implicit_geometry.experiments.spec import DataSpec, TrialSpec
+from implicit_geometry.experiments.store import Failure, RunStore
+from implicit_geometry.experiments.trial import NO_FILES, Resources
+
+_RETRIES = 3
+
+
+def run_missing_on_ray(
+    store: RunStore,
+    specs: Sequence[TrialSpec],
+    *,
+    resources: Resources = NO_FILES,
+    address: str | None = None,
+    on_done: OnDone = lambda spec: None,
+) -> Outcome:
+    """Run the specs that are not finished as Ray tasks of one core each; failures as in ``run_missing``.
+
+    Every data set is read here, once, and reaches the tasks by reference. A task whose process or node dies is
+    started again, up to three times, from its last checkpoint where the store is on a path that survives.
+
+    Args:
+        store: where results go: a folder that every node sees under the same path.
+        specs: wanted runs.
+        resources: data folder and hardware of every trial.
+        address: of the cluster, as ``ray.init`` takes it; a cluster on this machine where left out. Ray that is
+            connected already is used as it is.
+        on_done: called in this process after each trial, finished or failed.
+
+    Raises:
+        InputError: Ray is not installed or not reached, or a data set cannot be read.
+    """
+    ray = _connected(address)
+    queue = missing(store, specs)
+    sources = {_source_key(spec.data): spec.data for spec in queue}
+    references = {key: ray.put(resources.source(data)) for key, data in sources.items()}
+    task = ray.remote(num_cpus=1, max_retries=_RETRIES)(_run)
+    pending = {
+        task.remote(store.folder.resolve(), spec.to_dict(), resources, references[_source_key(spec.data)]): spec
+        for spec in queue
+    }
+    ran = 0
+    while pending:
+        (done,), _ = ray.wait(list(pending), num_returns=1)
+        spec = pending.pop(done)
+        try:
+            ran += bool(ray.get(done))
+        except ray.exceptions.RayError as error:
+            reason = f"its process or node died {_RETRIES + 1} times ({type(error).__name__})"
+            store.fail(Failure(spec, reason, final=False))
+        on_done(spec)
+    return outcome(store, specs, ran)
+
+
+def _source_key(data: DataSpec) -> tuple[str, int | None]:
+    return data.name, data.image_size
+
+
+def _run(folder: Path, document: dict[str, Any], resources: Resources, source: Source) -> bool:
+    """The task: one trial on one torch thread, in a process of Ray's."""
+    import torch
+
+    torch.set_num_threads(1)
+    return execute(folder, TrialSpec.from_dict(document), resources, source)
+
+
+def _connected(address: str | None) -> Any:
+    """The module ``ray``, connected."""
+    try:
+        import ray
+    except ImportError as error:
+        raise InputError(
+            "backend ray must be installed, got no module ray; pip install 'implicit-geometry[ray]'"
+        ) from error
+    if not ray.is_initialized():
+        try:
+            ray.init(address=address, log_to_driver=False)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise InputError(f"ray-address must be that of a running cluster, got {address!r} ({error})") from error
+    return ray

@@ -1,0 +1,228 @@
+"""Networks by name: the library's own, any of torchvision or timm, and a user's function."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import math
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from implicit_geometry._validate import InputError, choice, whole_number
+from implicit_geometry.nn import models
+
+Shape = tuple[int, ...]
+
+
+def make_network(name: str, input_shape: Shape, num_classes: int, **options: Any) -> nn.Module:
+    """Build a classifier by name, with a linear head called ``fc`` whose input is the embedding.
+
+    ============================  ======================================================================================
+    ``"linear"``                  the head alone, for inputs that are embeddings
+    ``"mlp"``                     :func:`~implicit_geometry.nn.models.mlp`; options ``depth``, ``width``
+    ``"resnet18"``                :func:`~implicit_geometry.nn.models.resnet18` for small images; option ``width``
+    ``"torchvision:NAME"``        a classification model of torchvision; options are its own, such as ``weights``
+    ``"timm:NAME"``               a model of timm; options are those of ``timm.create_model``, such as ``pretrained``
+    ``"MODULE:FUNCTION"``         your own: ``FUNCTION(input_shape, num_classes, **options)`` in an importable module
+    ============================  ======================================================================================
+
+    Args:
+        name: one of these.
+        input_shape: shape of one input without the batch, such as (channels, height, width).
+        num_classes: k >= 2.
+        **options: of the network.
+
+    Returns:
+        ``nn.Sequential`` of ``features`` and ``fc``, a head without bias. A user's own network is returned as it is; it
+        must have an ``nn.Linear`` called ``fc`` with ``num_classes`` outputs.
+
+    Raises:
+        InputError: an unknown name (with the nearest right one) or option (with those the network takes), inputs that
+            the network cannot take, a package that is not installed, or a network without such a head.
+
+    Example:
+        >>> network = make_network("resnet18", (3, 32, 32), 10, width=4)
+        >>> network.fc
+        Linear(in_features=32, out_features=10, bias=False)
+    """
+    check_network(name, options)
+    shape = tuple(whole_number("input_shape", size, minimum=1) for size in input_shape)
+    k = whole_number("num_classes", num_classes, minimum=2)
+    source, _, part = name.partition(":")
+    if name in _OWN:
+        return _OWN[name](shape, k, **options)
+    if source in _LIBRARIES:
+        features = _LIBRARIES[source](part, shape[0], options)
+        return models.with_head(features, _feature_dim(name, features, shape), k)
+    network = _users_function(source, part)(shape, k, **options)
+    return _with_users_head(name, network, k)
+
+
+def check_network(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse a name or options that :func:`make_network` would refuse, without data and without loading weights.
+
+    A user's function is not called: only the names of its options are checked.
+
+    Args:
+        name: of the network.
+        options: its options.
+
+    Raises:
+        InputError: as :func:`make_network`.
+
+    Example:
+        >>> try:
+        ...     check_network("mlp", {"widht": 512})
+        ... except InputError as error:
+        ...     print(error)
+        options of mlp must be among depth, width, got 'widht'; did you mean 'width'?
+    """
+    source, _, part = str(name).partition(":")
+    if reserved := {"name", "input_shape", "num_classes"} & set(options):
+        raise InputError(f"options of {name} must not hold what is given beside them, got {sorted(reserved)}")
+    if name in _OWN:
+        _check_options(name, _OWN[name], options)
+        with torch.device("meta"):
+            _OWN[name]((3, 32, 32), 2, **options)
+    elif source in _LIBRARIES:
+        _library(source)
+        unloaded = {key: value for key, value in options.items() if key not in ("weights", "pretrained")}
+        with torch.device("meta"), suppress(RuntimeError):  # where construction needs values, which meta tensors lack
+            _LIBRARIES[source](part, 3, unloaded)
+    elif source and part:
+        _check_options(name, _users_function(source, part), options)
+    else:
+        choice("network", name, [*_OWN, "torchvision:NAME", "timm:NAME", "MODULE:FUNCTION"])
+
+
+def _linear(input_shape: Shape, num_classes: int) -> nn.Module:
+    return models.linear(math.prod(input_shape), num_classes)
+
+
+def _mlp(input_shape: Shape, num_classes: int, *, depth: int = 3, width: int = 256) -> nn.Module:
+    return models.mlp(math.prod(input_shape), num_classes, depth=depth, width=width)
+
+
+def _resnet18(input_shape: Shape, num_classes: int, *, width: int = 64) -> nn.Module:
+    if len(input_shape) != 3:
+        raise InputError(f"input_shape must be (channels, height, width) for resnet18, got {input_shape}")
+    return models.resnet18(input_shape[0], num_classes, width=width)
+
+
+def _torchvision(name: str, channels: int, options: Mapping[str, Any]) -> nn.Module:
+    """A model of torchvision whose last linear layer is the identity."""
+    library = _library("torchvision").models
+    _check_known("torchvision", name, library.list_models(module=library))
+    model = _with_options(f"torchvision:{name}", library.get_model, name, options)
+    if getattr(model, "aux_logits", False):
+        raise InputError(f"torchvision:{name} must have the option aux_logits=False: it has several heads otherwise")
+    linear = [path for path, module in model.named_modules() if isinstance(module, nn.Linear)]
+    if not linear:
+        raise InputError(f"network must have a linear head, got torchvision:{name}, which has no linear layer")
+    parent, _, last = linear[-1].rpartition(".")
+    setattr(model.get_submodule(parent), last, nn.Identity())
+    return model
+
+
+def _timm(name: str, channels: int, options: Mapping[str, Any]) -> nn.Module:
+    """A model of timm without its head."""
+    library = _library("timm")
+    if not library.is_model(name):
+        _check_known("timm", name, library.list_models())
+    return _with_options(
+        f"timm:{name}", library.create_model, name, {"in_chans": channels, **options, "num_classes": 0}
+    )
+
+
+_OWN: dict[str, Callable[..., nn.Module]] = {"linear": _linear, "mlp": _mlp, "resnet18": _resnet18}
+_LIBRARIES: dict[str, Callable[[str, int, Mapping[str, Any]], nn.Module]] = {
+    "torchvision": _torchvision,
+    "timm": _timm,
+}
+
+
+def _library(package: str) -> ModuleType:
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise InputError(
+            f"network needs {package}, which cannot be imported ({error}): pip install 'implicit-geometry[vision]'"
+        ) from error
+
+
+def _check_known(library: str, name: str, known: Iterable[str]) -> None:
+    names = list(known)
+    if name not in names:
+        raise InputError(f"network must be a classification model of {library}, got {name!r}{_nearest(name, names)}")
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(names), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _with_options(network: str, build: Callable[..., nn.Module], name: str, options: Mapping[str, Any]) -> nn.Module:
+    try:
+        return build(name, **options)
+    except (TypeError, ValueError, KeyError, AssertionError) as error:
+        raise InputError(f"options of {network} must be some that it takes, got {dict(options)} ({error})") from error
+
+
+def _check_options(network: str, build: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Refuse options that are no keywords of a function of (input_shape, num_classes, ...)."""
+    parameters = list(inspect.signature(build).parameters.values())
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    names = [parameter.name for parameter in parameters[2:]]
+    for option in options:
+        if option not in names:
+            taken = f"among {', '.join(names)}" if names else "none"
+            raise InputError(f"options of {network} must be {taken}, got {option!r}{_nearest(option, names)}")
+
+
+def _users_function(module: str, function: str) -> Callable[..., Any]:
+    try:
+        home = importlib.import_module(module)
+    except ImportError as error:
+        raise InputError(
+            f"network must name a module that can be imported (from PYTHONPATH), got {module!r} ({error})"
+            f"{_nearest(module, _LIBRARIES)}"
+        ) from error
+    found = getattr(home, function, None)
+    if not callable(found):
+        raise InputError(
+            f"network must name a function of module {module}, got {function!r}{_nearest(function, vars(home))}"
+        )
+    return found  # type: ignore[no-any-return]
+
+
+def _with_users_head(name: str, network: Any, num_classes: int) -> nn.Module:
+    head = getattr(network, "fc", None)
+    if not isinstance(network, nn.Module) or not isinstance(head, nn.Linear) or head.out_features != num_classes:
+        kind = f"{head}" if isinstance(network, nn.Module) else f"a {type(network).__name__}"
+        raise InputError(
+            f"{name} must return an nn.Module with an nn.Linear called fc of {num_classes} outputs, whose input is the "
+            f"embedding, got {kind}"
+        )
+    return network
+
+
+def _feature_dim(name: str, features: nn.Module, shape: Shape) -> int:
+    """Embedding dimension of features, by a trial in eval mode; they are left in training mode."""
+    features.eval()
+    try:
+        with torch.no_grad():
+            embeddings = features(torch.zeros(1, *shape))
+    except (RuntimeError, ValueError, AssertionError, IndexError) as error:
+        raise InputError(f"input_shape must be one that {name} takes, got {shape} ({error})") from error
+    if not isinstance(embeddings, torch.Tensor) or embeddings.ndim != 2:
+        found = tuple(embeddings.shape) if isinstance(embeddings, torch.Tensor) else type(embeddings).__name__
+        raise InputError(f"{name} must give one embedding an input, shape (1, d), got {found}")
+    features.train()
+    return int(embeddings.shape[1])

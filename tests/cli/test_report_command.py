@@ -1,0 +1,57 @@
+import pytest
+
+from implicit_geometry.experiments.spec import TrialSpec
+from implicit_geometry.experiments.store import Failure, open_store
+from made_up_runs import made_up_run
+
+COUNTS = (30, 30, 3, 3)
+SPECS = [TrialSpec("ce", {}, COUNTS), TrialSpec("cdt", {"gamma": 0.5}, COUNTS)]
+FAILED = TrialSpec("ldt", {"gamma": 5.0}, COUNTS)
+
+
+@pytest.fixture
+def store(tmp_path):
+    made = open_store(tmp_path / "runs")
+    for spec in SPECS:
+        made.save(made_up_run(spec))
+    return made
+
+
+def test_one_command_writes_the_page_and_says_where(store, igeom):
+    store.fail(Failure(FAILED, "it diverged in epoch 3", final=True))
+    code, out, err = igeom("report", store.folder)
+    assert code == 0
+    page = store.folder / "report.html"
+    assert str(page) in out.replace("\n", "")
+    assert "it diverged in epoch 3" in out
+    assert err == ""
+    html = page.read_text(encoding="utf-8")
+    assert html.count("<figure>") == 3
+    assert html.count("data:image/png;base64,") > 6
+    assert not list(store.folder.glob("*.png"))
+
+
+def test_damage_is_an_exit_code_and_the_page_goes_where_it_is_told(store, igeom, tmp_path):
+    (store.place(SPECS[1]) / "record.json").write_text("{")
+    target = tmp_path / "page.html"
+    code, _, err = igeom("report", store.folder, "--output", target)
+    assert code == 1
+    assert SPECS[1].key in err
+    assert target.exists()
+    assert not (store.folder / "report.html").exists()
+
+
+@pytest.mark.parametrize("name", ["missing", "empty", "notes.txt"])
+def test_what_is_no_results_folder_is_bad_input(igeom, tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("mine")
+    code, _, err = igeom("report", tmp_path / name)
+    assert code == 2
+    assert err.startswith("error: runs must be a ")
+    assert len(err.splitlines()) == 1
+
+
+def test_a_folder_for_the_page_that_is_not_there_is_bad_input(store, igeom, tmp_path):
+    code, _, err = igeom("report", store.folder, "--output", tmp_path / "no" / "page.html")
+    assert code == 2
+    assert "output must be a file that can be written" in err

@@ -1,0 +1,157 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from implicit_geometry.experiments.config import sweep_specs
+from implicit_geometry.experiments.store import open_store
+
+COUNTS = (30, 20, 10)
+
+
+@pytest.fixture
+def features(tmp_path):
+    """Three classes that a linear network learns in no time."""
+    generator = np.random.default_rng(0)
+    labels = np.repeat(np.arange(3), 60)
+    path = tmp_path / "features.npz"
+    np.savez(path, embeddings=generator.normal(size=(180, 4)) + 3 * np.eye(4)[labels], labels=labels)
+    return path
+
+
+@pytest.fixture
+def arguments(features, tmp_path):
+    return (
+        *("train", "--data", f"features:{features}", "--test-per-class", 20, "--counts", "30,20,10"),
+        *("--network", "mlp", "--option", "depth=1", "--option", "width=8", "--loss", "vs", "--gamma", 0.5, "--tau", 1),
+        *("--epochs", 4, "--batch-size", 16, "--accelerator", "cpu", "--output", tmp_path / "runs"),
+    )
+
+
+def same_run_in_a_sweep(features):
+    (spec,) = sweep_specs(
+        {
+            "data": {"name": f"features:{features}", "test_per_class": 20},
+            "counts": list(COUNTS),
+            "network": {"name": "mlp", "depth": 1, "width": 8},
+            "losses": {"rule": "vs", "gamma": 0.5, "tau": 1},
+            "optimization": {"epochs": 4, "batch_size": 16},
+        }
+    )
+    return spec
+
+
+def test_a_run_is_shown_kept_where_a_sweep_finds_it_and_not_trained_again(features, arguments, tmp_path, igeom):
+    code, out, _ = igeom(*arguments)
+    assert code == 0
+    for part in ("balanced accuracy", "|maj|² / |min|²", "distance to own limit", "effective ridge"):
+        assert part in out
+    store, spec = open_store(tmp_path / "runs"), same_run_in_a_sweep(features)
+    (run,) = store.finished()
+    assert run.spec == spec
+    assert store.history(spec)["epoch"].tolist() == [1, 2, 3, 4]
+    assert f"{run.record['test_balanced']:.1%}" in out
+
+    code, out, err = igeom(*arguments, "--json")
+    assert code == 0
+    assert json.loads(out) == {**run.record, "spec": spec.to_dict()}
+    assert "finished before" in err
+
+
+def test_a_logger_gets_the_rows_of_the_history(features, arguments, tmp_path, igeom):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    code, _, err = igeom(*arguments, "--logger", "tensorboard", "--json")
+    assert code == 0, err
+    spec = same_run_in_a_sweep(features)
+    events = EventAccumulator(str(tmp_path / "runs" / "logs" / spec.key))
+    events.Reload()
+    history = open_store(tmp_path / "runs").history(spec)
+    logged = {name: [event.value for event in events.Scalars(name)] for name in events.Tags()["scalars"]}
+    (cdnv,) = (values for name, values in logged.items() if name.endswith("cdnv"))
+    assert cdnv == pytest.approx(history["cdnv"].tolist(), rel=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:epoch 1 has no geometry")
+def test_a_run_that_diverges_is_recorded_and_told_by_the_exit_code(arguments, tmp_path, igeom):
+    code, _, err = igeom(*arguments, "--learning-rate", 1e30)
+    assert code == 1
+    assert "it diverged in epoch 1 of 4" in " ".join(err.split())
+    (failure,) = open_store(tmp_path / "runs").failures()
+    assert failure.final
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("--option", "depth"), "option must have the form KEY=VALUE, got 'depth'"),
+        (("--option", "depht=1"), "did you mean 'depth'?"),
+        (("--option", "depth=0"), "network.depth must be"),
+        (("--loss", "vs2"), "losses.rule must be one of"),
+        (("--max-margin", 1), "key must be one of rule, gamma, tau, normalize"),
+        (("--epochs", 0), "optimization.epochs must be"),
+        (("--counts", "step:3"), "counts must have the form step:K,R"),
+        (("--counts", "50,20,10"), "class 0 has 60 samples"),
+        (("--devices", 0), "devices must be"),
+        (("--accelerator", "tpu"), "accelerator must be one of"),
+        (("--precision", "16-mixed"), "precision must be '32-true' or 'bf16-mixed' on a CPU"),
+        (("--logger", "tensorbord"), "did you mean 'tensorboard'?"),
+        (("--data", "features:nowhere.npz"), "nowhere.npz"),
+    ],
+)
+def test_bad_input(change, message, arguments, igeom):
+    code, _, err = igeom(*arguments, *change)
+    assert code == 2
+    assert message in " ".join(err.split())
+
+
+def test_a_logger_that_is_not_installed_is_named_with_its_extra(arguments, igeom, monkeypatch):
+    def missing(*arguments, **options):
+        raise ModuleNotFoundError("No module named 'wandb'")
+
+    monkeypatch.setattr("lightning.pytorch.loggers.WandbLogger", missing)
+    code, _, err = igeom(*arguments, "--logger", "wandb")
+    assert code == 2
+    assert "pip install 'implicit-geometry[loggers]'" in " ".join(err.split())
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_the_epochs_that_are_done(arguments, tmp_path):
+    command = [sys.executable, "-m", "implicit_geometry", *map(str, arguments), "--epochs", "100000"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    try:
+        end = time.monotonic() + 240
+        while not list(tmp_path.glob("runs/working/*/checkpoint.safetensors")):
+            assert process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        out, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "igeom train --data features:" in out
+    assert "Traceback" not in out
+
+
+@pytest.mark.slow
+def test_two_processes_come_to_the_result_of_one(features, arguments, tmp_path):
+    found = []
+    for devices in (1, 2):
+        command = [sys.executable, "-m", "implicit_geometry", *map(str, arguments), "--devices", str(devices), "--json"]
+        command[command.index(str(tmp_path / "runs"))] = str(tmp_path / f"runs-{devices}")
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr
+        found.append(json.loads(done.stdout))
+    one, two = found
+    assert one["spec"] == two["spec"]
+    for name, value in one.items():
+        if isinstance(value, float) and "seconds" not in name:
+            assert two[name] == pytest.approx(value, rel=0.05, abs=0.05), name

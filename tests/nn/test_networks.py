@@ -1,0 +1,183 @@
+"""Every network is features and a head without bias; names and options are refused in words."""
+
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from implicit_geometry import InputError
+from implicit_geometry.nn.measure import measure
+from implicit_geometry.nn.models import mlp
+from implicit_geometry.nn.networks import check_network, make_network
+
+IMAGE = (3, 32, 32)
+
+NETWORKS = [
+    ("linear", (7,), {}, 7),
+    ("mlp", (1, 8, 8), {"depth": 2, "width": 16}, 16),
+    ("resnet18", (1, 28, 28), {"width": 4}, 32),
+    ("resnet18", (5, 9, 9), {"width": 2}, 16),
+    ("torchvision:resnet18", IMAGE, {}, 512),
+    ("torchvision:mobilenet_v3_small", IMAGE, {}, 1024),
+    ("torchvision:googlenet", (3, 64, 64), {"aux_logits": False, "init_weights": False}, 1024),
+    ("timm:resnet10t", (1, 32, 32), {}, 512),
+    ("timm:vit_tiny_patch16_224", IMAGE, {"img_size": 32}, 192),
+]
+
+
+@pytest.fixture(autouse=True)
+def _libraries(request):
+    name = getattr(getattr(request.node, "callspec", None), "params", {}).get("name", "")
+    if str(name).startswith(("torchvision:", "timm:")):
+        pytest.importorskip(name.partition(":")[0], reason="needs the extra vision")
+
+
+@pytest.fixture
+def user_module(tmp_path, monkeypatch):
+    """A module of the user's on the import path."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_networks", raising=False)
+
+    def write(text):
+        (tmp_path / "my_networks.py").write_text("import torch\nfrom torch import nn\n" + text)
+
+    return write
+
+
+@pytest.mark.parametrize(("name", "shape", "options", "width"), NETWORKS)
+def test_a_network_is_features_and_a_head_without_bias(name, shape, options, width):
+    network = make_network(name, shape, 10, **options)
+    assert [child for child, _ in network.named_children()] == ["features", "fc"]
+    assert network.fc.bias is None
+    assert network.fc.weight.shape == (10, width)
+    assert network.training
+    inputs = torch.randn(3, *shape)
+    assert network(inputs).shape == (3, 10)
+    network.eval()
+    torch.testing.assert_close(network(inputs), network.features(inputs) @ network.fc.weight.T)
+
+
+def test_measure_finds_the_head():
+    labels = torch.arange(6) % 3
+    batches = [(torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(0)), labels)]
+    measured = measure(make_network("resnet18", (1, 8, 8), 3, width=2), batches)
+    assert measured.feature_dim == 16
+
+
+def test_the_seed_is_the_callers():
+    networks = []
+    for build in (lambda: make_network("mlp", (2, 3), 4, depth=2, width=5), lambda: mlp(6, 4, depth=2, width=5)):
+        torch.manual_seed(3)
+        networks.append(build())
+    for one, other in zip(*(network.parameters() for network in networks), strict=True):
+        assert torch.equal(one, other)
+
+
+class TestUsersOwn:
+    def test_it_is_called_with_shape_classes_and_options(self, user_module):
+        user_module(
+            "class Net(nn.Sequential):\n"
+            "    def __init__(self, size, k, width):\n"
+            "        super().__init__(nn.Flatten(), nn.Linear(size, width))\n"
+            "        self.fc = nn.Linear(width, k)\n"
+            "def build(input_shape, num_classes, *, width=3):\n"
+            "    return Net(input_shape[0] * input_shape[1], num_classes, width)\n"
+        )
+        network = make_network("my_networks:build", (2, 4), 6, width=5)
+        assert network.fc.weight.shape == (6, 5)
+        assert network.fc.bias is not None
+        assert network(torch.zeros(7, 2, 4)).shape == (7, 6)
+        with pytest.raises(InputError, match=r"options of my_networks:build must be among width, got 'widht'.*'width'"):
+            check_network("my_networks:build", {"widht": 5})
+
+    @pytest.mark.parametrize(
+        ("returned", "found"),
+        [
+            ("nn.Sequential(nn.Linear(2, num_classes))", "None"),
+            ("nn.Sequential(__import__('collections').OrderedDict(fc=nn.Linear(2, 9)))", "out_features=9"),
+            ("'text'", "a str"),
+        ],
+    )
+    def test_without_the_head_it_is_refused(self, user_module, returned, found):
+        user_module(f"def build(input_shape, num_classes):\n    return {returned}\n")
+        with pytest.raises(InputError, match=f"must return an nn.Module with an nn.Linear called fc of 4.*{found}"):
+            make_network("my_networks:build", (2,), 4)
+
+    def test_a_module_that_makes_tensors_gets_real_ones_also_in_a_check(self, user_module):
+        user_module(
+            "values = torch.ones(2)\n"
+            "def build(input_shape, num_classes):\n"
+            "    assert not values.is_meta\n"
+            "    return nn.Sequential(__import__('collections').OrderedDict(fc=nn.Linear(2, num_classes)))\n"
+        )
+        check_network("my_networks:build", {})
+        make_network("my_networks:build", (2,), 4)
+
+    def test_module_and_function_must_exist(self, user_module):
+        user_module("def build(input_shape, num_classes): ...\n")
+        with pytest.raises(InputError, match=r"module that can be imported .*'no_such_module'"):
+            check_network("no_such_module:build", {})
+        with pytest.raises(InputError, match=r"function of module my_networks, got 'biuld'; did you mean 'build'\?"):
+            check_network("my_networks:biuld", {})
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("resnet81", {}, r"network must be one of linear, mlp, .*did you mean 'resnet18'\?"),
+        ("", {}, "network must be one of"),
+        (7, {}, "network must be one of"),
+        ("torchvison:resnet18", {}, r"did you mean 'torchvision'\?"),
+        ("torchvision:resnet81", {}, r"of torchvision, got 'resnet81'; did you mean 'resnet18'\?"),
+        ("torchvision:retinanet_resnet50_fpn", {}, "classification model of torchvision"),
+        ("torchvision:squeezenet1_0", {}, "no linear layer"),
+        ("torchvision:googlenet", {"init_weights": False}, "aux_logits=False"),
+        ("torchvision:resnet18", {"widht": 3}, "options of torchvision:resnet18 .*'widht'"),
+        ("timm:resnet81", {}, "of timm, got 'resnet81'; did you mean 'resnet"),
+        ("timm:hf-hub:timm/resnet18", {}, "classification model of timm"),
+        ("timm:resnet18", {"widht": 3}, "options of timm:resnet18 .*'widht'"),
+        ("mlp", {"widht": 3}, "options of mlp must be among depth, width, got 'widht'"),
+        ("mlp", {"depth": 0}, "depth must be"),
+        ("mlp", {"num_classes": 3}, "options of mlp must not hold .*num_classes"),
+        ("resnet18", {"width": 0.5}, "width must be"),
+        ("linear", {"width": 3}, "options of linear must be none, got 'width'"),
+    ],
+)
+def test_names_and_options_are_checked_without_building(name, options, message):
+    with pytest.raises(InputError, match=message):
+        check_network(name, options)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("torchvision:resnet18", (1, 28, 28)), ("timm:vit_tiny_patch16_224", IMAGE)],
+)
+def test_inputs_that_a_network_cannot_take_are_refused(name, shape):
+    with pytest.raises(InputError, match=f"input_shape must be one that {name} takes, got .*{shape[1]}"):
+        make_network(name, shape, 10)
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (0, 28, 28), (1, 28.5, 28)])
+def test_input_shapes_are_checked(shape):
+    with pytest.raises(InputError, match="input_shape"):
+        make_network("resnet18", shape, 10)
+
+
+def test_a_missing_package_is_named_with_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(InputError, match=r"pip install 'implicit-geometry\[vision\]'"):
+        check_network("timm:resnet18", {})
+
+
+def test_a_network_is_not_built_to_be_checked(monkeypatch):
+    devices = []
+    init = nn.Linear.__init__
+
+    def record(self, *args, **kwargs):
+        init(self, *args, **kwargs)
+        devices.append(self.weight.device.type)
+
+    monkeypatch.setattr(nn.Linear, "__init__", record)
+    check_network("mlp", {"depth": 4, "width": 100_000})
+    assert set(devices) == {"meta"}
