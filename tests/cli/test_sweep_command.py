@@ -60,6 +60,7 @@ def kill(process):
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    process.stdout.close()
 
 
 def epochs_done(folder):
@@ -120,7 +121,8 @@ def test_a_sweep_trains_reports_failures_and_is_done_only_once(write, tmp_path, 
 @pytest.mark.slow
 @pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.exhaustive)])
 def test_kill_9_at_any_moment_loses_no_run_and_doubles_none(kills, write, tmp_path, start):
-    path = write(SWEEP, **{"epochs: 2": "epochs: 150"})
+    epochs = 50 * kills
+    path = write(SWEEP, **{"epochs: 2": f"epochs: {epochs}"})
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     arguments = ("--workers", 2, "--accelerator", "cpu")
     reference = start("sweep", path, "--output", whole, *arguments)
@@ -134,7 +136,7 @@ def test_kill_9_at_any_moment_loses_no_run_and_doubles_none(kills, write, tmp_pa
         if epochs_before:
             again, epoch = max(epochs_before.items(), key=lambda item: item[1])
             wait_until(lambda again=again, epoch=epoch: epochs_done(killed).get(again) != epoch)
-            assert epochs_done(killed).get(again, 150) > epoch, "it began anew"
+            assert epochs_done(killed).get(again, epochs) > epoch, "it began anew"
         else:
             wait_until(lambda: any(epochs_done(killed).values()))
         time.sleep(moments.uniform(0, 1.5))
@@ -162,7 +164,7 @@ def test_kill_9_at_any_moment_loses_no_run_and_doubles_none(kills, write, tmp_pa
         weights, others = (store.weights(spec) for store in stores)
         assert all(np.array_equal(weights[name], others[name]) for name in weights)
         history, same = (store.history(spec) for store in stores)
-        assert history["epoch"].tolist() == list(range(1, 151))
+        assert history["epoch"].tolist() == list(range(1, epochs + 1))
         pd.testing.assert_frame_equal(
             *(frame.drop(columns=[name for name in frame if name.endswith("seconds")]) for frame in (history, same))
         )

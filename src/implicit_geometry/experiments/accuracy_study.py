@@ -47,7 +47,7 @@ class Bench:
 
 BENCHES = {
     "digits": Bench(DataSpec("digits", 50, 20), 100, Optimization(epochs=100, batch_size=64, weight_decay=1e-3)),
-    "mnist": Bench(DataSpec("mnist", 200, 50), 500, Optimization(epochs=40, batch_size=64, weight_decay=1e-3)),
+    "mnist": Bench(DataSpec("mnist", 200, 50), 500, Optimization(epochs=20, batch_size=64, weight_decay=1e-3)),
     "cifar10": Bench(DataSpec("cifar10", 1000, 100), 4000, Optimization(epochs=200, weight_decay=5e-4)),
 }
 
@@ -140,7 +140,8 @@ def rank_correlations(records: pd.DataFrame) -> pd.DataFrame:
     Seeds are averaged first, so that a point is a loss with its exponent.
 
     Returns:
-        Columns of the setting, ``quantity``, ``correlation``, ``p_value`` and ``losses`` (how many points).
+        Columns of the setting, ``quantity``, ``correlation``, ``p_value`` (NaN where nothing varies) and ``losses``
+        (how many points).
     """
     from scipy.stats import spearmanr
 
@@ -148,13 +149,14 @@ def rank_correlations(records: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for setting, group in points.groupby(_SETTING):
         for quantity in GEOMETRY:
-            found = spearmanr(group[quantity], group["test_balanced"])
+            varies = min(group[quantity].nunique(), group["test_balanced"].nunique()) > 1
+            statistic, p_value = spearmanr(group[quantity], group["test_balanced"]) if varies else (np.nan, np.nan)
             rows.append(
                 {
                     **dict(zip(_SETTING, setting, strict=True)),
                     "quantity": quantity,
-                    "correlation": float(found.statistic),
-                    "p_value": float(found.pvalue),
+                    "correlation": float(statistic),
+                    "p_value": float(p_value),
                     "losses": len(group),
                 }
             )

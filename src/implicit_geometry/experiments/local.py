@@ -18,6 +18,7 @@ from implicit_geometry._validate import whole_number
 from implicit_geometry.experiments.execute import OnDone, Outcome, missing, outcome
 from implicit_geometry.experiments.spec import TrialSpec
 from implicit_geometry.experiments.store import Failure, RunStore
+from implicit_geometry.experiments.training import uses_gpu
 from implicit_geometry.experiments.trial import NO_FILES, Resources
 
 _ATTEMPTS = 2
@@ -41,14 +42,16 @@ def run_missing(
         store: where results go.
         specs: wanted runs.
         resources: data folder and hardware of every trial.
-        workers: processes; by default one a core.
+        workers: processes; by default one a core, or a single one where a GPU trains.
         on_done: called in this process after each trial, finished or failed.
 
     Raises:
         InputError: workers is not a positive number.
     """
     queue = deque(missing(store, specs))
-    count = min(len(queue), cores() if workers is None else whole_number("workers", workers, minimum=1))
+    if workers is None:
+        workers = 1 if uses_gpu(resources.hardware) else cores()
+    count = min(len(queue), whole_number("workers", workers, minimum=1))
     attempts: Counter[str] = Counter()
     team: list[_Worker] = []
     ran = 0

@@ -32,6 +32,9 @@ class Diverged(InputError):
 class Hardware:
     """Where to train; it does not change what is computed beyond rounding.
 
+    Several devices share every batch. Batch normalisation is over the whole batch on GPUs; over each process's share
+    on CPUs, for which torch has no other, so that networks with batch-norm do differ there.
+
     Attributes:
         accelerator: Lightning's; ``"auto"`` takes a GPU where there is one.
         devices: how many, each with a process of its own where there are several.
@@ -42,6 +45,11 @@ class Hardware:
 
 
 ANY_DEVICE = Hardware()
+
+
+def uses_gpu(hardware: Hardware) -> bool:
+    """Whether training happens on a GPU."""
+    return hardware.accelerator != "cpu" and torch.cuda.is_available()
 
 
 class ClassifierTask(L.LightningModule):
@@ -191,6 +199,7 @@ def fit(
             precision=plan.precision,  # type: ignore[arg-type]
             deterministic=True,
             use_distributed_sampler=False,
+            sync_batchnorm=hardware.devices > 1 and uses_gpu(hardware),
             logger=logger or False,
             enable_checkpointing=False,
             enable_progress_bar=progress,
