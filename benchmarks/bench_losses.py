@@ -2,7 +2,8 @@
 
 Each contender takes turns with F.cross_entropy, step by step. "ratio" is the median over the rounds of the contender's
 step over the step of F.cross_entropy beside it, "best" the ratio of the two fastest steps; F.cross_entropy against
-itself says how far to trust them. "folded" is the same loss with scale and shift in the head (vs_linear).
+itself says how far to trust them. "folded" is the same loss with scale and shift in the head (vs_linear), "fused" the
+same with head and loss in one node (vs_linear_loss).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from implicit_geometry.counts import ClassCounts
+from implicit_geometry.nn.fused import vs_linear_loss
 from implicit_geometry.nn.heads import vs_linear
 from implicit_geometry.nn.losses import VSLoss
 from implicit_geometry.rules import make_parameterization
@@ -67,6 +69,10 @@ def in_the_head(criterion: VSLoss) -> Step:
     )
 
 
+def with_the_head(criterion: VSLoss) -> Step:
+    return lambda head, embeddings, labels: vs_linear_loss(criterion, embeddings, head.weight, labels)
+
+
 def make_contenders(num_classes: int) -> dict[str, Step]:
     counts = ClassCounts.exponential(num_classes=num_classes, imbalance_ratio=100, max_count=5000)
     losses = {rule: VSLoss(make_parameterization(rule, counts, **given)) for rule, given in HYPERPARAMETERS.items()}
@@ -74,6 +80,7 @@ def make_contenders(num_classes: int) -> dict[str, Step]:
         "F.cross_entropy": cross_entropy,
         **{rule: in_the_loss(criterion) for rule, criterion in losses.items()},
         **{f"{rule}, folded": in_the_head(losses[rule]) for rule in FOLDABLE},
+        **{f"{rule}, fused": with_the_head(criterion) for rule, criterion in losses.items()},
     }
 
 

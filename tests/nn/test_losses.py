@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from implicit_geometry.nn.losses import VSLoss, vs_loss
 from implicit_geometry.parameterization import NEUTRAL, Parameterization
-from implicit_geometry.rules import make_parameterization
+from implicit_geometry.rules import logit_adjusted, make_parameterization
 from loss_cases import (
     BY_LABEL,
     HYPERPARAMETERS,
@@ -368,3 +368,13 @@ def test_copies_give_the_same_loss(rule: str, duplicate: Any) -> None:
     logits, labels = draw_logits((5, 4), dtype=torch.float32), draw_labels((5, 4))
     criterion = VSLoss(RULES[rule], label_smoothing=0.1, reduction="sum")
     assert_identical((duplicate(criterion)(logits, labels),), (criterion(logits, labels),))
+
+
+def test_a_vector_may_become_a_parameter():
+    criterion = VSLoss(logit_adjusted([75, 25]))
+    criterion.shift = nn.Parameter(torch.tensor([0.5, -2.0]))
+    logits, target = torch.randn(6, 2, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 0, 0, 1, 1])
+    loss = criterion(logits, target)
+    assert loss == F.cross_entropy(logits + torch.tensor([0.5, -2.0]), target)
+    loss.backward()
+    assert criterion.shift.grad is not None

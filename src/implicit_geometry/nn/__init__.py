@@ -1,6 +1,7 @@
 """Losses, measurement, networks and the unconstrained-features model for torch."""
 
 from implicit_geometry.measurement import Measurement
+from implicit_geometry.nn.fused import vs_linear_loss
 from implicit_geometry.nn.heads import vs_linear
 from implicit_geometry.nn.losses import VSLoss, vs_loss
 from implicit_geometry.nn.measure import measure
@@ -21,5 +22,6 @@ __all__ = [
     "mlp",
     "train_ufm",
     "vs_linear",
+    "vs_linear_loss",
     "vs_loss",
 ]

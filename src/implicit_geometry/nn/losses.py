@@ -155,11 +155,17 @@ class VSLoss(nn.Module):
         return vs_loss(
             logits,
             target,
-            **self._buffers,
+            **self.vectors(),
             ignore_index=self.ignore_index,
             label_smoothing=self.label_smoothing,
             reduction=self.reduction,
         )
+
+    def vectors(self) -> dict[str, Tensor | None]:
+        """The five vectors by name, None where neutral: the buffers, or the parameters that took their places."""
+        if self._buffers.keys() == NEUTRAL.keys():
+            return self._buffers
+        return {name: getattr(self, name) for name in NEUTRAL}
 
     def extra_repr(self) -> str:
         """Return the number of classes, the vectors that are not neutral, and the options."""
