@@ -49,6 +49,7 @@ def test_settings_are_read_from_the_counts():
     specs = study_specs("mnist", seeds=[0])
     records = pd.DataFrame({"run": [spec.key for spec in specs]})
     named = with_settings(records, specs)
+    assert set(named["data"]) == {"mnist"}
     for spec, profile, ratio in zip(specs, named["profile"], named["imbalance_ratio"], strict=True):
         assert spec.counts == tuple(study_counts(profile, ratio, 500).values)
 

@@ -2,19 +2,16 @@ import numpy as np
 import pytest
 
 from implicit_geometry import Problem, cdt, compare, predict
-from implicit_geometry.experiments.ufm_study import UFMRun, paper_counts, study_records, train_study
+from implicit_geometry.experiments.reproduction import FIGURES, Loss
+from implicit_geometry.experiments.ufm_study import study_records, train_study
 
-RUNS = [UFMRun("cdt", 0.5), UFMRun("ldt", -0.5)]
+LOSSES = [Loss("cdt", 0.5), Loss("ldt", -0.5)]
+COUNTS = FIGURES["fig3"].ufm_counts(10)
 
 
 @pytest.fixture(scope="module")
 def history():
-    return train_study(paper_counts(), RUNS, epochs=60, seeds=(0, 1))
-
-
-def test_the_papers_profile_has_275_samples():
-    assert paper_counts().num_samples == 275
-    assert paper_counts().values.tolist() == [50] * 5 + [5] * 5
+    return train_study(COUNTS, LOSSES, epochs=60, seeds=(0, 1))
 
 
 def test_scales_sum_to_k(history):
@@ -24,7 +21,7 @@ def test_scales_sum_to_k(history):
 
 
 def test_one_row_a_loss_and_seed_at_the_end(history):
-    records = study_records(history, RUNS)
+    records = study_records(history, LOSSES)
     assert records[["rule", "exponent", "seed"]].values.tolist() == [
         ["cdt", 0.5, 0],
         ["cdt", 0.5, 1],
@@ -33,13 +30,13 @@ def test_one_row_a_loss_and_seed_at_the_end(history):
     ]
     assert (records["epoch"] == 60).all()
     assert (records["effective_ridge"] > 0).all()
+    assert (records["imbalance_ratio"] == 10).all()
 
 
 def test_distances_are_those_to_the_limit_by_hand(history):
-    records = study_records(history, RUNS, every_epoch=True)
+    records = study_records(history, LOSSES, every_epoch=True)
     last = records[(records["rule"] == "cdt") & (records["seed"] == 1)].iloc[-1]
-    counts = paper_counts()
-    limit = predict(Problem(counts, cdt(counts, gamma=0.5))).geometry
+    limit = predict(Problem(COUNTS, cdt(COUNTS, gamma=0.5))).geometry
     w = history.classifier[0, 1, -1]
     gram, target = w @ w.T, limit.classifier.dense()
     by_hand = np.linalg.norm(gram / np.linalg.norm(gram) - target / np.linalg.norm(target))
@@ -48,6 +45,6 @@ def test_distances_are_those_to_the_limit_by_hand(history):
 
 
 def test_training_comes_nearer_to_the_limit(history):
-    records = study_records(history, RUNS, every_epoch=True).set_index("epoch")
+    records = study_records(history, LOSSES, every_epoch=True).set_index("epoch")
     for _, run in records.groupby(["rule", "seed"]):
         assert run.loc[60, "classifier_limit_distance"] < 0.5 * run.loc[1, "classifier_limit_distance"]

@@ -47,7 +47,7 @@ class Bench:
 
 BENCHES = {
     "digits": Bench(DataSpec("digits", 50, 20), 100, Optimization(epochs=100, batch_size=64, weight_decay=1e-3)),
-    "mnist": Bench(DataSpec("mnist", 200, 50), 500, Optimization(epochs=20, batch_size=64, weight_decay=1e-3)),
+    "mnist": Bench(DataSpec("mnist", 200, 50), 500, Optimization(epochs=12, batch_size=64, weight_decay=1e-3)),
     "cifar10": Bench(DataSpec("cifar10", 1000, 100), 4000, Optimization(epochs=200, weight_decay=5e-4)),
 }
 
@@ -78,18 +78,16 @@ def study_specs(data: str, *, seeds: Sequence[int] = SEEDS) -> list[TrialSpec]:
 
 
 def with_settings(records: pd.DataFrame, specs: Sequence[TrialSpec]) -> pd.DataFrame:
-    """The records of the study's runs with columns ``profile`` and ``imbalance_ratio``."""
+    """The records of the study's runs with its own names of the setting: ``data``, ``profile``, ``imbalance_ratio``."""
     named = {
         tuple(study_counts(profile, ratio, bench.max_count).values.tolist()): (profile, ratio)
         for bench in BENCHES.values()
         for profile in PROFILES
         for ratio in RATIOS
     }
-    settings = {spec.key: named[spec.counts] for spec in specs}
-    return records.assign(
-        profile=[settings[key][0] for key in records["run"]],
-        imbalance_ratio=[settings[key][1] for key in records["run"]],
-    )
+    settings = {spec.key: (spec.data.name, *named[spec.counts]) for spec in specs}
+    columns = zip(*(settings[key] for key in records["run"]), strict=True)
+    return records.assign(**dict(zip(_SETTING, map(list, columns), strict=True)))
 
 
 def chosen_by_validation(records: pd.DataFrame) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ import pandas as pd
 from implicit_geometry.comparison import compare
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.experiments.curves import rule_at
+from implicit_geometry.experiments.reproduction import UFM_EPOCHS, Loss
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.measurement import measurement_from_moments
 from implicit_geometry.nn.ufm import UFMHistory, train_ufm
@@ -19,49 +20,28 @@ from implicit_geometry.summary import geometry_summary
 from implicit_geometry.theory.effective import effective_ridge
 from implicit_geometry.theory.predict import predict
 
-MIN_COUNT = 5
-EPOCHS = 6000
-
-
-def paper_counts(imbalance_ratio: int = 10) -> ClassCounts:
-    """The paper's profile: ten classes, half of them minorities of 5 samples (275 samples at a ratio of 10)."""
-    return ClassCounts.step(num_classes=10, imbalance_ratio=imbalance_ratio, max_count=MIN_COUNT * imbalance_ratio)
-
-
-@dataclass(frozen=True)
-class UFMRun:
-    """One loss of a study.
-
-    Attributes:
-        rule: name of the rule.
-        exponent: gamma, or tau for ``logit_adjusted``.
-    """
-
-    rule: str
-    exponent: float
-
 
 def train_study(
     counts: ClassCounts,
-    runs: Sequence[UFMRun],
+    losses: Sequence[Loss],
     *,
-    epochs: int = EPOCHS,
+    epochs: int = UFM_EPOCHS,
     ridge: float = 0.0,
     seeds: Sequence[int] = (0,),
     on_epoch: Callable[[int], object] | None = None,
 ) -> UFMHistory:
     """Train all losses of a study as one program, in the paper's set-up (scales that sum to k)."""
-    losses = [rule_at(run.rule, counts, run.exponent) for run in runs]
-    return train_ufm(counts, losses, epochs=epochs, ridge=ridge, seeds=seeds, on_epoch=on_epoch)
+    parameterizations = [rule_at(loss.rule, counts, loss.exponent) for loss in losses]
+    return train_ufm(counts, parameterizations, epochs=epochs, ridge=ridge, seeds=seeds, on_epoch=on_epoch)
 
 
-def study_records(history: UFMHistory, runs: Sequence[UFMRun], *, every_epoch: bool = False) -> pd.DataFrame:
+def study_records(history: UFMHistory, losses: Sequence[Loss], *, every_epoch: bool = False) -> pd.DataFrame:
     """One row a loss and seed (and recorded epoch, where asked): the eight numbers, distances, accuracies.
 
     The effective ridge is fitted at the last epoch only.
     """
     rows = []
-    for p, run in enumerate(runs):
+    for p, loss in enumerate(losses):
         problem = Problem(history.counts, history.parameterizations[p])
         limit = predict(problem).geometry
         for s, seed in enumerate(history.seeds):
@@ -69,9 +49,10 @@ def study_records(history: UFMHistory, runs: Sequence[UFMRun], *, every_epoch: b
             for t in records:
                 geometry = measured_geometry(history, p, s, t)
                 row = {
-                    "model": "UFM",
-                    "rule": run.rule,
-                    "exponent": run.exponent,
+                    "model": "ufm",
+                    "rule": loss.rule,
+                    "exponent": loss.exponent,
+                    "imbalance_ratio": history.counts.imbalance_ratio,
                     "seed": seed,
                     "epoch": int(history.epochs[t]),
                     **geometry_summary(geometry, history.counts),
