@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -64,7 +65,9 @@ def run_accuracy_study(
         paths.append(folder / f"{name}.csv")
         write_atomically(paths[-1], lambda part, frame=frame: frame.to_csv(part, index=False))  # type: ignore[misc]
     paths += _draw(data, records, table, folder)
-    console.print(_text_table(table))
+    console.print("Test accuracy in %, mean and 95 % interval over seeds; exponents chosen on validation samples.")
+    for (source, profile, ratio), rows in table.groupby(["data", "profile", "imbalance_ratio"]):
+        console.print(_setting_table(f"{source}, {profile}, R = {ratio}", rows))
     console.print(_correlation_table(correlations))
     return paths, outcome.failures
 
@@ -86,40 +89,30 @@ def _draw(data: Sequence[str], records: pd.DataFrame, table: pd.DataFrame, folde
     return paths
 
 
-def _text_table(table: pd.DataFrame) -> Table:
-    made = Table(
-        "data", "profile", "R", "loss", "exp.", "balanced", "minority", "worst", "W to ETF", "to limit", "ridge"
-    )
-    for row in table.itertuples():
-        made.add_row(
-            str(row.data),
-            str(row.profile),
-            str(row.imbalance_ratio),
-            str(row.rule),
-            f"{row.exponent:g}",
-            *(
-                f"{100 * getattr(row, f'test_{name}'):.1f} ± {100 * getattr(row, f'test_{name}_half'):.1f}"
-                for name in ("balanced", "minority", "worst")
-            ),
-            f"{row.classifier_etf_distance:.2f}",
-            f"{row.classifier_limit_distance:.2f}",
-            f"{row.effective_ridge:.1g}",
+def _setting_table(title: str, rows: pd.DataFrame) -> Table:
+    """One setting of the study: a line a loss."""
+    from implicit_geometry.report.style import RULE_STYLES
+
+    made = Table(box=box.SIMPLE_HEAD, padding=0, header_style="bold", title=title, title_justify="left")
+    for name in ("loss", "exponent", "balanced", "minority", "worst class", "W to ETF", "W to limit", "ridge"):
+        made.add_column(name, justify="left" if name == "loss" else "right", no_wrap=True)
+    for row in rows.to_dict("records"):
+        accuracies = (
+            f"{100 * row[f'test_{name}']:.1f} ± {100 * row[f'test_{name}_half']:.1f}"
+            for name in ("balanced", "minority", "worst")
         )
-    made.title = "Test accuracy in %, mean and 95 % interval over seeds, exponents chosen on validation samples"
+        distances = (f"{row[f'classifier_{target}_distance']:.2f}" for target in ("etf", "limit"))
+        label = RULE_STYLES[row["rule"]].label
+        made.add_row(label, f"{row['exponent']:g}", *accuracies, *distances, f"{row['effective_ridge']:.1g}")
     return made
 
 
 def _correlation_table(correlations: pd.DataFrame) -> Table:
-    made = Table("data", "profile", "R", "quantity", "Spearman", "p", "losses")
-    for row in correlations.itertuples():
-        made.add_row(
-            str(row.data),
-            str(row.profile),
-            str(row.imbalance_ratio),
-            str(row.quantity),
-            f"{row.correlation:+.2f}",
-            f"{row.p_value:.2g}",
-            str(row.losses),
-        )
-    made.title = "Rank correlation with balanced test accuracy, over all losses and exponents"
+    made = Table(box=box.SIMPLE_HEAD, padding=0, header_style="bold")
+    for name in ("data", "profile", "R", "balanced test accuracy against", "Spearman", "p", "losses"):
+        made.add_column(name, no_wrap=True)
+    for row in correlations.to_dict("records"):
+        quantity = row["quantity"].replace("_", " ")
+        numbers = f"{row['correlation']:+.2f}", f"{row['p_value']:.2g}", str(row["losses"])
+        made.add_row(row["data"], row["profile"], str(row["imbalance_ratio"]), quantity, *numbers)
     return made

@@ -103,8 +103,6 @@ FIGURES: dict[str, FigurePlan] = {
 _PAPER_OPTIMIZATION = Optimization(
     epochs=350, batch_size=128, learning_rate=0.1, momentum=0.9, weight_decay=1e-5, schedule="step"
 )
-
-
 _SMALL_RESNET = replace(PLAN, epochs=150, weight_decay=2e-3)
 _EPOCHS_ON_MORE = {"mlp": 100, "resnet18": 20}  # at small scale on data sets with more samples than the digits
 

@@ -136,7 +136,7 @@ def make_schedule(
         if plan.schedule == "cosine":
             return (1 + math.cos(math.pi * now / plan.epochs)) / 2
         if plan.schedule == "step":
-            return 0.1 ** ((now >= plan.epochs // 3) + (now >= 2 * plan.epochs // 3))
+            return 0.1 ** ((now >= plan.epochs // 3) + (now >= 2 * (plan.epochs // 3)))
         return 1.0
 
     for group in optimizer.param_groups:

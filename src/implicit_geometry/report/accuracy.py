@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FuncFormatter
 
 from implicit_geometry.report.frames import require_columns
 from implicit_geometry.report.style import FIGURE_STYLE, RULE_STYLES
@@ -77,7 +77,7 @@ def accuracy_against_geometry_figure(records: pd.DataFrame, data: str) -> Figure
                         color=style.color,
                         label=style.label,
                     )
-                ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+                ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}%"))
                 ax.set_xlabel(label)
             column[0].set_title(f"{data}, {profile}, R = {ratio}")
         for row in axes:
@@ -106,5 +106,5 @@ def _draw_setting(ax: Axes, rows: pd.DataFrame) -> None:
         )
     ax.set_yticks(np.arange(len(rules)), [RULE_STYLES[rule].label for rule in rules])
     ax.invert_yaxis()
-    ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}%"))
     ax.set_xlabel("test accuracy, mean and 95 % interval over seeds")
