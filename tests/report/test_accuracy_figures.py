@@ -21,7 +21,9 @@ def table():
 
 def test_a_panel_a_setting_with_a_line_a_loss_in_the_order_of_the_styles():
     figure = accuracy_study_figure(table(), "digits")
-    assert [ax.get_title(loc="left") for ax in figure.axes] == [f"digits, {profile}, R = {ratio}" for profile, ratio in SETTINGS]
+    assert [ax.get_title(loc="left") for ax in figure.axes] == [
+        f"digits, {profile}, R = {ratio}" for profile, ratio in SETTINGS
+    ]
     for ax in figure.axes:
         assert [label.get_text() for label in ax.get_yticklabels()] == ["CE", "CDT", "VS"]
         balanced = ax.containers[0]
