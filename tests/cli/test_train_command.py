@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -133,7 +134,12 @@ def test_a_logger_that_is_not_installed_is_named_with_its_extra(arguments, igeom
 def test_ctrl_c_keeps_the_epochs_that_are_done(arguments, tmp_path):
     command = [sys.executable, "-m", "implicit_geometry", *map(str, arguments), "--epochs", "100000"]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell's job may ignore it
     )
     try:
         end = time.monotonic() + 240

@@ -1,3 +1,5 @@
+import time
+
 import lightning as L
 import numpy as np
 import pytest
@@ -119,12 +121,31 @@ class Draw(L.Callback):
         )
 
 
+@pytest.fixture
+def every_epoch(monkeypatch):
+    """A checkpoint after every epoch, however short."""
+    monkeypatch.setattr("implicit_geometry.experiments.training._LARGEST_SHARE", float("inf"))
+
+
+def test_checkpoints_take_a_small_share_of_the_time_of_training(tmp_path, monkeypatch):
+    written = []
+
+    def slow(path, checkpoint):
+        written.append(checkpoint.epoch)
+        time.sleep(0.05)
+
+    monkeypatch.setattr("implicit_geometry.experiments.training.write_checkpoint", slow)
+    train(Optimization(epochs=12, batch_size=16), checkpoint=tmp_path / "checkpoint.safetensors")
+    assert written[0] == 1
+    assert len(written) < 6
+
+
 def noisy(seed):
     return build(lambda: nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 3)), seed)
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "step", "constant"])
-def test_an_interrupted_training_goes_on_as_if_it_had_never_stopped(schedule, tmp_path):
+def test_an_interrupted_training_goes_on_as_if_it_had_never_stopped(schedule, tmp_path, every_epoch):
     plan = Optimization(epochs=9, batch_size=16, schedule=schedule)
 
     def go(model, rows, *callbacks, **options):
@@ -146,7 +167,7 @@ def test_an_interrupted_training_goes_on_as_if_it_had_never_stopped(schedule, tm
         assert torch.equal(part.state_dict()[name], tensor), name
 
 
-def test_a_finished_training_is_not_repeated(tmp_path):
+def test_a_finished_training_is_not_repeated(tmp_path, every_epoch):
     path, plan = tmp_path / "checkpoint.safetensors", Optimization(epochs=2, batch_size=16)
     first = train(plan, checkpoint=path)[0]
     again = train(plan, seed=5, checkpoint=path)[0]

@@ -10,7 +10,7 @@ from implicit_geometry.experiments.spec import NetworkSpec, Optimization, TrialS
 COUNTS = ClassCounts.step(num_classes=10, imbalance_ratio=10, max_count=120)
 NETWORK = NetworkSpec("mlp", {"depth": 3, "width": 256})
 PLAN = Optimization(epochs=300, batch_size=64, learning_rate=0.1, weight_decay=1e-3)
-RECORD_EVERY = 10
+RECORD_EVERY = 25
 
 _TEMPERATURES = (-0.5, -0.25, 0.25, 0.5, 0.75, 1.0)
 GRID: tuple[tuple[str, dict[str, float]], ...] = (

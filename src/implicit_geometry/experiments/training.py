@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from implicit_geometry._validate import InputError
 from implicit_geometry.experiments.batches import training_batches
 from implicit_geometry.experiments.checkpoint import Checkpoint, read_checkpoint, take_checkpoint, write_checkpoint
 from implicit_geometry.experiments.spec import Optimization
+
+_LARGEST_SHARE = 0.05  # of the time of training, for checkpoints
 
 
 class Diverged(InputError):
@@ -96,6 +99,9 @@ class ClassifierTask(L.LightningModule):
 class EpochEnd(L.Callback):
     """After every epoch: stop where training diverged, and write a checkpoint where asked.
 
+    Where epochs take less than twenty times as long as a checkpoint, some go without: an interruption costs at most
+    the current epoch or, where that is longer, the time of twenty checkpoints (a fraction of a second).
+
     Args:
         history: rows recorded so far, kept with the state.
         path: of the checkpoint, or None.
@@ -104,6 +110,7 @@ class EpochEnd(L.Callback):
     def __init__(self, history: list[dict[str, Any]], path: Path | None) -> None:
         self.history = history
         self.path = path
+        self.next = 0.0
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Check and save."""
@@ -115,9 +122,12 @@ class EpochEnd(L.Callback):
                 f"learning_rate must let training converge, got {plan.learning_rate:g}: it diverged in epoch "
                 f"{epoch} of {plan.epochs}"
             )
-        if self.path is not None and trainer.is_global_zero:
+        started = time.monotonic()
+        if self.path is not None and trainer.is_global_zero and started >= self.next:
             (optimizer,) = trainer.optimizers
             write_checkpoint(self.path, take_checkpoint(epoch, pl_module.model, optimizer, self.history))
+            ended = time.monotonic()
+            self.next = ended + (ended - started) / _LARGEST_SHARE
 
 
 def make_optimizer(model: nn.Module, plan: Optimization) -> torch.optim.Optimizer:
