@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from implicit_geometry._validate import InputError, choice
 from implicit_geometry.counts import ClassCounts
@@ -14,6 +16,8 @@ COUNTS_HELP = (
     "Samples a class: a list '500,50,5', a file of whole numbers (JSON, or separated by commas or white space), "
     "'step:K,R[,rho]', 'exp:K,R' or 'zipf:K,N'."
 )
+DataRoot = Annotated[Path | None, typer.Option(help="Folder of the torchvision data sets.", show_default="data")]
+Download = Annotated[bool, typer.Option("--download", help="Fetch a torchvision data set that is not there.")]
 LOSS_HELP = f"Loss: {', '.join(RULES)}."
 
 

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from implicit_geometry._json import dumps
 from implicit_geometry._validate import InputError, choice, number, whole_number
+from implicit_geometry.cli.inputs import DataRoot, Download
 
 _FIGURES = ("fig1", "fig2", "fig3", "fig4", "fig5")
 _ITEMS = ("tables", *_FIGURES, "accuracy")
@@ -34,12 +35,8 @@ def reproduce(
             show_default="digits; at paper scale mnist for mlp, cifar10 for resnet18",
         ),
     ] = None,
-    data_root: Annotated[
-        Path | None, typer.Option(help="Folder of the torchvision data sets.", show_default="data")
-    ] = None,
-    download: Annotated[
-        bool, typer.Option("--download", help="Fetch a torchvision data set that is not there.")
-    ] = False,
+    data_root: DataRoot = None,
+    download: Download = False,
     output: Annotated[
         Path, typer.Option(help="Folder of pictures, numbers and networks; finished networks are used again.")
     ] = Path("runs/reproduce"),

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from implicit_geometry._json import dumps
 from implicit_geometry._validate import InputError, choice
+from implicit_geometry.cli.inputs import DataRoot, Download
 from implicit_geometry.cli.progress import kept_on_interrupt, print_failures, trial_bar
 from implicit_geometry.cli.results import failure_document, plan_table, results_table, run_document
 
@@ -38,12 +39,8 @@ def sweep(
     ray_address: Annotated[
         str | None, typer.Option(help="Of a running Ray cluster.", show_default="a new one on this machine")
     ] = None,
-    data_root: Annotated[
-        Path | None, typer.Option(help="Folder of the torchvision data sets.", show_default="data")
-    ] = None,
-    download: Annotated[
-        bool, typer.Option("--download", help="Fetch a torchvision data set that is not there.")
-    ] = False,
+    data_root: DataRoot = None,
+    download: Download = False,
     accelerator: Annotated[str, typer.Option(help="auto, cpu or gpu.")] = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, list the runs and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from implicit_geometry._json import dumps
 from implicit_geometry._validate import InputError, choice, whole_number
-from implicit_geometry.cli.inputs import COUNTS_HELP, LOSS_HELP
+from implicit_geometry.cli.inputs import COUNTS_HELP, LOSS_HELP, DataRoot, Download
 from implicit_geometry.cli.progress import kept_on_interrupt, print_failures
 from implicit_geometry.cli.results import run_document, run_table
 from implicit_geometry.cli.sweep import ACCELERATORS
@@ -65,12 +65,8 @@ def train(
     logger: Annotated[
         str | None, typer.Option(help="tensorboard or wandb, besides the run's own history.", show_default=False)
     ] = None,
-    data_root: Annotated[
-        Path | None, typer.Option(help="Folder of the torchvision data sets.", show_default="data")
-    ] = None,
-    download: Annotated[
-        bool, typer.Option("--download", help="Fetch a torchvision data set that is not there.")
-    ] = False,
+    data_root: DataRoot = None,
+    download: Download = False,
     output: Annotated[Path, typer.Option(help="Folder of the results, as igeom sweep has it.")] = Path("runs/train"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:

@@ -34,7 +34,7 @@ from implicit_geometry.nn.measure import measure
 from implicit_geometry.nn.monitor import GeometryMonitor
 from implicit_geometry.nn.networks import make_network
 from implicit_geometry.problem import Problem
-from implicit_geometry.summary import geometry_summary
+from implicit_geometry.summary import accuracy_summary, geometry_summary
 from implicit_geometry.theory.effective import effective_ridge
 from implicit_geometry.theory.predict import predict
 
@@ -127,17 +127,15 @@ def run_trial(
         class_scale=parameterization.class_scale,
         label_scale=parameterization.label_scale,
     )
-    held_out = held_out_accuracies(spec, data, model)
-    train = accuracies(
-        predictions(model, ordered_batches(data.train, spec.optimization.batch_size)), data.train_labels, counts
-    )
+    assert measured.class_accuracy is not None  # the second pass of a measurement gives it
+    train = accuracy_summary(measured.class_accuracy * counts.values, counts.values, counts)
     record = {
         "run": spec.key,
         "rule": spec.rule,
         "data": spec.data.name,
         "network": spec.network.name,
         **{f"train_{name}": value for name, value in train.items()},
-        **held_out,
+        **held_out_accuracies(spec, data, model),
         "terminal_phase": train["overall"] == 1.0,
         **compared(measured, problem),
         "seconds": time.perf_counter() - started,
