@@ -47,7 +47,7 @@ class Bench:
 
 BENCHES = {
     "digits": Bench(DataSpec("digits", 50, 20), 100, Optimization(epochs=100, batch_size=64, weight_decay=1e-3)),
-    "mnist": Bench(DataSpec("mnist", 200, 50), 500, Optimization(epochs=12, batch_size=64, weight_decay=1e-3)),
+    "mnist": Bench(DataSpec("mnist", 200, 50), 500, Optimization(epochs=100, batch_size=64, weight_decay=1e-3)),
     "cifar10": Bench(DataSpec("cifar10", 1000, 100), 4000, Optimization(epochs=200, weight_decay=5e-4)),
 }
 
