@@ -118,6 +118,11 @@ def test_a_sweep_trains_reports_failures_and_is_done_only_once(write, tmp_path, 
     states = [row["state"] for row in json.loads(out)]
     assert (states.count("finished"), states.count("failed")) == (6, 6)
 
+    (runs / "trials" / "holidays").mkdir()
+    code, _, err = igeom("sweep", write(SWEEP), "--output", runs, "--json")
+    assert code == 1
+    assert "holidays" in err
+
     (runs / "trials" / document["records"][0]["run"] / "record.json").write_text("{")
     code, _, err = igeom("sweep", path, "--output", runs)
     assert code == 2
@@ -159,7 +164,7 @@ def test_kill_9_at_any_moment_loses_no_run_and_doubles_none(kills, write, tmp_pa
     specs = read_sweep(path)
     stores = open_store(whole), open_store(killed)
     for store in stores:
-        assert sorted(run.spec.key for run in store.finished()) == sorted(spec.key for spec in specs)
+        assert sorted(run.spec.key for run in store.contents().runs) == sorted(spec.key for spec in specs)
         assert not store.failures()
         assert not epochs_done(store.folder)
     assert pd.read_parquet(killed / "records.parquet")["run"].is_unique

@@ -62,7 +62,7 @@ def test_a_run_is_shown_kept_where_a_sweep_finds_it_and_not_trained_again(featur
     for part in ("balanced accuracy", "|maj|² / |min|²", "distance to own limit", "effective ridge"):
         assert part in out
     store, spec = open_store(tmp_path / "runs"), same_run_in_a_sweep(features)
-    (run,) = store.finished()
+    (run,) = store.contents().runs
     assert run.spec == spec
     assert store.history(spec)["epoch"].tolist() == [1, 2, 3, 4]
     assert f"{run.record['test_balanced']:.1%}" in out
@@ -121,10 +121,7 @@ def test_bad_input(change, message, arguments, igeom):
 
 
 def test_a_logger_that_is_not_installed_is_named_with_its_extra(arguments, igeom, monkeypatch):
-    def missing(*arguments, **options):
-        raise ModuleNotFoundError("No module named 'wandb'")
-
-    monkeypatch.setattr("lightning.pytorch.loggers.WandbLogger", missing)
+    monkeypatch.setattr("implicit_geometry.experiments.loggers.find_spec", lambda name: None)
     code, _, err = igeom(*arguments, "--logger", "wandb")
     assert code == 2
     assert "pip install 'implicit-geometry[loggers]'" in " ".join(err.split())

@@ -6,6 +6,8 @@ import pytest
 from implicit_geometry import InputError
 from implicit_geometry.experiments.spec import NetworkSpec, Optimization, TrialSpec
 from implicit_geometry.experiments.store import open_store
+from implicit_geometry.experiments.training import Hardware
+from implicit_geometry.experiments.trial import Resources
 
 ray = pytest.importorskip("ray", reason="needs the extra ray")
 from ray.cluster_utils import Cluster  # noqa: E402
@@ -55,8 +57,16 @@ def test_every_trial_ends_once_although_a_node_is_killed(cluster, tmp_path):
     assert len(seen) == len(SPECS) + 1
     assert [failure.spec for failure in result.failures] == [BROKEN]
     assert "class 0" in result.failures[0].reason
-    assert sorted(run.spec.key for run in store.finished()) == sorted(spec.key for spec in SPECS)
+    assert sorted(run.spec.key for run in store.contents().runs) == sorted(spec.key for spec in SPECS)
     assert run_missing_on_ray(store, SPECS).ran == 0
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_gpu_that_no_node_has_is_asked_for_in_vain(cluster, tmp_path):
+    resources = Resources(hardware=Hardware("gpu"))
+    with pytest.raises(InputError, match="got 'gpu' and no node of it has a GPU"):
+        run_missing_on_ray(open_store(tmp_path / "runs"), SPECS, resources=resources)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -66,15 +66,19 @@ def test_all_finished_runs_are_found_without_their_specs(store):
     store.save(RUN)
     store.save(Run(OTHER, RUN.record, RUN.arrays))
     (store.folder / "trials" / ".partial-left-by-a-killed-process").mkdir()
-    assert {run.spec.key for run in store.finished()} == {SPEC.key, OTHER.key}
+    contents = store.contents()
+    assert [run.spec.key for run in contents.runs] == sorted([SPEC.key, OTHER.key])
+    assert not contents.damaged
 
 
 def test_damaged_and_foreign_folders_are_all_named(store):
     store.save(RUN)
     (store.place(SPEC) / "record.json").write_text("{")
     (store.folder / "trials" / "holidays").mkdir()
-    with pytest.raises(InputError, match=rf"{SPEC.key}.*holidays"):
-        store.finished()
+    contents = store.contents()
+    assert not contents.runs
+    assert len(contents.damaged) == 2
+    assert all(name in " ".join(contents.damaged) for name in (SPEC.key, "holidays"))
 
 
 def test_a_failure_is_kept_until_the_run_is_saved(store):
@@ -94,6 +98,16 @@ def test_a_claimed_run_has_a_folder_for_its_state_until_it_is_saved(store):
         assert (working / "checkpoint.safetensors").exists()
         store.save(RUN)
         assert not working.exists()
+    assert not list(working.parent.iterdir())
+
+
+def test_what_a_killed_process_left_half_written_is_removed_when_its_run_is_claimed(store):
+    mine, other = (store.folder / "trials" / f".partial-{spec.key}-x1" for spec in (SPEC, OTHER))
+    for folder in (mine, other):
+        folder.mkdir()
+    with store.claim(SPEC):
+        assert not mine.exists()
+    assert other.exists()
 
 
 def test_a_run_is_claimed_by_one_process_at_a_time(store):

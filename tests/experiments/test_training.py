@@ -117,6 +117,7 @@ class Draw(L.Callback):
                 "epoch": trainer.current_epoch + 1,
                 "noise": float(torch.rand(())),
                 "rate": trainer.optimizers[0].param_groups[0]["lr"],
+                "step": trainer.global_step,
             }
         )
 

@@ -16,6 +16,10 @@ COUNTS_HELP = (
     "Samples a class: a list '500,50,5', a file of whole numbers (JSON, or separated by commas or white space), "
     "'step:K,R[,rho]', 'exp:K,R' or 'zipf:K,N'."
 )
+LoggerName = Annotated[
+    str | None,
+    typer.Option(help="tensorboard or wandb, for every epoch, besides a run's own history.", show_default=False),
+]
 DataRoot = Annotated[Path | None, typer.Option(help="Folder of the torchvision data sets.", show_default="data")]
 Download = Annotated[bool, typer.Option("--download", help="Fetch a torchvision data set that is not there.")]
 LOSS_HELP = f"Loss: {', '.join(RULES)}."

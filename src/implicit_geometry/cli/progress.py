@@ -75,6 +75,13 @@ def print_failures(failures: Iterable[Failure], console: Console) -> None:
         )
 
 
+def print_damaged(damaged: Iterable[str]) -> None:
+    """One line on the error stream for each part of a results folder that cannot be read."""
+    errors = Console(stderr=True)
+    for text in damaged:
+        errors.print(f"damaged: {text}", style="red", markup=False, soft_wrap=True)
+
+
 def loss_label(spec: TrialSpec) -> str:
     """Rule and hyperparameters.
 

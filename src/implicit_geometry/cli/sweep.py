@@ -10,8 +10,8 @@ from rich.console import Console
 
 from implicit_geometry._json import dumps
 from implicit_geometry._validate import InputError, choice
-from implicit_geometry.cli.inputs import DataRoot, Download
-from implicit_geometry.cli.progress import kept_on_interrupt, print_failures, trial_bar
+from implicit_geometry.cli.inputs import DataRoot, Download, LoggerName
+from implicit_geometry.cli.progress import kept_on_interrupt, print_damaged, print_failures, trial_bar
 from implicit_geometry.cli.results import failure_document, plan_table, results_table, run_document
 
 if TYPE_CHECKING:
@@ -42,14 +42,15 @@ def sweep(
     data_root: DataRoot = None,
     download: Download = False,
     accelerator: Annotated[str, typer.Option(help="auto, cpu or gpu.")] = "auto",
+    logger: LoggerName = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, list the runs and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
     """Train every network that a YAML file describes; every list in it is a grid.
 
     The same command again does only what is missing: finished runs are kept, and a run that was interrupted, by
-    whatever means, goes on from its last epoch. Writes records.parquet, one row a run. The exit code is 1 if a run
-    failed, 2 for bad input, 130 after Ctrl-C.
+    whatever means, goes on from its last epoch. Writes records.parquet, one row a run of the folder. The exit code is 1
+    if a run failed or another one in the folder is damaged, 2 for bad input, 130 after Ctrl-C.
 
     Examples:
 
@@ -60,16 +61,18 @@ def sweep(
       igeom sweep examples/mnist.yaml --backend ray --ray-address auto --output /shared/runs/mnist
     """
     from implicit_geometry.experiments.config import read_sweep
+    from implicit_geometry.experiments.loggers import check_logger
     from implicit_geometry.experiments.preflight import check_hardware, check_trials
     from implicit_geometry.experiments.store import open_store
     from implicit_geometry.experiments.training import Hardware
     from implicit_geometry.experiments.trial import Resources
 
     _check_flags(backend, workers, ray_address, accelerator)
+    check_logger(logger)
     specs = read_sweep(file)
     console = Console(stderr=as_json)
     store = open_store(Path("runs") / file.stem if output is None else output)
-    resources = Resources(data_root, download, Hardware(accelerator))
+    resources = Resources(data_root, download, Hardware(accelerator), logger)
     with kept_on_interrupt(store, specs, console):
         finished = [spec for spec in specs if store.has(spec)]
         store.load_all(finished)
@@ -83,8 +86,8 @@ def sweep(
             console.print(f"{len(finished)} of {len(specs)} runs were finished before and are used again.", style="dim")
         with trial_bar(store, specs, console) as on_done:
             outcome = _run(store, specs, resources, backend, workers, ray_address, on_done)
-        _print_results(store, specs, outcome, console, as_json)
-    raise typer.Exit(1 if outcome.failures else 0)
+        damaged = _print_results(store, specs, outcome, console, as_json)
+    raise typer.Exit(1 if outcome.failures or damaged else 0)
 
 
 def _check_flags(backend: str, workers: int | None, ray_address: str | None, accelerator: str) -> None:
@@ -123,16 +126,21 @@ def _print_plan(store: RunStore, specs: list[TrialSpec], as_json: bool) -> None:
     Console().print(plan_table(specs, states))
 
 
-def _print_results(store: RunStore, specs: list[TrialSpec], outcome: Outcome, console: Console, as_json: bool) -> None:
-    """Write the table of all runs in the folder; print that of the wanted ones."""
+def _print_results(store: RunStore, specs: list[TrialSpec], outcome: Outcome, console: Console, as_json: bool) -> bool:
+    """Write the table of all runs in the folder; print that of the wanted ones.
+
+    Returns:
+        Whether something in the folder cannot be read.
+    """
     from implicit_geometry.experiments.records import records_frame, write_records
 
     path = store.folder / "records.parquet"
-    everything = store.finished()
-    write_records(records_frame(everything), path)
-    by_key = {run.spec.key: run for run in everything}
+    contents = store.contents()
+    write_records(records_frame(contents.runs), path)
+    by_key = {run.spec.key: run for run in contents.runs}
     runs = [by_key[spec.key] for spec in specs if spec.key in by_key]
     print_failures(outcome.failures, console)
+    print_damaged(contents.damaged)
     if as_json:
         document = {
             "folder": str(store.folder),
@@ -143,9 +151,10 @@ def _print_results(store: RunStore, specs: list[TrialSpec], outcome: Outcome, co
             "records": [run_document(run) for run in runs],
         }
         print(dumps(document))
-        return
+        return bool(contents.damaged)
     if runs:
         console.print(results_table(runs))
     done = sum(run.record["terminal_phase"] for run in runs)
     console.print(f"{done} of {len(runs)} networks reached 100 % training accuracy.")
     console.print(f"{len(runs)} of {len(specs)} runs are finished. [bold]Table:[/] {path}", soft_wrap=True)
+    return bool(contents.damaged)

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from implicit_geometry._json import dumps
 from implicit_geometry._validate import InputError, choice, whole_number
-from implicit_geometry.cli.inputs import COUNTS_HELP, LOSS_HELP, DataRoot, Download
+from implicit_geometry.cli.inputs import COUNTS_HELP, LOSS_HELP, DataRoot, Download, LoggerName
 from implicit_geometry.cli.progress import kept_on_interrupt, print_failures
 from implicit_geometry.cli.results import run_document, run_table
 from implicit_geometry.cli.sweep import ACCELERATORS
@@ -19,12 +19,8 @@ from implicit_geometry.experiments.spec import PRECISIONS, SCHEDULES, DataSpec, 
 from implicit_geometry.experiments.store import Failure
 
 if TYPE_CHECKING:
-    from lightning.pytorch.loggers import Logger
-
     from implicit_geometry.experiments.store import Run, RunStore
     from implicit_geometry.experiments.trial import Resources
-
-LOGGERS = ("tensorboard", "wandb")
 
 
 def train(
@@ -62,9 +58,7 @@ def train(
     record_every: Annotated[int, typer.Option(help="Epochs between measurements; 0 for none.")] = 1,
     accelerator: Annotated[str, typer.Option(help=f"{', '.join(ACCELERATORS)}.")] = "auto",
     devices: Annotated[int, typer.Option(help="How many, one process each.")] = 1,
-    logger: Annotated[
-        str | None, typer.Option(help="tensorboard or wandb, besides the run's own history.", show_default=False)
-    ] = None,
+    logger: LoggerName = None,
     data_root: DataRoot = None,
     download: Download = False,
     output: Annotated[Path, typer.Option(help="Folder of the results, as igeom sweep has it.")] = Path("runs/train"),
@@ -84,13 +78,13 @@ def train(
       igeom train --data features:embeddings.npz --counts 500,50,5 --network linear --logger tensorboard
     """
     from implicit_geometry.experiments.config import sweep_specs
+    from implicit_geometry.experiments.loggers import check_logger
     from implicit_geometry.experiments.store import open_store
     from implicit_geometry.experiments.training import Hardware
     from implicit_geometry.experiments.trial import Resources
 
     choice("accelerator", accelerator, ACCELERATORS)
-    if logger is not None:
-        choice("logger", logger, LOGGERS)
+    check_logger(logger)
     document: dict[str, Any] = {
         "data": {
             "name": data,
@@ -117,12 +111,12 @@ def train(
     (spec,) = sweep_specs(document)
     store = open_store(output)
     hardware = Hardware(accelerator, whole_number("devices", devices, minimum=1))
-    resources = Resources(data_root, download, hardware)
+    resources = Resources(data_root, download, hardware, logger)
     console = Console(stderr=as_json)
     if store.has(spec):
         console.print("This run was finished before and is shown again.", style="dim")
     with kept_on_interrupt(store, [spec], console):
-        run = _finished_or_trained(store, spec, resources, logger, progress=not as_json)
+        run = _finished_or_trained(store, spec, resources, progress=not as_json)
     if run is None:
         return
     if as_json:
@@ -149,21 +143,20 @@ def _options(texts: list[str]) -> dict[str, Any]:
     return options
 
 
-def _finished_or_trained(
-    store: RunStore, spec: TrialSpec, resources: Resources, logger: str | None, *, progress: bool
-) -> Run | None:
+def _finished_or_trained(store: RunStore, spec: TrialSpec, resources: Resources, *, progress: bool) -> Run | None:
     """The run, from the store or trained now; None in a process that only helps another to train."""
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+    from implicit_geometry.experiments.loggers import run_logger
     from implicit_geometry.experiments.preflight import check_hardware
     from implicit_geometry.experiments.training import Diverged
     from implicit_geometry.experiments.trial import run_trial
 
     check_hardware([spec], resources.hardware)
-    made = None if logger is None else _logger(logger, store.folder, spec)
 
     def trained(working: Path) -> Run | None:
-        return run_trial(spec, resources=resources, working=working, progress=progress, logger=made)
+        with run_logger(resources.logger, store.folder, spec) as logger:
+            return run_trial(spec, resources=resources, working=working, progress=progress, logger=logger)
 
     try:
         if os.environ.get("LOCAL_RANK", "0") != "0":  # one of several processes; the first has the claim
@@ -181,16 +174,3 @@ def _finished_or_trained(
         print_failures([failure], Console(stderr=True))
         raise typer.Exit(1) from error
     return store.load(spec)
-
-
-def _logger(name: str, folder: Path, spec: TrialSpec) -> Logger:
-    from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
-
-    try:
-        if name == "tensorboard":
-            return TensorBoardLogger(folder / "logs", name=None, version=spec.key)
-        return WandbLogger(save_dir=folder, project="implicit-geometry", id=spec.key, resume="allow")
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"logger {name} must be installed, got {error}; pip install 'implicit-geometry[loggers]'"
-        ) from error

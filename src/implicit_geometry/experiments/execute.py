@@ -8,6 +8,7 @@ from pathlib import Path
 
 from implicit_geometry._validate import InputError
 from implicit_geometry.data.source import Source
+from implicit_geometry.experiments.loggers import run_logger
 from implicit_geometry.experiments.spec import TrialSpec
 from implicit_geometry.experiments.store import Failure, RunStore, open_store
 from implicit_geometry.experiments.training import Diverged
@@ -53,7 +54,8 @@ def execute(folder: Path, spec: TrialSpec, resources: Resources, source: Source 
         if store.has(spec):
             return True
         try:
-            run = run_trial(spec, resources=resources, source=source, working=working)
+            with run_logger(resources.logger, store.folder, spec) as logger:
+                run = run_trial(spec, resources=resources, source=source, working=working, logger=logger)
             assert run is not None  # only helpers of a trial over several processes return nothing
             store.save(run)
         except Exception as error:

@@ -11,6 +11,7 @@ from implicit_geometry.data.source import Source
 from implicit_geometry.experiments.execute import OnDone, Outcome, execute, missing, outcome
 from implicit_geometry.experiments.spec import DataSpec, TrialSpec
 from implicit_geometry.experiments.store import Failure, RunStore
+from implicit_geometry.experiments.training import Hardware
 from implicit_geometry.experiments.trial import NO_FILES, Resources
 
 _RETRIES = 3
@@ -24,7 +25,9 @@ def run_missing_on_ray(
     address: str | None = None,
     on_done: OnDone = lambda spec: None,
 ) -> Outcome:
-    """Run the specs that are not finished as Ray tasks of one core each; failures as in ``run_missing``.
+    """Run the specs that are not finished as Ray tasks; failures as in ``run_missing``.
+
+    A task takes one core, and one GPU where the cluster has some and the accelerator is not ``"cpu"``.
 
     Every data set is read here, once, and reaches the tasks by reference. A task whose process or node dies is
     started again, up to three times, from its last checkpoint where the store is on a path that survives.
@@ -38,13 +41,15 @@ def run_missing_on_ray(
         on_done: called in this process after each trial, finished or failed.
 
     Raises:
-        InputError: Ray is not installed or not reached, or a data set cannot be read.
+        InputError: Ray is not installed or not reached, the cluster has no GPU and the accelerator is ``"gpu"``, or a
+            data set cannot be read.
     """
     ray = _connected(address)
+    gpus = _gpus_a_task(ray, resources.hardware)
     queue = missing(store, specs)
     sources = {_source_key(spec.data): spec.data for spec in queue}
     references = {key: ray.put(resources.source(data)) for key, data in sources.items()}
-    task = ray.remote(num_cpus=1, max_retries=_RETRIES)(_run)
+    task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=_RETRIES)(_run)
     pending = {
         task.remote(store.folder.resolve(), spec.to_dict(), resources, references[_source_key(spec.data)]): spec
         for spec in queue
@@ -60,6 +65,13 @@ def run_missing_on_ray(
             store.fail(Failure(spec, reason, final=False))
         on_done(spec)
     return outcome(store, specs, ran)
+
+
+def _gpus_a_task(ray: Any, hardware: Hardware) -> int:
+    has_some = ray.cluster_resources().get("GPU", 0) >= 1
+    if hardware.accelerator == "gpu" and not has_some:
+        raise InputError("accelerator must be one that the cluster has, got 'gpu' and no node of it has a GPU")
+    return int(has_some and hardware.accelerator != "cpu")
 
 
 def _source_key(data: DataSpec) -> tuple[str, int | None]:

@@ -111,7 +111,7 @@ class RunStore:
 
         partial = None
         try:
-            partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=self.folder / "trials"))
+            partial = Path(tempfile.mkdtemp(prefix=f".partial-{run.spec.key}-", dir=self.folder / "trials"))
             document = {"spec": run.spec.to_dict(), "record": run.record}
             (partial / _RECORD).write_text(dumps(document), encoding="utf-8")
             for name, arrays in ((_ARRAYS, run.arrays), (_WEIGHTS, run.weights)):
@@ -131,15 +131,24 @@ class RunStore:
 
     @contextmanager
     def claim(self, spec: TrialSpec) -> Iterator[Path]:
-        """A folder for the state of an unfinished run, which no other process has until the context ends."""
+        """A folder for the state of an unfinished run, which no other process has until the context ends.
+
+        What processes that were killed had half written of the run is removed.
+        """
         from filelock import FileLock
 
         working = self._working(spec)
+        lock = working.with_suffix(".lock")
         try:
             working.parent.mkdir(exist_ok=True)
-            with FileLock(working.with_suffix(".lock")):
+            with FileLock(lock):
+                for partial in (self.folder / "trials").glob(f".partial-{spec.key}-*"):
+                    shutil.rmtree(partial, ignore_errors=True)
                 working.mkdir(exist_ok=True)
                 yield working
+            if self.has(spec):  # nobody needs to claim it again
+                shutil.rmtree(working, ignore_errors=True)
+                lock.unlink(missing_ok=True)
         except OSError as error:
             raise InputError(f"output must be a folder that can be written, got {self.folder} ({error})") from error
 
@@ -158,17 +167,6 @@ class RunStore:
     def failures(self) -> list[Failure]:
         """All runs that did not finish."""
         return [_read_failure(path) for path in sorted((self.folder / "failed").glob("*.json"))]
-
-    def finished(self) -> list[Run]:
-        """All finished runs, in order of their keys.
-
-        Raises:
-            InputError: folders are damaged or foreign; the message names them all.
-        """
-        runs, damaged = _each((self.folder / "trials").glob("*"), _read)
-        if damaged:
-            raise InputError("; ".join(damaged))
-        return runs
 
     def contents(self) -> Contents:
         """What is in the folder, the readable beside the damaged; measured vectors are left on disk."""

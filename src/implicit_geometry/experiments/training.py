@@ -217,13 +217,19 @@ def fit(
             callbacks=[*bars, *callbacks, EpochEnd(rows, checkpoint)],
         )
         if epoch < plan.epochs:
-            done = trainer.fit_loop.epoch_progress.current
-            done.ready = done.completed = epoch
             task = ClassifierTask(model, loss, plan, augmentation=augmentation, resume=resume)
-            for stage in ("ready", "started", "processed", "completed"):  # what Lightning's own checkpoints restore
-                setattr(trainer.fit_loop.epoch_progress.current, stage, epoch)
-            trainer.fit(task, training_batches(dataset, plan.batch_size, seed=seed, epoch=epoch))
+            batches = training_batches(dataset, plan.batch_size, seed=seed, epoch=epoch)
+            _count_as_done(trainer, epoch, steps=epoch * len(batches))
+            trainer.fit(task, batches)
     return trainer
+
+
+def _count_as_done(trainer: L.Trainer, epochs: int, *, steps: int) -> None:
+    """Set what Lightning restores from its own checkpoints."""
+    for stage in ("ready", "started", "processed", "completed"):
+        setattr(trainer.fit_loop.epoch_progress.current, stage, epochs)
+    done = trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step.total
+    done.ready = done.completed = steps
 
 
 @contextmanager

@@ -49,11 +49,13 @@ class Resources:
         data_root: folder of the data sets that torchvision reads.
         download: fetch a data set that is not there.
         hardware: where to train.
+        logger: one of :data:`~implicit_geometry.experiments.loggers.LOGGERS`, besides a run's own history.
     """
 
     data_root: Path | None = None
     download: bool = False
     hardware: Hardware = ANY_DEVICE
+    logger: str | None = None
 
     def source(self, spec: DataSpec) -> Source:
         """The data set of a spec; the last one stays in memory."""
