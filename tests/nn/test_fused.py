@@ -201,7 +201,7 @@ def small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Pr
     """Five samples and four classes, for which the node would not pay."""
     monkeypatch.setitem(SIZES, "small", (5, 4))
     monkeypatch.setattr(fused, "_WORTHWHILE", 0)
-    monkeypatch.setattr(fused, "_MEMORY_BOUND", 0)
+    monkeypatch.setattr(fused, "MEMORY_BOUND", 0)
     if request.param == "samples first":
         monkeypatch.setattr(fused, "_FEW_CLASSES", 0)
     return Problem("small")

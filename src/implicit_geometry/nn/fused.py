@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from implicit_geometry._validate import InputError
-from implicit_geometry.nn.losses import _MEMORY_BOUND, VSLoss
+from implicit_geometry.nn.losses import MEMORY_BOUND, VSLoss
 from implicit_geometry.parameterization import NEUTRAL
 
 _FEW_CLASSES = 16  # with fewer, a CPU is faster on logits whose samples, not classes, lie next to one another,
@@ -83,7 +83,7 @@ def _class_dim_of_node(
     num_classes, dtype = weight.shape[0], embeddings.dtype
     size = num_classes * embeddings.shape[0]
     few = num_classes < _FEW_CLASSES and size >= _WORTHWHILE
-    if not (few or size > _MEMORY_BOUND):
+    if not (few or size > MEMORY_BOUND):
         return None
     for vector in vectors:
         if vector is not None and (vector.dtype != dtype or vector.requires_grad):

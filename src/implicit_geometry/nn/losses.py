@@ -14,7 +14,7 @@ from implicit_geometry._validate import Floats, InputError, choice, number
 from implicit_geometry.parameterization import NEUTRAL, Parameterization
 
 _HALF = (torch.float16, torch.bfloat16)
-_MEMORY_BOUND = 2**16  # logits beyond which one pass over memory costs more than the dispatch of an operation
+MEMORY_BOUND = 2**16  # logits beyond which one pass over memory costs more than the dispatch of an operation
 
 
 def vs_loss(
@@ -204,7 +204,7 @@ def _adjust(
     if label_scale is not None:
         of_label = _at_labels(label_scale, labels)
         factor = of_label if class_scale is None else of_label * class_scale
-    if factor is not None and shift is not None and logits.numel() > _MEMORY_BOUND:
+    if factor is not None and shift is not None and logits.numel() > MEMORY_BOUND:
         logits = torch.addcmul(shift, logits, factor)
     else:
         logits = logits if factor is None else logits * factor

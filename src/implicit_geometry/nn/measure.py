@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -15,8 +14,7 @@ from torch import Tensor, nn
 from implicit_geometry._validate import InputError
 from implicit_geometry.measurement import Measurement, leading_rows
 from implicit_geometry.nn.metric import GeometryMetric
-
-_Calls = list[tuple[tuple[Any, ...], Any]]
+from implicit_geometry.nn.watch import find_head, head_outputs, watched
 
 
 def measure(
@@ -56,18 +54,18 @@ def measure(
         >>> measure(model, batches, head="1")
         Measurement(ClassCounts([1, 1]), feature_dim=2, cdnv=0, nc1=0, self_duality=1, accuracy=1)
     """
-    layer, weight = _find_head(model, head)
+    layer, weight = find_head(model, head)
     place = weight.device if device is None else torch.device(device)
     home = torch.device("cpu") if place.type == "mps" else place  # mps has no float64
     first, second = (GeometryMetric(weight.shape[0], weight.shape[1], sync_on_compute=False).to(home) for _ in range(2))
-    with torch.no_grad(), _eval_mode(model), _recorded(layer) as calls:
-        for embeddings, labels, _ in _run(model, loader, calls, place, home):
+    with watched(model, layer) as calls:
+        for embeddings, labels, _ in head_outputs(model, loader, calls, place, home):
             first.update(embeddings, labels)
         measurement = first.compute(
             weight, bias=getattr(layer, "bias", None), class_scale=class_scale, label_scale=label_scale, project=project
         )
         scatter = _Scatter(measurement, home)
-        for embeddings, labels, logits in _run(model, loader, calls, place, home):
+        for embeddings, labels, logits in head_outputs(model, loader, calls, place, home):
             second.update(embeddings, labels)
             scatter.update(embeddings, labels, logits)
     _check_repeated(first, second, torch.finfo(embeddings.dtype).eps)
@@ -113,65 +111,6 @@ class _Scatter:
             class_accuracy=accuracy,
             centre_agreement=float(totals[:, 2].sum() / measurement.counts.num_samples),
         )
-
-
-def _find_head(model: nn.Module, head: str) -> tuple[nn.Module, Tensor]:
-    modules = dict(model.named_modules())
-    if head not in modules:
-        linear = [repr(name) for name, module in modules.items() if isinstance(module, nn.Linear)]
-        raise InputError(
-            f"head must name a module of the model, got {head!r}; its linear layers are {', '.join(linear) or 'none'}"
-        )
-    weight = getattr(modules[head], "weight", None)
-    if not isinstance(weight, Tensor) or weight.ndim != 2:
-        raise InputError(f"head must have a weight matrix, got {head!r}, a {type(modules[head]).__name__} without")
-    return modules[head], weight
-
-
-@contextmanager
-def _eval_mode(model: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-@contextmanager
-def _recorded(layer: nn.Module) -> Iterator[_Calls]:
-    """Inputs and output of every call of a layer, as long as the context lasts."""
-    calls: _Calls = []
-    handle = layer.register_forward_hook(lambda _, inputs, output: calls.append((inputs, output)))
-    try:
-        yield calls
-    finally:
-        handle.remove()
-
-
-def _run(
-    model: nn.Module, loader: Iterable[Any], calls: _Calls, place: torch.device, home: torch.device
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Embeddings, labels and logits of every batch, on ``home``."""
-    for batch in loader:
-        if not (
-            isinstance(batch, (tuple, list)) and len(batch) == 2 and all(isinstance(part, Tensor) for part in batch)
-        ):
-            raise InputError(f"loader must yield pairs (inputs, labels) of tensors, got {_describe(batch)}")
-        inputs, labels = batch
-        calls.clear()
-        model(inputs.to(place))
-        if len(calls) != 1:
-            raise InputError(f"head must run once for a batch, got {len(calls)} runs")
-        (embeddings,), logits = calls[0]
-        yield embeddings.to(home), labels.to(home), logits.to(home)
-
-
-def _describe(batch: Any) -> str:
-    if isinstance(batch, (tuple, list)):
-        return f"{type(batch).__name__} of {', '.join(type(part).__name__ for part in batch)}"
-    return type(batch).__name__
 
 
 def _check_repeated(first: GeometryMetric, second: GeometryMetric, rounding: float) -> None:

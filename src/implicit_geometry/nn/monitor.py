@@ -25,8 +25,9 @@ from implicit_geometry.counts import ClassCounts
 from implicit_geometry.geometry import Geometry, simplex_etf
 from implicit_geometry.gram import Gram
 from implicit_geometry.measurement import Measurement
-from implicit_geometry.nn.measure import _describe, _eval_mode, _find_head, _recorded, _run, measure
+from implicit_geometry.nn.measure import measure
 from implicit_geometry.nn.metric import GeometryMetric
+from implicit_geometry.nn.watch import describe_batch, find_head, head_outputs, watched
 from implicit_geometry.problem import Problem, Solution, group_classes, varying_vectors
 from implicit_geometry.summary import accuracy_summary, geometry_summary
 from implicit_geometry.theory.collapse import total_threshold
@@ -96,7 +97,7 @@ class GeometryMonitor(L.Callback):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Find the head and solve the problem."""
         path = _head_path(pl_module, self.head)
-        layer, weight = _find_head(pl_module, path)
+        layer, weight = find_head(pl_module, path)
         self._targets = _Targets(self.problem, len(weight), has_bias=getattr(layer, "bias", None) is not None)
         self._watch = _Watch(path, layer, weight, live=self.loader is None)
         self._warned = False
@@ -208,7 +209,9 @@ class _Watch:
 
     def begin(self, batch: Any) -> None:
         if not isinstance(batch, (tuple, list)) or len(batch) < 2 or not isinstance(batch[1], Tensor):
-            raise InputError(f"batch must be (inputs, labels, ...) with a tensor of labels, got {_describe(batch)}")
+            raise InputError(
+                f"batch must be (inputs, labels, ...) with a tensor of labels, got {describe_batch(batch)}"
+            )
         self.labels = batch[1]
 
     def observe(self, layer: nn.Module, inputs: tuple[Tensor, ...], logits: Tensor) -> None:
@@ -372,10 +375,10 @@ def _network(module: nn.Module, path: str) -> tuple[nn.Module, str]:
 
 def _count_hits(network: nn.Module, head: str, loader: Iterable[Any]) -> tuple[Floats, Floats]:
     """Correct predictions and samples by class, in eval mode."""
-    layer, weight = _find_head(network, head)
+    layer, weight = find_head(network, head)
     totals = torch.zeros(2, len(weight), dtype=torch.float64)
-    with torch.no_grad(), _eval_mode(network), _recorded(layer) as calls:
-        for _, labels, logits in _run(network, loader, calls, weight.device, torch.device("cpu")):
+    with watched(network, layer) as calls:
+        for _, labels, logits in head_outputs(network, loader, calls, weight.device, torch.device("cpu")):
             columns = torch.stack([(logits.argmax(1) == labels).double(), torch.ones(len(labels), dtype=torch.float64)])
             totals.index_add_(1, labels.long(), columns)
     return totals[0].numpy(), totals[1].numpy()
