@@ -73,12 +73,17 @@ def test_the_number_of_processes_does_not_change_results(store, tmp_path):
 def test_a_trial_whose_process_is_killed_twice_is_recorded_and_the_sweep_goes_on(store):
     before = children()
 
+    checkpoint = store.folder / "working" / LONG.key / "checkpoint.safetensors"
+
     def kill_whoever_runs_the_long_trial():
         for _ in range(2):
-            while not (store.folder / "working" / LONG.key / "checkpoint.safetensors").exists():
+            while not checkpoint.exists():
                 time.sleep(0.05)
-            (store.folder / "working" / LONG.key / "checkpoint.safetensors").unlink()
-            os.kill(next(iter(children() - before)), signal.SIGKILL)
+            (victim,) = children() - before
+            os.kill(victim, signal.SIGKILL)
+            while victim in children():
+                time.sleep(0.05)
+            checkpoint.unlink()
 
     killer = threading.Thread(target=kill_whoever_runs_the_long_trial, daemon=True)
     killer.start()
