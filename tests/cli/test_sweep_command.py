@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -36,37 +35,6 @@ def write(tmp_path):
         return path
 
     return write
-
-
-@pytest.fixture
-def start():
-    """Start the command in a process group of its own; none is left at the end."""
-    groups = []
-
-    def start(*arguments):
-        command = [sys.executable, "-m", "implicit_geometry", *map(str, arguments)]
-        process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell's job may ignore it
-        )
-        groups.append(process)
-        return process
-
-    yield start
-    for process in groups:
-        kill(process)
-
-
-def kill(process):
-    """``kill -9`` of a command and all its workers."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
 
 
 def epochs_done(folder):
@@ -131,7 +99,7 @@ def test_a_sweep_trains_reports_failures_and_is_done_only_once(write, tmp_path, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.exhaustive)])
-def test_kill_9_at_any_moment_loses_no_run_and_doubles_none(kills, write, tmp_path, start):
+def test_kill_9_at_any_moment_loses_no_run_and_doubles_none(kills, write, tmp_path, start, kill_group):
     epochs = 50 * kills
     path = write(SWEEP, **{"epochs: 2": f"epochs: {epochs}"})
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -154,7 +122,7 @@ def test_kill_9_at_any_moment_loses_no_run_and_doubles_none(kills, write, tmp_pa
         if attempt % 2:
             os.kill(process.pid, signal.SIGKILL)  # the workers find out by themselves
             process.wait()
-        kill(process)
+        kill_group(process)
         epochs_before = epochs_done(killed)
 
     last = start("sweep", path, "--output", killed, *arguments, "--json")

@@ -4,7 +4,6 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 
 import numpy as np
 import pytest
@@ -128,26 +127,15 @@ def test_a_logger_that_is_not_installed_is_named_with_its_extra(arguments, igeom
 
 
 @pytest.mark.slow
-def test_ctrl_c_keeps_the_epochs_that_are_done(arguments, tmp_path):
-    command = [sys.executable, "-m", "implicit_geometry", *map(str, arguments), "--epochs", "100000"]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell's job may ignore it
-    )
-    try:
-        end = time.monotonic() + 240
-        while not list(tmp_path.glob("runs/working/*/checkpoint.safetensors")):
-            assert process.poll() is None
-            assert time.monotonic() < end
-            time.sleep(0.05)
-        os.killpg(process.pid, signal.SIGINT)
-        out, _ = process.communicate(timeout=60)
-    finally:
-        process.kill()
+def test_ctrl_c_keeps_the_epochs_that_are_done(arguments, tmp_path, start):
+    process = start(*arguments, "--epochs", 100000)
+    end = time.monotonic() + 240
+    while not list(tmp_path.glob("runs/working/*/checkpoint.safetensors")):
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "igeom train --data features:" in out
     assert "Traceback" not in out
