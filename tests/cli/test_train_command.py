@@ -93,6 +93,9 @@ def test_a_run_that_diverges_is_recorded_and_told_by_the_exit_code(arguments, tm
     assert "it diverged in epoch 1 of 4" in " ".join(err.split())
     (failure,) = open_store(tmp_path / "runs").failures()
     assert failure.final
+    code, out, err = igeom(*arguments, "--learning-rate", 1e30)
+    assert (code, out) == (1, "")
+    assert "(not tried again)" in " ".join(err.split())
 
 
 @pytest.mark.parametrize(

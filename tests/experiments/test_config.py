@@ -269,3 +269,14 @@ def test_anchors_may_share_values(write):
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
 def test_the_examples_are_sweeps(path):
     assert len(read_sweep(path)) > 1
+
+
+def test_max_count_is_a_grid_of_profiles():
+    specs = sweep_specs({"counts": ["step:4,2", [9, 3]], "max_count": [20, 40], "losses": "ce"})
+    assert [spec.counts for spec in specs] == [(20, 20, 10, 10), (40, 40, 20, 20), (9, 3)]
+
+
+def test_a_bad_max_count_is_one_mistake():
+    with pytest.raises(InputError) as error:
+        sweep_specs({"counts": "step:10,10", "max_count": -4, "losses": "ce"})
+    assert str(error.value).count("got") == 1

@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors import SafetensorError
 
 from implicit_geometry import InputError
 from implicit_geometry.experiments.records import records_frame, write_records
@@ -137,9 +138,28 @@ def test_a_run_is_claimed_by_one_process_at_a_time(store):
         other.communicate()
 
 
-def test_a_full_disk_is_reported_and_leaves_nothing(store, monkeypatch):
+def test_everybody_may_read_what_is_saved(store):
+    store.save(RUN)
+    assert {path.stat().st_mode & 0o777 for path in store.place(SPEC).iterdir()} == {0o644}
+
+
+def test_damaged_runs_that_are_wanted_are_all_named_with_the_remedy(store):
+    store.save(RUN)
+    store.save(Run(OTHER, RUN.record, RUN.arrays))
+    (store.place(SPEC) / "weights.safetensors").unlink()
+    (store.place(OTHER) / "geometry.safetensors").write_bytes(b"junk")
+    with pytest.raises(InputError, match="remove the folders") as error:
+        store.load_all([SPEC, OTHER])
+    assert all(
+        f"{spec.key} must hold a finished run, got a damaged {name}" in str(error.value)
+        for spec, name in ((SPEC, "weights.safetensors"), (OTHER, "geometry.safetensors"))
+    )
+
+
+@pytest.mark.parametrize("kind", [OSError, SafetensorError])
+def test_a_full_disk_is_reported_and_leaves_nothing(kind, store, monkeypatch):
     def full(*args, **kwargs):
-        raise OSError(28, "No space left on device")
+        raise kind("No space left on device")
 
     monkeypatch.setattr("safetensors.numpy.save_file", full)
     with pytest.raises(InputError, match="No space left"):

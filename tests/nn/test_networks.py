@@ -65,6 +65,12 @@ def test_measure_finds_the_head():
     assert measured.feature_dim == 16
 
 
+def test_torchvisions_models_take_grey_images_as_three_equal_channels():
+    network = make_network("torchvision:resnet18", (1, 32, 32), 5).eval()
+    grey = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(network(grey), network(grey.repeat(1, 3, 1, 1)))
+
+
 def test_the_seed_is_the_callers():
     networks = []
     for build in (lambda: make_network("mlp", (2, 3), 4, depth=2, width=5), lambda: mlp(6, 4, depth=2, width=5)):
@@ -80,13 +86,12 @@ class TestUsersOwn:
             "class Net(nn.Sequential):\n"
             "    def __init__(self, size, k, width):\n"
             "        super().__init__(nn.Flatten(), nn.Linear(size, width))\n"
-            "        self.fc = nn.Linear(width, k)\n"
+            "        self.fc = nn.Linear(width, k, bias=False)\n"
             "def build(input_shape, num_classes, *, width=3):\n"
             "    return Net(input_shape[0] * input_shape[1], num_classes, width)\n"
         )
         network = make_network("my_networks:build", (2, 4), 6, width=5)
         assert network.fc.weight.shape == (6, 5)
-        assert network.fc.bias is not None
         assert network(torch.zeros(7, 2, 4)).shape == (7, 6)
         with pytest.raises(InputError, match=r"options of my_networks:build must be among width, got 'widht'.*'width'"):
             check_network("my_networks:build", {"widht": 5})
@@ -96,12 +101,13 @@ class TestUsersOwn:
         [
             ("nn.Sequential(nn.Linear(2, num_classes))", "None"),
             ("nn.Sequential(__import__('collections').OrderedDict(fc=nn.Linear(2, 9)))", "out_features=9"),
+            ("nn.Sequential(__import__('collections').OrderedDict(fc=nn.Linear(2, num_classes)))", "bias=True"),
             ("'text'", "a str"),
         ],
     )
     def test_without_the_head_it_is_refused(self, user_module, returned, found):
         user_module(f"def build(input_shape, num_classes):\n    return {returned}\n")
-        with pytest.raises(InputError, match=f"must return an nn.Module with an nn.Linear called fc of 4.*{found}"):
+        with pytest.raises(InputError, match=f"nn.Linear without bias called fc of 4.*{found}"):
             make_network("my_networks:build", (2,), 4)
 
     def test_a_module_that_makes_tensors_gets_real_ones_also_in_a_check(self, user_module):
@@ -109,10 +115,17 @@ class TestUsersOwn:
             "values = torch.ones(2)\n"
             "def build(input_shape, num_classes):\n"
             "    assert not values.is_meta\n"
-            "    return nn.Sequential(__import__('collections').OrderedDict(fc=nn.Linear(2, num_classes)))\n"
+            "    head = nn.Linear(2, num_classes, bias=False)\n"
+            "    return nn.Sequential(__import__('collections').OrderedDict(fc=head))\n"
         )
         check_network("my_networks:build", {})
         make_network("my_networks:build", (2,), 4)
+
+    def test_it_is_found_in_the_current_folder(self, tmp_path, monkeypatch):
+        (tmp_path / "here_only.py").write_text("def build(input_shape, num_classes): ...\n")
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+        check_network("here_only:build", {})
 
     def test_module_and_function_must_exist(self, user_module):
         user_module("def build(input_shape, num_classes): ...\n")
@@ -151,7 +164,7 @@ def test_names_and_options_are_checked_without_building(name, options, message):
 
 @pytest.mark.parametrize(
     ("name", "shape"),
-    [("torchvision:resnet18", (1, 28, 28)), ("timm:vit_tiny_patch16_224", IMAGE)],
+    [("torchvision:resnet18", (2, 28, 28)), ("timm:vit_tiny_patch16_224", IMAGE)],
 )
 def test_inputs_that_a_network_cannot_take_are_refused(name, shape):
     with pytest.raises(InputError, match=f"input_shape must be one that {name} takes, got .*{shape[1]}"):

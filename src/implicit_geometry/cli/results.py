@@ -33,7 +33,9 @@ def results_table(runs: Sequence[Run]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=0, header_style="bold")
     for title in ("loss", *varying, "seeds", *(column.title for column in SUMMARY)):
         text = title in ("loss", *varying)
-        table.add_column("\n".join(title.rsplit(" ", 1)), justify="left" if text else "right", no_wrap=not text)
+        table.add_column(
+            "\n".join(title.rsplit(" ", 1)), justify="left" if text else "right", no_wrap=not text, overflow="fold"
+        )
     for spec, members in zip(specs, groups.values(), strict=True):
         means = records_frame(members)[[column.key for column in SUMMARY]].mean()
         numbers = (format_number(float(means[column.key]), column.form) for column in SUMMARY)

@@ -153,6 +153,10 @@ def _finished_or_trained(store: RunStore, spec: TrialSpec, resources: Resources,
     from implicit_geometry.experiments.trial import run_trial
 
     check_hardware([spec], resources.hardware)
+    failure = store.failure(spec)
+    if failure is not None and failure.final:
+        print_failures([failure], Console(stderr=True))
+        raise typer.Exit(1)
 
     def trained(working: Path) -> Run | None:
         with run_logger(resources.logger, store.folder, spec) as logger:

@@ -68,7 +68,8 @@ def imbalanced_split(
         c = int(short[0])
         raise InputError(
             f"counts must fit the data: {class_title(c, class_names)} has {found.values[c]} samples, got a training "
-            f"count of {counts.values[c]} besides {test} test and {validation} validation samples"
+            f"count of {counts.values[c]} besides {test} test and {validation} validation samples "
+            "(max_count is the largest class of step: and exp: profiles)"
         )
     sizes = np.stack([np.full_like(counts.values, test), np.full_like(counts.values, validation), counts.values])
     parts = draw(array, sizes, seed)

@@ -35,6 +35,7 @@ MAX_RUNS = 100_000
 
 _KEYS = ("data", "counts", "max_count", "network", "losses", "optimization", "seeds", "record_every")
 _REQUIRED = ("counts", "losses")
+_ANY_SIZE = 10**6  # for the other mistakes, where max_count is one
 _SOME_COUNTS = ClassCounts([2, 1])
 
 T = TypeVar("T")
@@ -121,14 +122,16 @@ def _seeds(given: Any, mistakes: Mistakes) -> list[int]:
 
 
 def _counts(given: Any, max_count: Any, mistakes: Mistakes) -> list[ClassCounts]:
-    largest = 1
-    with mistakes.at("max_count"):
-        largest = whole_number("max_count", max_count, minimum=1)
+    sizes = []
+    for path, size in mistakes.items("max_count", max_count):
+        with mistakes.at(path):
+            sizes.append(whole_number("max_count", size, minimum=1))
     is_profile = isinstance(given, list) and given and not any(isinstance(item, (str, list)) for item in given)
     found = []
     for path, item in [("counts", given)] if is_profile else mistakes.items("counts", given):
-        with mistakes.at(path):
-            found.append(parse_counts(item, max_count=largest) if isinstance(item, str) else ClassCounts(item))
+        for largest in (sizes or [_ANY_SIZE]) if isinstance(item, str) else [_ANY_SIZE]:
+            with mistakes.at(path):
+                found.append(parse_counts(item, max_count=largest) if isinstance(item, str) else ClassCounts(item))
     return found
 
 

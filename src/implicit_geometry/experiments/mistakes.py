@@ -24,8 +24,9 @@ class Mistakes:
         self.lines: list[str] = []
 
     def add(self, line: str) -> None:
-        """Note a mistake."""
-        self.lines.append(line)
+        """Note a mistake, once."""
+        if line not in self.lines:
+            self.lines.append(line)
 
     @contextmanager
     def at(self, path: str, keys: Iterable[str] = ()) -> Iterator[None]:

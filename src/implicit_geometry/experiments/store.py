@@ -107,6 +107,7 @@ class RunStore:
         Raises:
             InputError: it cannot be written; nothing of it is left then.
         """
+        from safetensors import SafetensorError
         from safetensors.numpy import save_file
 
         partial = None
@@ -119,9 +120,11 @@ class RunStore:
             if run.history:
                 _history_frame(run.history).to_parquet(partial / _HISTORY, index=False)
             partial.chmod(0o755)
+            for file in partial.iterdir():
+                file.chmod(0o644)
             if not self.has(run.spec):
                 os.replace(partial, self.place(run.spec))
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             raise InputError(f"output must be a folder that can be written, got {self.folder} ({error})") from error
         finally:
             if partial is not None:
@@ -170,8 +173,8 @@ class RunStore:
 
     def contents(self) -> Contents:
         """What is in the folder, the readable beside the damaged; measured vectors are left on disk."""
-        runs, damaged_runs = _each((self.folder / "trials").glob("*"), _read_record)
-        failures, damaged_failures = _each((self.folder / "failed").glob("*.json"), _read_failure)
+        runs, damaged_runs = _each(sorted((self.folder / "trials").glob("*")), _read_record)
+        failures, damaged_failures = _each(sorted((self.folder / "failed").glob("*.json")), _read_failure)
         return Contents(tuple(runs), tuple(failures), (*damaged_runs, *damaged_failures))
 
     def load(self, spec: TrialSpec) -> Run:
@@ -205,8 +208,15 @@ class RunStore:
         return _arrays(self.place(spec) / _WEIGHTS)
 
     def load_all(self, specs: Iterable[TrialSpec]) -> list[Run]:
-        """Read several finished runs, in order."""
-        return [self.load(spec) for spec in specs]
+        """Read several finished runs, in order.
+
+        Raises:
+            InputError: folders are missing or damaged; the message names them all.
+        """
+        runs, damaged = _each((self.place(spec) for spec in specs), _read)
+        if damaged:
+            raise InputError("\n".join([*damaged, "remove the folders of damaged runs to train them again"]))
+        return runs
 
     def place(self, spec: TrialSpec) -> Path:
         """The folder of a finished run."""
@@ -270,6 +280,8 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     Raises:
         InputError: the file cannot be written.
     """
+    from safetensors import SafetensorError
+
     try:
         handle, name = tempfile.mkstemp(prefix=".partial-", suffix=path.suffix, dir=path.parent)
         os.close(handle)
@@ -280,14 +292,15 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"output must be a file that can be written, got {path} ({error.strerror})") from error
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"output must be a file that can be written, got {path} ({reason})") from error
 
 
 def _each(paths: Iterable[Path], read: Callable[[Path], T]) -> tuple[list[T], list[str]]:
-    """Read everything of a folder, in order of the names; what is wrong with each part that cannot be read."""
+    """Read several folders or files, in order; what is wrong with each that cannot be read."""
     found, damaged = [], []
-    for path in sorted(paths):
+    for path in paths:
         if path.name.startswith(".partial-"):
             continue
         try:
@@ -298,7 +311,12 @@ def _each(paths: Iterable[Path], read: Callable[[Path], T]) -> tuple[list[T], li
 
 
 def _read(place: Path) -> Run:
-    return replace(_read_record(place), arrays=_arrays(place / _ARRAYS))
+    """Record and measured vectors; that the weights are whole is all that is read of them."""
+    from safetensors import safe_open
+
+    run = replace(_read_record(place), arrays=_arrays(place / _ARRAYS))
+    with _damage_named(place / _WEIGHTS), safe_open(place / _WEIGHTS, framework="np"):
+        return run
 
 
 def _read_record(place: Path) -> Run:
@@ -306,20 +324,30 @@ def _read_record(place: Path) -> Run:
         document = json.loads((place / _RECORD).read_text(encoding="utf-8"))
         run = Run(TrialSpec.from_dict(document["spec"]), dict(document["record"]), arrays={})
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"run folder {place} must hold a finished run, got damaged content ({error})") from error
+        raise InputError(f"run folder {place} must hold a finished run, got a damaged {_RECORD} ({error})") from error
     if run.spec.key != place.name:
         raise InputError(f"run folder {place} must hold the run its name says, got another spec")
     return run
 
 
 def _arrays(path: Path) -> dict[str, Array]:
-    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    try:
+    with _damage_named(path):
         return load_file(path)
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """Name a safetensors file that is missing or damaged, and its run."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
     except (OSError, SafetensorError) as error:
-        raise InputError(f"run folder {path.parent} must hold a finished run, got damaged content ({error})") from error
+        raise InputError(
+            f"run folder {path.parent} must hold a finished run, got a damaged {path.name} ({error})"
+        ) from error
 
 
 def _read_failure(path: Path) -> Failure:

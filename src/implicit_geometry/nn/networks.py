@@ -6,6 +6,8 @@ import difflib
 import importlib
 import inspect
 import math
+import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from types import ModuleType
@@ -127,7 +129,14 @@ def _torchvision(name: str, channels: int, options: Mapping[str, Any]) -> nn.Mod
         raise InputError(f"network must have a linear head, got torchvision:{name}, which has no linear layer")
     parent, _, last = linear[-1].rpartition(".")
     setattr(model.get_submodule(parent), last, nn.Identity())
+    if channels == 1:
+        model.register_forward_pre_hook(_as_colour)
     return model
+
+
+def _as_colour(model: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+    """Grey images with the three equal channels that torchvision's models expect."""
+    return (inputs[0].expand(-1, 3, -1, -1),)
 
 
 def _timm(name: str, channels: int, options: Mapping[str, Any]) -> nn.Module:
@@ -187,11 +196,13 @@ def _check_options(network: str, build: Callable[..., Any], options: Mapping[str
 
 
 def _users_function(module: str, function: str) -> Callable[..., Any]:
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.insert(0, here)  # where python -m finds modules, and a command does not
     try:
         home = importlib.import_module(module)
     except ImportError as error:
         raise InputError(
-            f"network must name a module that can be imported (from PYTHONPATH), got {module!r} ({error})"
+            f"network must name a module that can be imported (from here or PYTHONPATH), got {module!r} ({error})"
             f"{_nearest(module, _LIBRARIES)}"
         ) from error
     found = getattr(home, function, None)
@@ -204,11 +215,11 @@ def _users_function(module: str, function: str) -> Callable[..., Any]:
 
 def _with_users_head(name: str, network: Any, num_classes: int) -> nn.Module:
     head = getattr(network, "fc", None)
-    if not isinstance(network, nn.Module) or not isinstance(head, nn.Linear) or head.out_features != num_classes:
-        kind = f"{head}" if isinstance(network, nn.Module) else f"a {type(network).__name__}"
+    fits = isinstance(head, nn.Linear) and head.out_features == num_classes and head.bias is None
+    if not (isinstance(network, nn.Module) and fits):
         raise InputError(
-            f"{name} must return an nn.Module with an nn.Linear called fc of {num_classes} outputs, whose input is the "
-            f"embedding, got {kind}"
+            f"{name} must return an nn.Module with an nn.Linear without bias called fc of {num_classes} outputs, whose "
+            f"input is the embedding, got a {type(network).__name__} with fc = {head}"
         )
     return network
 
