@@ -34,7 +34,7 @@ def train(
         int | None, typer.Option(help="Test samples of every class.", show_default="50 for digits, else the test part")
     ] = None,
     validation_per_class: Annotated[int, typer.Option(help="Samples of every class held out from training.")] = 0,
-    image_size: Annotated[int | None, typer.Option(help="Side of the images of a folder.", show_default=False)] = None,
+    image_size: Annotated[int | None, typer.Option(help="Side of the images of a folder.", show_default="32")] = None,
     augment: Annotated[bool, typer.Option("--augment", help="Shift (and mirror) training images at random.")] = False,
     network: Annotated[
         str, typer.Option(help="mlp, resnet18, linear, timm:NAME, torchvision:NAME or MODULE:FUNCTION.")

@@ -28,13 +28,13 @@ def check_trials(specs: Sequence[TrialSpec], resources: Resources) -> None:
         sorted((spec.data for spec in specs), key=lambda data: (data.name, data.image_size or 0))
     ):
         mine = [spec for spec in specs if spec.data == data]
-        with mistakes.at(""):
+        with mistakes.at(data.name):
             source = resources.source(data)
             for spec in {spec.counts: spec for spec in mine}.values():
-                with mistakes.at(""):
+                with mistakes.at(data.name):
                     split_of(spec, source)
             for network in {repr(spec.network): spec.network for spec in mine}.values():
-                with mistakes.at(""):
+                with mistakes.at(f"{network.name} on {data.name}"):
                     make_network(network.name, source.input_shape, source.num_classes, **network.options)
     mistakes.raise_any()
 

@@ -219,7 +219,11 @@ def _curves(history: pd.DataFrame) -> str:
         ]
         if lines:
             charts.append(line_chart(title, lines, log=log, form=form))
-    return f'<h3>By epoch</h3>\n<div class="charts">{"".join(charts)}</div>' if charts else ""
+    note = (
+        '<p class="note">As seen in the steps of each epoch, with weights that move and batch statistics; the numbers '
+        "above are those of the trained network at rest.</p>"
+    )
+    return f'<h3>By epoch</h3>\n{note}\n<div class="charts">{"".join(charts)}</div>' if charts else ""
 
 
 def _has_points(values: pd.Series, log: bool) -> bool:
