@@ -7,7 +7,7 @@ A ``..._figure`` function makes the whole figure: panels, one legend beside them
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -50,9 +50,9 @@ _THEORY: dict[str, dict[str, Any]] = {
     "limit": {"label": "theory: limit", "linestyle": "-", "linewidth": 2.0, "alpha": 0.55},
     "ridge": {"label": "theory: finite ridge", "linestyle": "-.", "linewidth": 1.2},
 }
-_ETF_LABEL = "simplex ETF"
+ETF_LABEL = "simplex ETF"
 _MEASURED = {True: "measured", False: "measured before terminal phase"}
-LEGEND = (*(kind["label"] for kind in _THEORY.values()), _ETF_LABEL, *_MEASURED.values())
+LEGEND = (*(kind["label"] for kind in _THEORY.values()), ETF_LABEL, *_MEASURED.values())
 _VARIANT_LINES = ("-", ":", "-.")
 _LARGEST_OVERSHOOT = 3.0
 _SERIES = ("terminal_phase", "rule", "exponent")
@@ -90,21 +90,26 @@ def geometry_panels(
     choice("rule", rule, RULE_STYLES)
     for kind in curves["kind"].unique():
         choice("kind of a curve", kind, _THEORY)
-    etf_cosine = -1.0 / (whole_number("num_classes", num_classes, minimum=2) - 1)
+    whole_number("num_classes", num_classes, minimum=2)
     theory = curves[curves["rule"] == rule].sort_values("exponent")
     runs = rule_runs(records, rule)
+    for ax, column in titled_panels(axes, num_classes):
+        _draw_geometry(ax, rule, theory, runs, column)
+        _label_exponent(ax, [rule])
+    return axes
+
+
+def titled_panels(axes: NDArray[np.object_], num_classes: int) -> Iterator[tuple[Axes, str]]:
+    """Each of 2 x 4 panels with its title, its scale and the simplex ETF, and the name of the number that it shows."""
+    etf_cosine = -1.0 / (num_classes - 1)
     for row, (block, letter) in zip(axes, _BLOCKS.items(), strict=True):
         for ax, (quantity, title) in zip(row, QUANTITIES.items(), strict=True):
             is_ratio = quantity == "norm_ratio"
             if is_ratio:
                 log_scale(ax)
             ax.set_title(f"{letter}: {title}")
-            ax.axhline(
-                1.0 if is_ratio else etf_cosine, color=ETF_COLOR, linestyle="--", linewidth=1.1, label=_ETF_LABEL
-            )
-            _draw_geometry(ax, rule, theory, runs, f"{block}_{quantity}")
-            _label_exponent(ax, [rule])
-    return axes
+            ax.axhline(1.0 if is_ratio else etf_cosine, color=ETF_COLOR, linestyle="--", linewidth=1.1, label=ETF_LABEL)
+            yield ax, f"{block}_{quantity}"
 
 
 def geometry_figure(

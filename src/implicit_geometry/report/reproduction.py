@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
-from implicit_geometry.report.figures import log_scale, shared_legend
+from implicit_geometry.report.figures import ETF_LABEL, log_scale, shared_legend, titled_panels
 from implicit_geometry.report.frames import rule_runs
 from implicit_geometry.report.style import ETF_COLOR, FIGURE_STYLE, RULE_STYLES
 
@@ -22,16 +22,10 @@ MODEL_NAMES = {"ufm": "UFM", "mlp": "MLP", "resnet18": "ResNet18"}
 """The models of the paper's figures, in the order in which panels and legends list them."""
 
 _MODEL_LOOKS = {"ufm": ("#0072B2", "o"), "mlp": ("#E69F00", "s"), "resnet18": ("#009E73", "^")}
-_FACTORS = {"classifier": "W", "embedding": "H"}
 _FACTOR_NAMES = {"classifier": "classifiers W", "embedding": "embeddings H"}
-_QUANTITIES = {
-    "norm_ratio": "squared norm ratio",
-    "cos_majority": "cos majority–majority",
-    "cos_minority": "cos minority–minority",
-    "cos_between": "cos majority–minority",
-}
 _ACCURACIES = {"train_balanced": "all classes", "train_majority": "majority", "train_minority": "minority"}
-_ETF, _LIMIT, _RIDGE = "simplex ETF", "theory: limit", "theory: fitted ridge"
+_LIMIT, _RIDGE = "theory: limit", "theory: fitted ridge"
+_NUM_CLASSES = 10  # of the figure with eight panels a rule
 _LIMIT_LOOK: dict[str, Any] = {"color": "#444444", "linewidth": 2.4, "alpha": 0.45}
 _RIDGE_LOOK: dict[str, Any] = {"linestyle": "-.", "linewidth": 1.1}
 _HOLLOW = "training accuracy below 100 %"
@@ -57,13 +51,13 @@ def norm_ratio_figure(curves: pd.DataFrame, records: pd.DataFrame, names: Mappin
             ax.set_xlabel("exponent γ (τ for LA)")
         axes[0].set_ylabel("|w majority|² / |w minority|²")
         labels = [style.label for style in RULE_STYLES.values()]
-        shared_legend(figure, [*labels, _LIMIT, _RIDGE, _ETF, _HOLLOW], columns=min(2 * len(names), 5))
+        shared_legend(figure, [*labels, _LIMIT, _RIDGE, ETF_LABEL, _HOLLOW], columns=min(2 * len(names), 5))
     return figure
 
 
 def _ratio_panel(ax: Axes, curves: pd.DataFrame, records: pd.DataFrame) -> None:
     log_scale(ax)
-    ax.axhline(1.0, color=ETF_COLOR, linestyle="--", linewidth=1.1, label=_ETF)
+    ax.axhline(1.0, color=ETF_COLOR, linestyle="--", linewidth=1.1, label=ETF_LABEL)
     for rule in dict.fromkeys(curves["rule"]):
         limit = curves[(curves["rule"] == rule) & (curves["kind"] == "limit")].sort_values("exponent")
         color = RULE_STYLES["ce" if rule in _WITH_LIMIT_OF_CE else rule].color
@@ -94,7 +88,7 @@ def four_by_four_figure(curves: pd.DataFrame, records: pd.DataFrame, names: Mapp
         for half, rule in zip(halves, ("cdt", "ldt"), strict=True):
             half.suptitle(RULE_STYLES[rule].label, fontweight="bold", x=0.02, ha="left")
             _eight_panels(half.subplots(2, 4, sharex=True), rule, curves, records, names)
-        shared_legend(figure, [*names.values(), _LIMIT, _RIDGE, _ETF, _HOLLOW], columns=7)
+        shared_legend(figure, [*names.values(), _LIMIT, _RIDGE, ETF_LABEL, _HOLLOW], columns=7)
     return figure
 
 
@@ -103,14 +97,8 @@ def _eight_panels(
 ) -> None:
     theory = curves[curves["rule"] == rule].sort_values("exponent")
     runs = rule_runs(records, rule)
-    for row, (factor, letter) in zip(axes, _FACTORS.items(), strict=True):
-        for ax, (quantity, title) in zip(row, _QUANTITIES.items(), strict=True):
-            is_ratio = quantity == "norm_ratio"
-            if is_ratio:
-                log_scale(ax)
-            ax.set_title(f"{letter}: {title}")
-            ax.axhline(1.0 if is_ratio else -1 / 9, color=ETF_COLOR, linestyle="--", linewidth=1.1, label=_ETF)
-            _models(ax, theory, runs, f"{factor}_{quantity}", names)
+    for ax, column in titled_panels(axes, _NUM_CLASSES):
+        _models(ax, theory, runs, column, names)
     for ax in axes[-1]:
         ax.set_xlabel("exponent γ")
 
