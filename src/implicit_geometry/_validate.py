@@ -18,15 +18,30 @@ LARGEST_COUNT = 2**53
 
 
 class InputError(ValueError):
-    """Raised for a value the caller can correct; names the argument, what was given and what is expected.
+    """Raised for a value the caller can correct; names the argument, what is expected and what was given.
+
+    Attributes:
+        argument: name of the argument (or file, or option) that was refused.
+        expectation: what it must be, as a phrase that follows the name: "must be a finite number".
+        given: what was given instead; empty where nothing can be said of it.
 
     Example:
         >>> try:
         ...     number("gamma", float("nan"))
         ... except InputError as error:
+        ...     print(error.argument, "|", error.expectation, "|", error.given)
         ...     print(error)
+        gamma | must be a finite number | nan
         gamma must be a finite number, got nan
     """
+
+    def __init__(self, argument: str, expectation: str = "", given: object = "") -> None:
+        self.argument, self.expectation, self.given = argument, expectation, str(given)
+        got = f", got {self.given}" if self.given else ""
+        super().__init__(f"{argument} {expectation}{got}" if expectation else argument)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return InputError, (self.argument, self.expectation, self.given)
 
 
 def frozen(array: NDArray[Any]) -> NDArray[Any]:
@@ -99,7 +114,7 @@ def number(
         raise InputError(f"{name} must be a number, got {_shorten(value)}") from error
     outside = not (minimum < result < maximum) if exclusive else not (minimum <= result <= maximum)
     if not math.isfinite(result) or outside:
-        raise InputError(f"{name} must be a finite number{_interval(minimum, maximum, exclusive)}, got {result:g}")
+        raise InputError(name, f"must be a finite number{_interval(minimum, maximum, exclusive)}", f"{result:g}")
     return result
 
 
