@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from implicit_geometry.certificate import TOLERANCE, Certificate, Status
+from implicit_geometry.certificate import ROUNDING, TOLERANCE, Certificate, Status
 
 values = st.floats(-1e6, 1e6)
 
@@ -26,15 +26,25 @@ def test_rounding_never_makes_a_gap_negative() -> None:
 @given(values, values)
 def test_a_solution_is_optimal_exactly_where_the_gap_is_within_the_tolerance(primal: float, dual: float) -> None:
     certificate = Certificate(primal=primal, dual=dual, smallest_margin=1.0)
-    gap = max(primal - dual, 0) / (abs(primal) or 1)
-    assert certificate.status is (Status.OPTIMAL if gap <= TOLERANCE else Status.INACCURATE)
+    gap = (primal - dual) / (abs(primal) or 1)
+    expected = Status.INACCURATE if gap > TOLERANCE else Status.OPTIMAL if gap >= -ROUNDING else Status.INCONSISTENT
+    assert certificate.status is expected
+
+
+def test_a_lower_bound_above_the_upper_one_is_a_status_of_its_own() -> None:
+    certificate = Certificate(1.0, 2.0, None)
+    assert certificate.status is Status.INCONSISTENT
+    assert certificate.relative_gap == -1.0
+    assert Certificate(1.0, 2.0, None, collapsed=True).status is Status.INCONSISTENT
 
 
 @pytest.mark.parametrize(
     ("primal", "dual"), [(float("nan"), 1.0), (1.0, float("nan")), (float("inf"), 1.0), (1.0, -float("inf"))]
 )
 def test_bounds_that_are_not_numbers_prove_nothing(primal: float, dual: float) -> None:
-    assert Certificate(primal=primal, dual=dual, smallest_margin=1.0).status is Status.INACCURATE
+    certificate = Certificate(primal=primal, dual=dual, smallest_margin=1.0)
+    assert certificate.status is Status.INACCURATE
+    assert certificate.relative_gap == float("inf")
 
 
 def test_a_collapse_must_be_proven_too() -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 
 TOLERANCE = 1e-8
 """Relative gap at or below which a solution counts as optimal."""
+
+ROUNDING = 1e-12
+"""Relative amount by which rounding may lift the lower bound above the upper one."""
 
 
 class Status(Enum):
@@ -20,6 +24,7 @@ class Status(Enum):
     OPTIMAL = "optimal"
     COLLAPSED = "collapsed"
     INACCURATE = "inaccurate"
+    INCONSISTENT = "inconsistent"
 
     @property
     def remedy(self) -> str:
@@ -33,6 +38,10 @@ _REMEDIES = {
     Status.INACCURATE: (
         "The relative gap is above the tolerance: the geometry is an approximation; "
         "use milder temperatures, a smaller imbalance ratio or a larger ridge."
+    ),
+    Status.INCONSISTENT: (
+        "The lower bound is above the upper one by more than rounding, which no right computation does: do not use the "
+        "geometry, and report the problem."
     ),
 }
 
@@ -60,13 +69,20 @@ class Certificate:
 
     @property
     def relative_gap(self) -> float:
-        """(primal - dual) / |primal|, at least 0 (the absolute gap where the primal value is 0)."""
-        gap = max(self.primal - self.dual, 0.0)
-        return gap / abs(self.primal) if self.primal else gap
+        """(primal - dual) / |primal| (the absolute gap where the primal value is 0).
+
+        Infinite where a bound is not a finite number, 0 where it is negative by no more than :data:`ROUNDING`.
+        """
+        if not (math.isfinite(self.primal) and math.isfinite(self.dual)):
+            return math.inf
+        gap = (self.primal - self.dual) / (abs(self.primal) or 1.0)
+        return 0.0 if -ROUNDING <= gap <= 0 else gap
 
     @property
     def status(self) -> Status:
         """The strongest statement the bounds prove."""
-        if not self.relative_gap <= TOLERANCE:
+        if self.relative_gap < 0:
+            return Status.INCONSISTENT
+        if self.relative_gap > TOLERANCE:
             return Status.INACCURATE
         return Status.COLLAPSED if self.collapsed else Status.OPTIMAL

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,10 +17,12 @@ from implicit_geometry.counts import ClassCounts
 from implicit_geometry.geometry import simplex_etf
 from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.problem import Problem, Solution
-from implicit_geometry.rules import cdt, ldt, logit_adjusted, weighted
+from implicit_geometry.rules import cdt, ldt, logit_adjusted, vs, weighted
+from implicit_geometry.solvers.nuclear import balanced
 from implicit_geometry.theory import bias_limit
 from implicit_geometry.theory.bias import bias_solution
 from implicit_geometry.theory.limit import limit_solution
+from numerics import bias_limit as judge
 from solutions import BLOCKS, assert_same_geometry, logits_of, vectors_of, with_bias
 from strategies import class_counts, problems, scales
 
@@ -63,7 +66,7 @@ def test_plain_cross_entropy_is_solved_in_closed_form_whatever_the_counts(counts
     solution = solve(counts)
     assert_same_geometry(solution.geometry, oracles.factor_logits(candidate, counts), 1e-10)
     np.testing.assert_allclose(solution.bias, counts / counts.sum() - 1 / counts.size, rtol=1e-9, atol=1e-12)
-    assert solution.certificate.relative_gap < 1e-13
+    assert solution.certificate.relative_gap < 1e-12
     assert solution.certificate.primal == pytest.approx(np.linalg.norm(candidate, "nuc"), rel=1e-12)
 
 
@@ -94,7 +97,7 @@ def test_so_are_two_kinds_of_classes_whatever_the_temperatures(
     solution = solve(*vectors)
     candidate = bias_oracles.candidate_logits(*vectors)
     assert_same_geometry(solution.geometry, oracles.factor_logits(candidate, vectors[0]), 1e-10)
-    assert solution.certificate.relative_gap < 1e-13
+    assert solution.certificate.relative_gap < 1e-12
     np.testing.assert_allclose(bias_oracles.margins(candidate, solution.bias, *vectors), 1, rtol=1e-9)
 
 
@@ -239,7 +242,7 @@ def test_a_million_classes_take_the_place_of_four() -> None:
     """Every group of a STEP profile has the same block averages up to the known dependence on its size."""
     counts = ClassCounts.step(num_classes=1_000_000, imbalance_ratio=100)
     solution = bias_solution(Problem(counts, ldt(counts, 0.3), bias=True))
-    assert solution.certificate.relative_gap < 1e-13
+    assert solution.certificate.relative_gap < 1e-12
     nuclear_norm = solution.geometry.classifier.squared_norms().sum()
     assert nuclear_norm == pytest.approx(solution.certificate.primal, rel=1e-12)
     assert counts.values @ solution.geometry.embedding.squared_norms() == pytest.approx(nuclear_norm, rel=1e-12)
@@ -270,3 +273,70 @@ def test_a_ridge_on_the_bias_needs_a_bias_and_a_sensible_number() -> None:
     assert Problem([5, 5], bias=True).free_bias
     assert not Problem([5, 5], bias=True, bias_ridge=1.0).free_bias
     assert not Problem([5, 5]).free_bias
+
+
+# Trust: judged in many digits
+
+WRONG_BEFORE = {
+    "cdt -3, two classes, R = 1e7": ([10**7, 1], "cdt", -3.0),
+    "cdt -3, two classes, R = 1e4": ([10**4, 1], "cdt", -3.0),
+    "cdt 1.5, two classes, R = 1e9": ([10**9, 1], "cdt", 1.5),
+    "vs -2.68, two classes, R = 1e9": ([10**9, 1], "vs", -2.68),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_BEFORE)
+def test_norms_that_were_lost_to_cancellation_have_ten_digits(name: str) -> None:
+    counts, rule, gamma = WRONG_BEFORE[name]
+    parameters = {"cdt": cdt, "vs": lambda n, gamma: vs(n, gamma, tau=1.0)}[rule](ClassCounts(counts), gamma)
+    verdict = judge.Verdict()
+    solution = judge.judge(Problem(counts, parameters, bias=True), verdict)
+    assert verdict.closed == 1
+    assert not verdict.violations
+    assert verdict.worst_norm_error < 1e-10
+    assert solution.certificate.primal == pytest.approx(
+        float(judge.exact_closed_form(solution.problem).nuclear_norm), rel=1e-10
+    )
+    assert solution.geometry.classifier.cosine(0, 1) == pytest.approx(-1, abs=1e-12)
+
+
+@pytest.mark.parametrize(("largest_ratio", "largest_gamma"), [(1e4, 1.0), (1e9, 3.0)])
+def test_no_certificate_claims_more_than_many_digits_confirm(largest_ratio: float, largest_gamma: float) -> None:
+    random, verdict = np.random.default_rng(0), judge.Verdict()
+    for _ in range(60):
+        judge.judge(judge.draw(random, largest_ratio, largest_gamma), verdict)
+    assert not verdict.violations
+    assert verdict.closed >= 20
+    assert verdict.problems - verdict.closed >= 10
+    if largest_gamma == 1.0:
+        assert verdict.optimal >= 0.95 * verdict.problems
+
+
+def test_a_dual_bound_includes_the_rounding_of_its_balance() -> None:
+    """A flow that no factors balance proves nothing."""
+    flow, imbalance = balanced(np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]))
+    assert not imbalance < 1
+    flow, imbalance = balanced(np.array([[0.0, 1e-30, 5.0], [2.0, 0.0, 1e-9], [3e12, 1.0, 0.0]]))
+    assert imbalance < 1e-14
+    np.testing.assert_allclose(flow.sum(axis=0), flow.sum(axis=1), rtol=1e-14)
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 6), st.floats(0, 30))
+def test_an_exactly_balanced_flow_is_within_the_stated_share(seed: int, k: int, decades: float) -> None:
+    """Factors 1 + h_y - h_c that balance what is found, in 200 digits."""
+    random = np.random.default_rng(seed)
+    flow = 10 ** random.uniform(-decades / 2, decades / 2, (k, k))
+    np.fill_diagonal(flow, 0.0)
+    found, imbalance = balanced(flow)
+    assert imbalance < 1e-12
+    with mpmath.workdps(200):
+        exact = mpmath.matrix(found.tolist())
+        laplacian, surplus = mpmath.zeros(k), mpmath.matrix(k, 1)
+        for c in range(k):
+            for y in range(k):
+                laplacian[c, c] += exact[c, y] + exact[y, c]
+                laplacian[c, y] -= exact[c, y] + exact[y, c]
+                surplus[c] += exact[c, y] - exact[y, c]
+        height = [mpmath.mpf(0), *mpmath.lu_solve(laplacian[1:, 1:], surplus[1:])]
+        assert max(height) - min(height) <= imbalance

@@ -9,6 +9,7 @@ values are smoothed at the scale of the barrier: sigma -> max over 0 <= b < 1 of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ _SHRINK = 0.1
 _START = 0.01  # E at the start over the natural scales
 _WIDE = 1e-3  # relative gap of the central path at the start
 _NOISE = 1e-14
+_MAX_BALANCINGS = 60
+EPS = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True)
@@ -54,18 +57,25 @@ class ExcessProgram:
         return np.asarray(pulled - self.left_null * (self.left_null @ pulled))
 
     def dual_value(self, polar: Floats) -> float:
-        """Lower bound of the optimum from any matrix near the optimal polar factor, shape (k, k).
+        """Lower bound of the optimum, its rounding deducted, from any matrix near the optimal polar factor, (k, k).
 
         Dual points are the B with v^T B = 0, B r = 0, no positive entry off the diagonal and operator norm at most 1;
         their value is tr(B S). The entries of ``polar`` off the diagonal are clipped, balanced and scaled to be one.
+        What is computed differs from such a B by a small share of each entry.
         """
         pull = np.maximum(-polar, 0.0)
         np.fill_diagonal(pull, 0.0)
+        share = 4 * (len(pull) + 8) * EPS
         if self.right_null.any():
-            pull = pull * balancing_factors(self.left_null[:, None] * pull * self.right_null)
+            border = np.outer(self.left_null, self.right_null)
+            flow, imbalance = balanced(border * pull)
+            pull, share = flow / border, share + imbalance
         diagonal = (self.left_null @ pull) / self.left_null
-        size = float(np.linalg.norm(np.diag(diagonal) - pull, 2))
-        return float(self.natural @ diagonal) / size if size > 0 and pull.min() >= 0 else 0.0
+        matrix = np.diag(diagonal) - pull
+        if not (share < 0.5 and np.isfinite(matrix).all() and diagonal.any()):
+            return 0.0
+        size = float(np.linalg.norm(matrix, 2)) + share * float(np.linalg.norm(matrix))
+        return float(self.natural @ diagonal) * (1 - share) / size
 
 
 def balancing_factors(flow: Floats) -> Floats:
@@ -76,6 +86,53 @@ def balancing_factors(flow: Floats) -> Floats:
     height = np.zeros(len(flow))
     height[1:] = np.linalg.lstsq(laplacian[1:, 1:], surplus[1:], rcond=None)[0]
     return 1.0 + height - height[:, None]
+
+
+def balanced(flow: Floats) -> tuple[Floats, float]:
+    """The flow times exp(h_y - h_c), by which as much flows into every class as out of it.
+
+    Args:
+        flow: from class c to class y, >= 0, shape (k, k).
+
+    Returns:
+        The flow, and the largest share of an entry by which an exactly balanced one may differ from it (infinite where
+        none was found).
+    """
+    imbalance = np.inf
+    for _ in range(_MAX_BALANCINGS):
+        height = _heights(flow + flow.T, _surplus(flow))
+        change = height - height[:, None]
+        moved = float(np.abs(change[flow > 0]).max(initial=0.0))
+        if not np.isfinite(moved) or (imbalance < 1e-9 and moved > 0.5 * imbalance):
+            break
+        imbalance = moved
+        if moved < EPS:
+            break
+        flow = flow * np.exp(np.clip(change, -1.0, 1.0))
+    return flow, 4 * imbalance
+
+
+def _surplus(flow: Floats) -> Floats:
+    """What flows out of every class minus what flows in, each a sum without rounding."""
+    return np.array([math.fsum([*out, *-into]) for out, into in zip(flow, flow.T, strict=True)])
+
+
+def _heights(weight: Floats, surplus: Floats) -> Floats:
+    """Solve sum_y weight_cy (h_c - h_y) = surplus_c with h_0 = 0 by an elimination that never subtracts weights."""
+    weight, surplus = weight.copy(), surplus.copy()
+    np.fill_diagonal(weight, 0.0)
+    height = np.zeros_like(surplus)
+    total = np.ones_like(surplus)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for c in range(len(surplus) - 1, 0, -1):
+            total[c] = weight[c, :c].sum()
+            share = weight[c, :c] / total[c]
+            surplus[:c] += share * surplus[c]
+            weight[:c, :c] += np.outer(weight[:c, c], share)
+            weight[c, :c] = share
+        for c in range(1, len(surplus)):
+            height[c] = surplus[c] / total[c] + weight[c, :c] @ height[:c]
+    return height
 
 
 @dataclass(frozen=True)

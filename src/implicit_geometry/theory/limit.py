@@ -94,7 +94,7 @@ def _assemble(
     embedding = Gram(right_modulus / root_count**2, -reach, reach, group)
 
     image = s * polar.diagonal * v - polar.spill  # T S v
-    left, right = _by_columns_where_dominant(
+    left, right = read_dominant_row_from_column(
         size, v, np.column_stack([-(s**2)[:, None] * pull * scale, -v]), np.column_stack([pull, image])
     )
     own = s * polar.diagonal * outside + v * polar.spill
@@ -133,7 +133,7 @@ def sum_of_others(size: Floats, values: Floats) -> Floats:
     return np.asarray(before + after + (size - 1) * values)
 
 
-def _by_columns_where_dominant(size: Floats, v: Floats, left: Floats, right: Floats) -> tuple[Floats, Floats]:
+def read_dominant_row_from_column(size: Floats, v: Floats, left: Floats, right: Floats) -> tuple[Floats, Floats]:
     """Factors of the same symmetric matrix in which the row of a class with v_c^2 > 1/2 is read from its column.
 
     That row is a difference of two nearly equal terms; its column is not.
