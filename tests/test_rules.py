@@ -342,7 +342,7 @@ def test_an_unknown_rule_is_refused_with_the_nearest_name(rule: str, hint: str) 
     [("ce", {"gamma": 0.5}, "gamma"), ("cdt", {"gamma": 0.5, "tau": 1}, "tau"), ("ldt", {}, "gamma")],
 )
 def test_hyperparameters_a_rule_does_not_take_are_refused(rule: str, hyperparameters: Any, culprit: str) -> None:
-    with pytest.raises(InputError, match=f"^rule '{rule}' does not fit hyperparameters .*'{culprit}'"):
+    with pytest.raises(InputError, match=f"^hyperparameters must be those of rule '{rule}', got .*'{culprit}'"):
         make_parameterization(rule, COUNTS, **hyperparameters)
 
 

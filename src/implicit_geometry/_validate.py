@@ -35,13 +35,13 @@ class InputError(ValueError):
         gamma must be a finite number, got nan
     """
 
-    def __init__(self, argument: str, expectation: str = "", given: object = "") -> None:
+    def __init__(self, argument: str, expectation: str, given: object = "") -> None:
         self.argument, self.expectation, self.given = argument, expectation, str(given)
         got = f", got {self.given}" if self.given else ""
-        super().__init__(f"{argument} {expectation}{got}" if expectation else argument)
+        super().__init__(f"{argument} {expectation}{got}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return InputError, (self.argument, self.expectation, self.given)
+        return type(self), (self.argument, self.expectation, self.given)
 
 
 def frozen(array: NDArray[Any]) -> NDArray[Any]:
@@ -59,9 +59,9 @@ def numeric_vector(name: str, values: Any) -> Floats:
             raise TypeError(f"dtype {array.dtype}")
         array = array.astype(np.float64)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{name} must be a sequence of numbers, got {_shorten(values)} ({error})") from error
+        raise InputError(name, "must be a sequence of numbers", f"{_shorten(values)} ({error})") from error
     if array.ndim != 1:
-        raise InputError(f"{name} must be one-dimensional, got shape {array.shape}")
+        raise InputError(name, "must be one-dimensional", f"shape {array.shape}")
     return array
 
 
@@ -75,7 +75,7 @@ def class_vector(name: str, values: Any, *, positive: bool = False) -> Floats:
         expected = "finite and positive"
     if bad.any():
         index = int(np.argmax(bad))
-        raise InputError(f"{name} must be {expected} for every class, got {array[index]} for class {index}")
+        raise InputError(name, f"must be {expected} for every class", f"{array[index]} for class {index}")
     return frozen(array + 0.0)  # -0.0 and 0.0 are one value
 
 
@@ -84,7 +84,7 @@ def sample_counts(name: str, values: Any) -> Ints:
     array = numeric_vector(name, values)
     given = np.asarray(values)
     if array.size < 2:
-        raise InputError(f"{name} must hold at least 2 classes, got {array.size}")
+        raise InputError(name, "must hold at least 2 classes", array.size)
     for bad, expected in (
         (~np.isfinite(array), "a finite whole number"),
         (array != np.floor(array), "a whole number"),
@@ -93,7 +93,7 @@ def sample_counts(name: str, values: Any) -> Ints:
     ):
         if bad.any():
             index = int(np.argmax(bad))
-            raise InputError(f"{name} must be {expected} for every class, got {array[index]:.17g} for class {index}")
+            raise InputError(name, f"must be {expected} for every class", f"{array[index]:.17g} for class {index}")
     return frozen(given.astype(np.int64))
 
 
@@ -111,7 +111,7 @@ def number(
             raise TypeError(type(value).__name__)
         result = float(value)
     except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{name} must be a number, got {_shorten(value)}") from error
+        raise InputError(name, "must be a number", _shorten(value)) from error
     outside = not (minimum < result < maximum) if exclusive else not (minimum <= result <= maximum)
     if not math.isfinite(result) or outside:
         raise InputError(name, f"must be a finite number{_interval(minimum, maximum, exclusive)}", f"{result:g}")
@@ -123,7 +123,7 @@ def whole_number(name: str, value: Any, *, minimum: int = 0, maximum: int | None
     top = math.inf if maximum is None else maximum
     is_whole = isinstance(value, (int, np.integer)) or (isinstance(value, float) and value.is_integer())
     if isinstance(value, (bool, np.bool_)) or not is_whole:
-        raise InputError(f"{name} must be a whole number{_interval(minimum, top, False)}, got {_shorten(value)}")
+        raise InputError(name, f"must be a whole number{_interval(minimum, top, False)}", _shorten(value))
     return int(number(name, value, minimum=minimum, maximum=top))
 
 
@@ -134,14 +134,14 @@ def choice(name: str, value: Any, options: Iterable[str]) -> str:
         return value
     near = difflib.get_close_matches(str(value), names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise InputError(f"{name} must be one of {', '.join(names)}, got {value!r}{hint}")
+    raise InputError(name, f"must be one of {', '.join(names)}", f"{value!r}{hint}")
 
 
 def group_labels(name: str, values: Any, num_classes: int) -> Ints:
     """Return consecutive group numbers 0, 1, ... for labels of any comparable kind, one a class."""
     array = np.asarray(values)
     if array.shape != (num_classes,):
-        raise InputError(f"{name} must have one label a class, shape ({num_classes},), got shape {array.shape}")
+        raise InputError(name, f"must have one label a class, shape ({num_classes},)", f"shape {array.shape}")
     return np.unique(array, return_inverse=True)[1].astype(np.int64)
 
 

@@ -44,7 +44,7 @@ def compare(geometry_a: Geometry, geometry_b: Geometry) -> Comparison:
     """
     if geometry_a.num_classes != geometry_b.num_classes:
         raise InputError(
-            f"geometry_b must have the {geometry_a.num_classes} classes of geometry_a, got {geometry_b.num_classes}"
+            "geometry_b", f"must have the {geometry_a.num_classes} classes of geometry_a", geometry_b.num_classes
         )
     return Comparison(
         gram_distance(geometry_a.classifier, geometry_b.classifier),

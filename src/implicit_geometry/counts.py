@@ -108,7 +108,7 @@ class ClassCounts:
         minorities = round(fraction * k)
         if not 1 <= minorities <= k - 1:
             raise InputError(
-                f"minority_fraction must leave at least one minority and one majority class of {k}, got {fraction:g}"
+                "minority_fraction", f"must leave at least one minority and one majority class of {k}", f"{fraction:g}"
             )
         smallest = _at_least_one("imbalance_ratio", ratio, round(largest / ratio), largest)
         return cls([largest] * (k - minorities) + [smallest] * minorities)
@@ -161,7 +161,7 @@ class ClassCounts:
         n = whole_number("num_samples", num_samples, minimum=1, maximum=LARGEST_COUNT)
         decay = number("exponent", exponent, minimum=0)
         if n < k:
-            raise InputError(f"num_samples must be at least num_classes = {k}, got {n}")
+            raise InputError("num_samples", f"must be at least num_classes = {k}", n)
         share = np.arange(1, k + 1, dtype=np.float64) ** -decay
         head = k  # classes whose share is at least one sample; the rest hold one each
         while head > 1:
@@ -196,29 +196,29 @@ class ClassCounts:
         """
         array = _label_array(labels)
         if array.ndim != 1 or array.size == 0:
-            raise InputError(f"labels must be a non-empty one-dimensional sequence, got shape {array.shape}")
+            raise InputError("labels", "must be a non-empty one-dimensional sequence", f"shape {array.shape}")
         if array.dtype.kind not in "iu":
             whole = array.dtype.kind == "f" and bool(np.all(np.isfinite(array) & (array == np.floor(array))))
             if not whole:
-                raise InputError(f"labels must be whole numbers, got dtype {array.dtype}")
+                raise InputError("labels", "must be whole numbers", f"dtype {array.dtype}")
             array = array.astype(np.int64)
         k = int(array.max()) + 1 if num_classes is None else whole_number("num_classes", num_classes, minimum=2)
         if array.min() < 0 or array.max() >= k:
             bad = int(array.min()) if array.min() < 0 else int(array.max())
-            raise InputError(f"labels must lie in 0..{k - 1}, got {bad}")
+            raise InputError("labels", f"must lie in 0..{k - 1}", bad)
         if k < 2:
-            raise InputError("labels must hold at least 2 classes, got only class 0")
+            raise InputError("labels", "must hold at least 2 classes", "only class 0")
         counts = np.bincount(array, minlength=k) if k <= array.size else np.zeros(1)
         if (counts == 0).any():
             present = np.unique(array)
             missing = [c for c in range(min(k, present.size + 10)) if c not in present][:10]
-            raise InputError(f"labels must hold every class 0..{k - 1}, got no sample of classes {missing}")
+            raise InputError("labels", f"must hold every class 0..{k - 1}", f"no sample of classes {missing}")
         return cls(counts)
 
 
 def _at_least_one(name: str, ratio: float, smallest: int, largest: int) -> int:
     if smallest < 1:
-        raise InputError(f"{name} must leave at least one sample in every class of max_count {largest}, got {ratio:g}")
+        raise InputError(name, f"must leave at least one sample in every class of max_count {largest}", f"{ratio:g}")
     return smallest
 
 
@@ -233,10 +233,11 @@ def _label_array(labels: Any) -> NDArray[Any]:
     try:
         array = np.asarray(labels)
     except ValueError as error:
-        raise InputError(f"labels must be one class index a sample, got a ragged sequence ({error})") from error
+        raise InputError("labels", "must be one class index a sample", f"a ragged sequence ({error})") from error
     if array.dtype.kind not in "iuf":
         raise InputError(
-            f"labels must be class indices or a data set with targets, "
-            f"got {type(labels).__name__} of dtype {array.dtype}"
+            "labels",
+            "must be class indices or a data set with targets",
+            f"{type(labels).__name__} of dtype {array.dtype}",
         )
     return array

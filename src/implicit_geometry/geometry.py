@@ -36,7 +36,7 @@ class Geometry:
     def __post_init__(self) -> None:
         sizes = {name: getattr(self, name).num_classes for name in ("classifier", "embedding", "cross")}
         if len(set(sizes.values())) != 1:
-            raise InputError(f"blocks must have one common number of classes, got {sizes}")
+            raise InputError("blocks", "must have one common number of classes", sizes)
 
     @classmethod
     def from_factors(cls, classifier: ArrayLike, embedding: ArrayLike) -> Geometry:

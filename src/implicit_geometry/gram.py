@@ -77,14 +77,14 @@ class Gram:
         rows = self.diagonal.shape[0] if self.diagonal.ndim == 1 else -1
         if self.left.ndim != 2 or self.left.shape != self.right.shape or self.left.shape[0] != rows:
             shapes = {name: getattr(self, name).shape for name in ("diagonal", "left", "right")}
-            raise InputError(f"parts must have shapes (G,), (G, r) and (G, r), got {shapes}")
+            raise InputError("parts", "must have shapes (G,), (G, r) and (G, r)", shapes)
         group = self.group
         if (
             group.ndim != 1
             or group.dtype.kind not in "iu"
             or not (group.size and 0 <= group.min() <= group.max() < rows)
         ):
-            raise InputError(f"group must hold a row in 0..{rows - 1} for every class, got {group.dtype} {group}")
+            raise InputError("group", f"must hold a row in 0..{rows - 1} for every class", f"{group.dtype} {group}")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Gram) and all(
@@ -107,7 +107,7 @@ class Gram:
         rows = _matrix("left", left)
         columns = rows if right is None else _matrix("right", right)
         if rows.shape != columns.shape:
-            raise InputError(f"right must have the shape of left, {rows.shape}, got {columns.shape}")
+            raise InputError("right", f"must have the shape of left, {rows.shape}", columns.shape)
         return cls(np.einsum("ij,ij->i", rows, columns), rows, columns, np.arange(len(rows)))
 
     @classmethod
@@ -119,7 +119,7 @@ class Gram:
         """
         entries = _matrix("matrix", matrix)
         if entries.shape[0] != entries.shape[1]:
-            raise InputError(f"matrix must be square, got shape {entries.shape}")
+            raise InputError("matrix", "must be square", f"shape {entries.shape}")
         return cls.from_factors(entries, np.eye(len(entries)))
 
     @property
@@ -170,8 +170,9 @@ class Gram:
         """
         if self.num_classes > MAX_DENSE_CLASSES:
             raise InputError(
-                f"dense() forms a k x k matrix and needs at most {MAX_DENSE_CLASSES} classes, got {self.num_classes}; "
-                "use norms(), cosine(i, j) or block_cosines(groups)"
+                "dense()",
+                f"forms a k x k matrix and needs at most {MAX_DENSE_CLASSES} classes",
+                f"{self.num_classes}; use norms(), cosine(i, j) or block_cosines(groups)",
             )
         full = (self.left @ self.right.T)[np.ix_(self.group, self.group)]
         np.fill_diagonal(full, self.squared_norms())
@@ -221,8 +222,9 @@ class Gram:
         mask = np.asarray(majority, dtype=bool)
         if mask.shape != (self.num_classes,) or mask.all() or not mask.any():
             raise InputError(
-                f"majority must be a mask of shape ({self.num_classes},) with classes of both kinds, "
-                f"got shape {mask.shape} with {int(mask.sum())} majority classes"
+                "majority",
+                f"must be a mask of shape ({self.num_classes},) with classes of both kinds",
+                f"shape {mask.shape} with {int(mask.sum())} majority classes",
             )
         squared = self.squared_norms()
         cosines = self.block_cosines(mask)
@@ -264,7 +266,7 @@ class Gram:
             InputError: the numbers of classes differ.
         """
         if self.num_classes != other.num_classes:
-            raise InputError(f"other must have {self.num_classes} classes, got {other.num_classes}")
+            raise InputError("other", f"must have {self.num_classes} classes", other.num_classes)
         code = self.group * np.int64(other.diagonal.size) + other.group
         _, first, group = np.unique(code, return_index=True, return_inverse=True)
         mine, theirs = self.group[first], other.group[first]
@@ -288,8 +290,9 @@ def _refuse_lost_digits(largest_terms: float) -> None:
     """Refuse a cosine that is the difference of terms so large that rounding leaves no six digits of it."""
     if largest_terms * np.finfo(np.float64).eps > 1e-6:
         raise InputError(
-            "classes must have vectors of comparable size for a cosine between them, "
-            f"got terms that cancel from {largest_terms:.1e} times the product of the norms"
+            "classes",
+            "must have vectors of comparable size for a cosine between them",
+            f"terms that cancel from {largest_terms:.1e} times the product of the norms",
         )
 
 
@@ -308,7 +311,7 @@ def _matrix(name: str, values: Any) -> Floats:
             raise TypeError(f"dtype {matrix.dtype}")
         matrix = matrix.astype(np.float64)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{name} must be a matrix of numbers, got {error}") from error
+        raise InputError(name, "must be a matrix of numbers", error) from error
     if matrix.ndim != 2 or matrix.size == 0 or not np.isfinite(matrix).all():
-        raise InputError(f"{name} must be a finite, non-empty matrix, got shape {matrix.shape}")
+        raise InputError(name, "must be a finite, non-empty matrix", f"shape {matrix.shape}")
     return frozen(matrix)

@@ -155,14 +155,14 @@ def measurement_from_moments(
         ([[2.0, 1.0], [0.0, 1.0]], [[2.0, 0.0], [0.0, 0.0]], [0.0, 0.0])
     """
     samples = np.asarray(counts)
-    _refuse_classes(samples == 0, "embeddings must have samples of every class, got none of")
+    _refuse_classes(samples == 0, "must have samples of every class", "none of")
     finite = np.isfinite(class_sums).all(axis=1) & np.isfinite(class_squares)
-    _refuse_classes(~finite, "embeddings must be finite, got NaN or infinity in")
+    _refuse_classes(~finite, "must be finite", "NaN or infinity in")
     num_classes = len(samples)
     weight = None if classifier is None else _array("classifier", classifier, class_sums.shape)
     offset = None if bias is None else _array("bias", bias, (num_classes,))
     if offset is not None and weight is None:
-        raise InputError("bias must come with the classifier it belongs to, got classifier=None")
+        raise InputError("bias", "must come with the classifier it belongs to", "classifier=None")
     logit_scale = _scale("class_scale", class_scale, num_classes)
     sample_scale = _scale("label_scale", label_scale, num_classes)
 
@@ -214,22 +214,22 @@ def _centred(means: Floats, weights: Floats | Ints) -> Floats:
 def _scale(name: str, values: ArrayLike | None, num_classes: int) -> Floats:
     vector = class_vector(name, np.ones(num_classes) if values is None else values, positive=True)
     if vector.size != num_classes:
-        raise InputError(f"{name} must have one entry for each of the {num_classes} classes, got {vector.size}")
+        raise InputError(name, f"must have one entry for each of the {num_classes} classes", vector.size)
     return vector
 
 
 def _array(name: str, values: ArrayLike, shape: tuple[int, ...]) -> Floats:
     array = np.asarray(values, dtype=np.float64)
     if array.shape != shape:
-        raise InputError(f"{name} must have shape {shape}, got {array.shape}")
+        raise InputError(name, f"must have shape {shape}", array.shape)
     if not np.isfinite(array).all():
-        raise InputError(f"{name} must be finite, got NaN or infinity")
+        raise InputError(name, "must be finite", "NaN or infinity")
     return array
 
 
-def _refuse_classes(bad: NDArray[np.bool_], message: str) -> None:
+def _refuse_classes(bad: NDArray[np.bool_], expectation: str, found: str) -> None:
     if bad.any():
         names = np.flatnonzero(bad)
         shown = ", ".join(str(index) for index in names[:10])
         more = f", ... ({names.size} classes)" if names.size > 10 else ""
-        raise InputError(f"{message} class{'es' if names.size > 1 else ''} {shown}{more}")
+        raise InputError("embeddings", expectation, f"{found} class{'es' if names.size > 1 else ''} {shown}{more}")

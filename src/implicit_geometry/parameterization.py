@@ -79,10 +79,10 @@ class Parameterization:
         }
         sizes = {name: vector.size for name, vector in vectors.items()}
         if len(set(sizes.values())) != 1:
-            raise InputError(f"parameters must be vectors of one common length (num_classes), got lengths {sizes}")
+            raise InputError("parameters", "must be vectors of one common length (num_classes)", f"lengths {sizes}")
         size = next(iter(sizes.values()))
         if size < 2:
-            raise InputError(f"parameters must cover at least 2 classes, got {size}")
+            raise InputError("parameters", "must cover at least 2 classes", size)
         for name, neutral in NEUTRAL.items():
             object.__setattr__(self, name, vectors.get(name, frozen(np.full(size, neutral))))
 
@@ -156,12 +156,12 @@ class Parameterization:
         try:
             document: Any = json.loads(text)
         except json.JSONDecodeError as error:
-            raise InputError(f"text must be a JSON document written by to_json, got invalid JSON ({error})") from error
+            raise InputError("text", "must be a JSON document written by to_json", f"invalid JSON ({error})") from error
         if not isinstance(document, dict) or document.get("format") != _FORMAT or document.get("version") != 1:
-            raise InputError(f"text must be a JSON object with format {_FORMAT!r} and version 1, got {text[:60]!r}")
+            raise InputError("text", f"must be a JSON object with format {_FORMAT!r} and version 1", repr(text[:60]))
         vectors = {key: value for key, value in document.items() if key not in ("format", "version")}
         if set(vectors) != set(NEUTRAL):
-            raise InputError(f"text must hold exactly the keys {sorted(NEUTRAL)}, got {sorted(vectors)}")
+            raise InputError("text", f"must hold exactly the keys {sorted(NEUTRAL)}", sorted(vectors))
         return _from_vectors(*(class_vector(name, vectors[name]) for name in NEUTRAL))
 
 

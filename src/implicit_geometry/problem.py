@@ -53,10 +53,10 @@ class Problem:
         values = ClassCounts(counts)
         parameters = Parameterization.neutral(values.num_classes) if parameterization is None else parameterization
         if not isinstance(parameters, Parameterization):
-            raise InputError(f"parameterization must be a Parameterization, got {type(parameters).__name__}")
+            raise InputError("parameterization", "must be a Parameterization", type(parameters).__name__)
         if parameters.num_classes != values.num_classes:
             raise InputError(
-                f"parameterization must cover the {values.num_classes} classes of counts, got {parameters.num_classes}"
+                "parameterization", f"must cover the {values.num_classes} classes of counts", parameters.num_classes
             )
         object.__setattr__(self, "counts", values)
         object.__setattr__(self, "parameterization", parameters)
@@ -64,7 +64,7 @@ class Problem:
         object.__setattr__(self, "bias", bool(bias))
         object.__setattr__(self, "bias_ridge", number("bias_ridge", bias_ridge, minimum=0.0))
         if self.bias_ridge > 0 and not self.bias:
-            raise InputError(f"bias_ridge must be 0 for a head without bias, got {self.bias_ridge:g}")
+            raise InputError("bias_ridge", "must be 0 for a head without bias", f"{self.bias_ridge:g}")
 
     @property
     def num_classes(self) -> int:

@@ -40,7 +40,7 @@ def _profile(kind: str, parts: str, text: str, max_count: int) -> ClassCounts:
     except ValueError:
         numbers = []
     if len(numbers) not in sizes:
-        raise InputError(f"counts must have the form {form}, got {text!r}")
+        raise InputError("counts", f"must have the form {form}", repr(text))
     if kind == "zipf":
         return ClassCounts.zipf(num_classes=_whole(numbers[0]), num_samples=_whole(numbers[1]))
     if kind == "exp":
@@ -66,6 +66,7 @@ def _numbers_in_file(text: str) -> list[float]:
         return _numbers(Path(text).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(
-            "counts must be a list of numbers, a readable file of numbers, step:K,R[,rho], exp:K,R or zipf:K,N, "
-            f"got {text!r} ({error})"
+            "counts",
+            "must be a list of numbers, a readable file of numbers, step:K,R[,rho], exp:K,R or zipf:K,N",
+            f"{text!r} ({error})",
         ) from error

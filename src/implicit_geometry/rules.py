@@ -155,7 +155,9 @@ def make_parameterization(rule: str, counts: ClassCounts | ArrayLike, **hyperpar
     try:
         return function(counts, **hyperparameters)
     except TypeError as error:
-        raise InputError(f"rule {rule!r} does not fit hyperparameters {hyperparameters}: {error}") from error
+        raise InputError(
+            "hyperparameters", f"must be those of rule {rule!r}", f"{hyperparameters} ({error})"
+        ) from error
 
 
 def _power(counts: ClassCounts | ArrayLike, exponent: float, normalize: str) -> Floats:
@@ -169,7 +171,7 @@ def _power(counts: ClassCounts | ArrayLike, exponent: float, normalize: str) -> 
     if kind == "mean":
         scale = scale / scale.mean()
     if not (np.isfinite(scale).all() and (scale > 0).all()):
-        raise InputError(f"gamma must keep (n_c / n_max) ** gamma within float64, got an exponent of {exponent:g}")
+        raise InputError("gamma", "must keep (n_c / n_max) ** gamma within float64", f"an exponent of {exponent:g}")
     return np.asarray(scale)
 
 

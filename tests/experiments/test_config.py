@@ -41,7 +41,7 @@ def mistakes(document):
     with pytest.raises(InputError) as raised:
         sweep_specs(document)
     first, *rest = str(raised.value).split("\n")
-    assert not rest or first == f"{len(rest)} mistakes"
+    assert not rest or first == f"the sweep has {len(rest)} mistakes"
     return [line.strip() for line in rest] or [first]
 
 
@@ -239,11 +239,17 @@ def test_powers_of_ten_are_numbers(text, value):
     ("text", "message"),
     [
         ("", "sweep.yaml: file must describe something, got an empty one"),
-        ("counts: [1", "sweep.yaml: line 1: while parsing a flow sequence, expected ',' or ']'"),
-        ("losses: ce\ncounts: [2, 1]\nlosses: ce\n", "sweep.yaml: line 3: found the key 'losses' twice"),
-        ("losses:\n  - {rule: cdt, gamma: 1, gamma: 2}\n", "sweep.yaml: line 2: found the key 'gamma' twice"),
+        ("counts: [1", "sweep.yaml: line 1 must be YAML, got while parsing a flow sequence, expected ',' or ']'"),
+        (
+            "losses: ce\ncounts: [2, 1]\nlosses: ce\n",
+            "sweep.yaml: line 3 must be YAML, got found the key 'losses' twice",
+        ),
+        (
+            "losses:\n  - {rule: cdt, gamma: 1, gamma: 2}\n",
+            "sweep.yaml: line 2 must be YAML, got found the key 'gamma' twice",
+        ),
         ("losses:\n\t- ce\n", "indent with spaces"),
-        ("just words", "a sweep must have the keys data, counts"),
+        ("just words", "the sweep must have the keys data, counts"),
         ("a: 1\n---\nb: 2\n", "expected a single document"),
         ("losses: !!python/object:os.system {}\n", "could not determine a constructor"),
         ("counts: [2, 1]\nlosses: [ce, cdtt]\n", r"sweep.yaml: losses\[1\].rule must be one of"),

@@ -90,7 +90,7 @@ class Networks:
         finished = [spec for spec in self.specs[model] if self.store.has(spec)]
         if not finished:
             raise InputError(
-                f"networks must be there to be drawn, got none of {len(self.specs[model])} {model} finished"
+                "networks", "must be there to be drawn", f"none of {len(self.specs[model])} {model} finished"
             )
         return finished
 

@@ -44,4 +44,4 @@ def read_parameterization(path: Path) -> Parameterization:
     try:
         return Parameterization.from_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"parameters must be a readable JSON file, got {path} ({error})") from error
+        raise InputError("parameters", "must be a readable JSON file", f"{path} ({error})") from error

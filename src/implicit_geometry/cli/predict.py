@@ -83,7 +83,7 @@ def _ridge(counts: ClassCounts, ridge: float | None, weight_decay: float | None)
     if weight_decay is None:
         return ridge or 0.0
     if ridge is not None:
-        raise InputError(f"ridge and weight_decay exclude each other, got {ridge:g} and {weight_decay:g}")
+        raise InputError("ridge", "must be left out where weight_decay is given", f"{ridge:g} and {weight_decay:g}")
     return ridge_from_weight_decay(weight_decay, counts.num_samples)
 
 

@@ -89,7 +89,7 @@ def reproduce(
         from implicit_geometry.cli.figures import Request, draw_figure
 
         if len(names) > 1:
-            raise InputError(f"data must be one data set for a figure, got {', '.join(names)}")
+            raise InputError("data", "must be one data set for a figure", ", ".join(names))
         request = Request(
             item=item,
             models=tuple(_split(model)),
@@ -117,7 +117,7 @@ def _make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"output must be a folder that can be written, got {path} ({error.strerror})") from error
+        raise InputError("output", "must be a folder that can be written", f"{path} ({error.strerror})") from error
 
 
 def _print_tables(as_json: bool) -> None:

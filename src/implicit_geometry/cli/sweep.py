@@ -94,9 +94,9 @@ def _check_flags(backend: str, workers: int | None, ray_address: str | None, acc
     choice("backend", backend, BACKENDS)
     choice("accelerator", accelerator, ACCELERATORS)
     if backend == "ray" and workers is not None:
-        raise InputError(f"workers must be left out with --backend ray, whose cluster decides, got {workers}")
+        raise InputError("workers", "must be left out with --backend ray, whose cluster decides", workers)
     if backend == "local" and ray_address is not None:
-        raise InputError(f"ray-address must come with --backend ray, got {ray_address!r} with --backend local")
+        raise InputError("ray-address", "must come with --backend ray", f"{ray_address!r} with --backend local")
 
 
 def _run(

@@ -138,7 +138,7 @@ def _options(texts: list[str]) -> dict[str, Any]:
     for text in texts:
         key, sign, value = text.partition("=")
         if not (key and sign):
-            raise InputError(f"option must have the form KEY=VALUE, got {text!r}")
+            raise InputError("option", "must have the form KEY=VALUE", repr(text))
         options[key] = parse_yaml(value)
     return options
 
@@ -171,7 +171,7 @@ def _finished_or_trained(store: RunStore, spec: TrialSpec, resources: Resources,
                 assert run is not None  # the first process has the result
                 store.save(run)
     except MisconfigurationException as error:
-        raise InputError(f"accelerator, devices and precision must be what this machine has, got {error}") from error
+        raise InputError("accelerator, devices and precision", "must be what this machine has", error) from error
     except Diverged as error:
         failure = Failure(spec, str(error), final=True)
         store.fail(failure)

@@ -37,7 +37,7 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     with reading(f"feature file {path}"), path.open("rb") as file:
         archive = np.load(file, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise InputError(f"feature file {path} must be an .npz archive of named arrays, got a single array")
+            raise InputError(f"feature file {path}", "must be an .npz archive of named arrays", "a single array")
         with archive:
             return {name: archive[name] for name in names if name in archive.files}
 
@@ -46,25 +46,25 @@ def _embeddings(path: Path, name: str, arrays: dict[str, NDArray[Any]]) -> NDArr
     array = _named(path, name, arrays)
     if array.ndim != 2 or array.dtype.kind not in "iuf" or 0 in array.shape:
         raise InputError(
-            f"{name} of {path} must be numbers of shape (n, d), got shape {array.shape} and dtype {array.dtype}"
+            f"{name} of {path}", "must be numbers of shape (n, d)", f"shape {array.shape} and dtype {array.dtype}"
         )
     with np.errstate(over="ignore"):
         single = array.astype(np.float32)
     bad = ~np.isfinite(single)
     if bad.any():
         row, column = np.unravel_index(bad.argmax(), bad.shape)
-        raise InputError(f"{name} of {path} must be finite in float32, got {array[row, column]} in row {row}")
+        raise InputError(f"{name} of {path}", "must be finite in float32", f"{array[row, column]} in row {row}")
     return single
 
 
 def _labels(path: Path, name: str, arrays: dict[str, NDArray[Any]]) -> Ints:
     array = _named(path, name, arrays)
     if array.dtype.kind not in "iuf" or not np.all((np.abs(array) < LARGEST_COUNT) & (array == np.floor(array))):
-        raise InputError(f"{name} of {path} must be class indices 0, 1, ..., got dtype {array.dtype}")
+        raise InputError(f"{name} of {path}", "must be class indices 0, 1, ...", f"dtype {array.dtype}")
     return array.astype(np.int64)
 
 
 def _named(path: Path, name: str, arrays: dict[str, NDArray[Any]]) -> NDArray[Any]:
     if name not in arrays:
-        raise InputError(f"feature file {path} must hold {name}, got {', '.join(arrays) or 'none of its arrays'}")
+        raise InputError(f"feature file {path}", f"must hold {name}", ", ".join(arrays) or "none of its arrays")
     return arrays[name]

@@ -104,13 +104,13 @@ def find_images(folder: Path, size: int, class_names: tuple[str, ...] = ()) -> t
         classes = tuple(sorted(child.name for child in folder.iterdir() if child.is_dir() and child.name[0] != "."))
         found = [_image_names(folder / name) for name in classes]
     if len(classes) < 2:
-        raise InputError(f"image folder {folder} must hold at least 2 class folders, got {len(classes)}")
+        raise InputError(f"image folder {folder}", "must hold at least 2 class folders", len(classes))
     if class_names and classes != class_names:
         odd = sorted(set(classes) ^ set(class_names))
-        raise InputError(f"image folder {folder} must hold the classes of the training part, differs in {odd[:10]}")
+        raise InputError(f"image folder {folder}", f"must hold the classes of the training part, differs in {odd[:10]}")
     for name, files in zip(classes, found, strict=True):
         if not files:
-            raise InputError(f"class folder {folder / name} must hold images ({', '.join(SUFFIXES)}), got none")
+            raise InputError(f"class folder {folder / name}", f"must hold images ({', '.join(SUFFIXES)})", "none")
     labels = np.repeat(np.arange(len(classes)), [len(files) for files in found])
     return ImageFiles(tuple(path for files in found for path in files), size), labels, classes
 

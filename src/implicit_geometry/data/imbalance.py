@@ -62,14 +62,15 @@ def imbalanced_split(
     array = np.asarray(labels)
     found = ClassCounts.from_labels(array)
     if found.num_classes != counts.num_classes:
-        raise InputError(f"counts must cover the {found.num_classes} classes of labels, got {counts.num_classes}")
+        raise InputError("counts", f"must cover the {found.num_classes} classes of labels", counts.num_classes)
     short = np.flatnonzero(found.values < counts.values + test + validation)
     if short.size:
         c = int(short[0])
         raise InputError(
-            f"counts must fit the data: {class_title(c, class_names)} has {found.values[c]} samples, got a training "
-            f"count of {counts.values[c]} besides {test} test and {validation} validation samples "
-            "(max_count is the largest class of step: and exp: profiles)"
+            "counts",
+            f"must fit the data: {class_title(c, class_names)} has {found.values[c]} samples",
+            f"a training count of {counts.values[c]} besides {test} test and {validation} validation samples "
+            "(max_count is the largest class of step: and exp: profiles)",
         )
     sizes = np.stack([np.full_like(counts.values, test), np.full_like(counts.values, validation), counts.values])
     parts = draw(array, sizes, seed)

@@ -50,7 +50,7 @@ class Source:
 
     def __post_init__(self) -> None:
         if (self.test is None) != (self.test_labels is None):
-            raise InputError(f"test and test_labels of {self.name} must both be given or both be None")
+            raise InputError(f"test and test_labels of {self.name}", "must both be given or both be None")
         self._check_part("train", self.train, self.train_labels)
         if self.test is not None and self.test_labels is not None:
             self._check_part("test", self.test, self.test_labels)
@@ -61,21 +61,21 @@ class Source:
             (samples.dtype == np.uint8 and samples.ndim == 4) or (samples.dtype == np.float32 and samples.ndim >= 2)
         ):
             raise InputError(
-                f"{part} samples of {self.name} must be uint8 images (n, channels, height, width) or float32 inputs "
-                f"(n, ...), got shape {samples.shape} and dtype {samples.dtype}"
+                f"{part} samples of {self.name}",
+                "must be uint8 images (n, channels, height, width) or float32 inputs (n, ...)",
+                f"shape {samples.shape} and dtype {samples.dtype}",
             )
         if samples.shape[1:] != self.train.shape[1:]:
-            raise InputError(
-                f"{part} samples of {self.name} must have shape {self.input_shape}, got {samples.shape[1:]}"
-            )
+            raise InputError(f"{part} samples of {self.name}", f"must have shape {self.input_shape}", samples.shape[1:])
         if labels.ndim != 1 or labels.dtype != np.int64 or len(samples) != len(labels):
             raise InputError(
-                f"{part}_labels of {self.name} must hold one int64 class index a sample, got {len(samples)} samples "
-                f"and labels of shape {labels.shape} and dtype {labels.dtype}"
+                f"{part}_labels of {self.name}",
+                "must hold one int64 class index a sample",
+                f"{len(samples)} samples and labels of shape {labels.shape} and dtype {labels.dtype}",
             )
         if labels.size == 0 or labels.min() < 0 or labels.max() >= self.num_classes:
             span = f"{labels.min()}..{labels.max()}" if labels.size else "none"
-            raise InputError(f"{part}_labels of {self.name} must lie in 0..{self.num_classes - 1}, got {span}")
+            raise InputError(f"{part}_labels of {self.name}", f"must lie in 0..{self.num_classes - 1}", span)
 
     @property
     def num_classes(self) -> int:
@@ -100,6 +100,6 @@ class Source:
         squares = np.einsum("nchw,nchw->c", pool, pool, dtype=np.int64).tolist()
         variance = [(number * two - one * one) / number**2 for one, two in zip(totals, squares, strict=True)]
         if min(variance) == 0:
-            raise InputError(f"{self.name} must have pixels that differ, got a channel of one value")
+            raise InputError(self.name, "must have pixels that differ", "a channel of one value")
         mean = np.array(totals) / number
         return mean.reshape(-1, 1, 1), np.sqrt(variance).reshape(-1, 1, 1)

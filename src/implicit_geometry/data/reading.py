@@ -30,4 +30,4 @@ def reading(what: str, hint: str = "") -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # decoders raise anything: SyntaxError, struct.error, zlib.error, AssertionError
-        raise InputError(f"{what} cannot be read: {str(error) or type(error).__name__}{hint}") from error
+        raise InputError(what, f"cannot be read: {str(error) or type(error).__name__}{hint}") from error

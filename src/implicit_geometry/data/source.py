@@ -47,7 +47,7 @@ def load_source(
         size = DEFAULT_SIZE if image_size is None else whole_number("image_size", image_size, minimum=1)
         return _load_folder(Path(path).expanduser(), size)
     if image_size is not None:
-        raise InputError(f"image_size must be left out for {name}: only image folders are scaled, got {image_size}")
+        raise InputError("image_size", f"must be left out for {name}: only image folders are scaled", image_size)
     if path and kind == "features":
         return load_features(Path(path).expanduser())
     if choice("name", name, (*SOURCES, _FOLDER, _FEATURES)) == "digits":

@@ -88,11 +88,9 @@ def make_split(
         (550, 500, (1, 8, 8))
     """
     if counts.num_classes != source.num_classes:
-        raise InputError(
-            f"counts must cover the {source.num_classes} classes of {source.name}, got {counts.num_classes}"
-        )
+        raise InputError("counts", f"must cover the {source.num_classes} classes of {source.name}", counts.num_classes)
     if augment and len(source.input_shape) != 3:
-        raise InputError(f"augment must be off for {source.name}, whose samples are not images")
+        raise InputError("augment", f"must be off for {source.name}, whose samples are not images")
     official = _official_test(source, test_per_class, seed)
     split = imbalanced_split(
         source.train_labels,
@@ -127,15 +125,16 @@ def _official_test(source: Source, per_class: int | None, seed: int) -> _Part | 
     """Samples of the official test part; None where there is none."""
     if source.test is None or source.test_labels is None:
         if per_class is None:
-            raise InputError(f"test_per_class must be a number for {source.name}, which has no test part, got None")
+            raise InputError("test_per_class", f"must be a number for {source.name}, which has no test part", "None")
         return None
     wanted = 1 if per_class is None else whole_number("test_per_class", per_class, minimum=1)
     there = np.bincount(source.test_labels, minlength=source.num_classes)
     if (there < wanted).any():
         c = int(np.argmax(there < wanted))
         raise InputError(
-            f"test_per_class must fit the test part of {source.name}: {class_title(c, source.class_names)} has "
-            f"{there[c]} samples, got {wanted}"
+            "test_per_class",
+            f"must fit the test part of {source.name}: {class_title(c, source.class_names)} has {there[c]} samples",
+            wanted,
         )
     if per_class is None:
         indices = np.arange(source.test_labels.size)

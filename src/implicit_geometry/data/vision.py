@@ -41,12 +41,14 @@ def load_vision(name: str, root: Path, *, download: bool = False) -> Source:
     try:
         datasets = import_module("torchvision.datasets")
     except ImportError as error:
-        raise InputError(f"{name} needs torchvision: pip install 'implicit-geometry[vision]'") from error
+        raise InputError(name, "needs torchvision: pip install 'implicit-geometry[vision]'") from error
     folder = root.resolve() / _FOLDERS[name]
     if not download and not folder.is_dir():
         raise InputError(
-            f"{name} must lie in {folder}, got no such folder: name the folder above it with --data-root (root), or "
-            "fetch it with --download (download=True)"
+            name,
+            f"must lie in {folder}",
+            "no such folder: name the folder above it with --data-root (root), or fetch it with --download "
+            "(download=True)",
         )
     hint = f" (looked in {folder}; move damaged files away and fetch them again with --download)"
     reader = getattr(datasets, READERS[name])

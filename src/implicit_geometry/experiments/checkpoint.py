@@ -84,8 +84,9 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
         return Checkpoint(int(document["epoch"]), tensors, list(document["history"]))
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"checkpoint must be one that training wrote, got {path} with damaged content ({error}); "
-            "remove its folder to start this run anew"
+            "checkpoint",
+            "must be one that training wrote",
+            f"{path} with damaged content ({error}); remove its folder to start this run anew",
         ) from error
 
 

@@ -52,7 +52,7 @@ def read_sweep(path: Path) -> list[TrialSpec]:
     try:
         return sweep_specs(document)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise InputError(f"{path}: {error.argument}", error.expectation, error.given) from error
 
 
 def sweep_specs(document: Mapping[str, Any]) -> list[TrialSpec]:
@@ -75,12 +75,12 @@ def sweep_specs(document: Mapping[str, Any]) -> list[TrialSpec]:
         (6, 'cdt', {'gamma': 0.5})
     """
     if not isinstance(document, Mapping):
-        raise InputError(f"a sweep must have the keys {', '.join(_KEYS)}, got {document!r}")
+        raise InputError("the sweep", f"must have the keys {', '.join(_KEYS)}", repr(document))
     mistakes = Mistakes()
     mistakes.unknown_keys("", document, _KEYS)
     for key in _REQUIRED:
         if key not in document:
-            mistakes.add(f"{key} must be given")
+            mistakes.add(key, "must be given")
     record_every = 1
     with mistakes.at("record_every"):
         record_every = whole_number("record_every", document.get("record_every", 1))
@@ -90,11 +90,11 @@ def sweep_specs(document: Mapping[str, Any]) -> list[TrialSpec]:
     networks = _networks(document.get("network", "mlp"), mistakes)
     plans = _plans(document.get("optimization", {}), mistakes)
     losses = _losses(document.get("losses", "ce"), counts or [_SOME_COUNTS], mistakes)
-    mistakes.raise_any()
+    mistakes.raise_any("the sweep")
     axes = (seeds, counts, data, networks, plans, losses)
     total = math.prod(len(axis) for axis in axes)
     if total > MAX_RUNS:
-        raise InputError(f"a sweep must have at most {MAX_RUNS:,} runs, got {total:,}")
+        raise InputError("the sweep", f"must have at most {MAX_RUNS:,} runs", f"{total:,}")
     specs = (
         TrialSpec(rule, given, tuple(profile.values.tolist()), samples, network, plan, seed, record_every)
         for seed, profile, samples, network, plan, (rule, given) in product(*axes)
@@ -105,7 +105,7 @@ def sweep_specs(document: Mapping[str, Any]) -> list[TrialSpec]:
 def _combinations(axes: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
     """All ways to take one value of every axis."""
     if math.prod(len(axis) for axis in axes.values()) > MAX_RUNS:
-        raise InputError(f"a grid must have at most {MAX_RUNS:,} runs")
+        raise InputError("a grid", f"must have at most {MAX_RUNS:,} runs")
     return [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
 
 
@@ -193,13 +193,13 @@ def _grid(path: str, given: Mapping[str, Any], cls: type[T], mistakes: Mistakes)
 def _field(cls: type[Any], key: str, value: Any, kind: Any) -> Any:
     """A value of one field, in the one form in which specs with equal values have equal hashes."""
     if kind is bool and not isinstance(value, bool):
-        raise InputError(f"{key} must be true or false, got {value!r}")
+        raise InputError(key, "must be true or false", repr(value))
     if kind is str and not isinstance(value, str):
-        raise InputError(f"{key} must be a name, got {value!r}")
+        raise InputError(key, "must be a name", repr(value))
     if value is None:
         if type(None) in get_args(kind):
             return None
-        raise InputError(f"{key} must have a value, got none")
+        raise InputError(key, "must have a value", "none")
     cls(**{key: value})
     return {bool: bool, str: str, float: float}.get(kind, int)(value)
 
@@ -208,7 +208,7 @@ def _losses(given: Any, counts: Sequence[ClassCounts], mistakes: Mistakes) -> li
     found: list[Loss] = []
     for path, mapping in mistakes.mappings("losses", given, "rule"):
         if "rule" not in mapping:
-            mistakes.add(f"{path}.rule must be given")
+            mistakes.add(f"{path}.rule", "must be given")
             continue
         for place, rule in mistakes.items(f"{path}.rule", mapping.pop("rule")):
             with mistakes.at(place):
@@ -225,7 +225,7 @@ def _rule_grid(
     required = [item.name for item in parameters if item.default is item.empty and item.name not in given]
     if mistakes.unknown_keys(path, given, ("rule", *kinds)) or required:
         for name in required:
-            mistakes.add(f"{key_path(path, name)} must be given: {rule} needs it")
+            mistakes.add(key_path(path, name), f"must be given: {rule} needs it")
         return []
     axes: dict[str, list[Any]] = {key: [] for key in given}
     for key, values in axes.items():

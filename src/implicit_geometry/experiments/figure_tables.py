@@ -90,7 +90,7 @@ def plane_vectors(geometry: Geometry) -> tuple[Floats, Floats]:
         (True, True)
     """
     if geometry.num_classes != 3:
-        raise InputError(f"geometry must have 3 classes, got {geometry.num_classes}")
+        raise InputError("geometry", "must have 3 classes", geometry.num_classes)
     blocks = [gram.dense() for gram in (geometry.classifier, geometry.cross, geometry.embedding)]
     classifier, cross, embedding = blocks
     scale = np.repeat(1 / np.sqrt([np.trace(classifier), np.trace(embedding)]), 3)
@@ -133,7 +133,7 @@ def vector_table(measured: dict[tuple[str, Loss], Geometry], counts: ClassCounts
 def write_three_classes(source: Source, path: Path) -> None:
     """Write the first three classes of an image data set as a feature file of pixels, for networks of three classes."""
     if not isinstance(source.train, np.ndarray):
-        raise InputError(f"data must be held as arrays, got {source.name}, which is files of images")
+        raise InputError("data", "must be held as arrays", f"{source.name}, which is files of images")
     mean, std = source.pixel_statistics
     kept = source.train_labels < 3
     pixels = ((source.train[kept] - mean) / std).astype(np.float32).reshape(int(kept.sum()), -1)

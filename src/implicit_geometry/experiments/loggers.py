@@ -27,7 +27,7 @@ def check_logger(name: str | None) -> None:
         >>> check_logger(None)
     """
     if name is not None and find_spec(choice("logger", name, LOGGERS)) is None:
-        raise InputError(f"logger {name} must be installed, and is not; pip install 'implicit-geometry[loggers]'")
+        raise InputError(f"logger {name}", "must be installed, and is not; pip install 'implicit-geometry[loggers]'")
 
 
 @contextmanager

@@ -15,18 +15,23 @@ class Mistakes:
     Example:
         >>> mistakes = Mistakes()
         >>> with mistakes.at("network.depth"):
-        ...     raise InputError("depth must be a whole number at least 1, got 0")
+        ...     raise InputError("depth", "must be a whole number at least 1", 0)
         >>> mistakes.lines
         ['network.depth must be a whole number at least 1, got 0']
     """
 
     def __init__(self) -> None:
-        self.lines: list[str] = []
+        self.found: dict[str, InputError] = {}
 
-    def add(self, line: str) -> None:
+    @property
+    def lines(self) -> list[str]:
+        """The message of each mistake."""
+        return list(self.found)
+
+    def add(self, argument: str, expectation: str, given: object = "") -> None:
         """Note a mistake, once."""
-        if line not in self.lines:
-            self.lines.append(line)
+        error = InputError(argument, expectation, given)
+        self.found[str(error)] = error
 
     @contextmanager
     def at(self, path: str, keys: Iterable[str] = ()) -> Iterator[None]:
@@ -34,20 +39,21 @@ class Mistakes:
         try:
             yield
         except InputError as error:
-            subject, _, rest = str(error).partition(" ")
+            subject = error.argument
             if subject == path.rpartition(".")[2].partition("[")[0]:
-                self.add(f"{path} {rest}")
+                place = path
             elif subject in keys:
-                self.add(f"{key_path(path, subject)} {rest}")
+                place = key_path(path, subject)
             else:
-                self.add(f"{path}: {error}" if path else str(error))
+                place = f"{path}: {subject}" if path else subject
+            self.add(place, error.expectation, error.given)
 
     def items(self, path: str, value: Any) -> list[tuple[str, Any]]:
         """The values of a list with their paths, or the one value."""
         if not isinstance(value, list):
             return [(path, value)]
         if not value:
-            self.add(f"{path} must not be empty")
+            self.add(path, "must not be empty")
         return [(f"{path}[{i}]", item) for i, item in enumerate(value)]
 
     def mappings(self, path: str, given: Any, short: str | None = None) -> list[tuple[str, dict[str, Any]]]:
@@ -60,24 +66,23 @@ class Mistakes:
                 found.append((place, {short: item}))
             else:
                 expected = f"a {short}, or keys with values" if short else "keys with values"
-                self.add(f"{place} must be {expected}, got {item!r}")
+                self.add(place, f"must be {expected}", repr(item))
         return found
 
     def unknown_keys(self, path: str, found: Iterable[str], allowed: Iterable[str]) -> bool:
         """Note keys that mean nothing; whether there are any."""
-        before, names = len(self.lines), list(allowed)
+        before, names = len(self.found), list(allowed)
         for key in found:
             with self.at(path):
                 choice("key", key, names)
-        return len(self.lines) > before
+        return len(self.found) > before
 
-    def raise_any(self) -> None:
-        """Raise what was noted."""
-        lines = list(dict.fromkeys(self.lines))
-        if len(lines) == 1:
-            raise InputError(lines[0])
-        if lines:
-            raise InputError("\n  ".join((f"{len(lines)} mistakes", *lines)))
+    def raise_any(self, document: str) -> None:
+        """Raise what was noted: one mistake as it is, several as one error of the document."""
+        if len(self.found) == 1:
+            raise next(iter(self.found.values()))
+        if self.found:
+            raise InputError(document, "\n  ".join((f"has {len(self.found)} mistakes", *self.found)))
 
 
 def key_path(path: str, key: str) -> str:

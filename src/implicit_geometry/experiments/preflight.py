@@ -36,7 +36,7 @@ def check_trials(specs: Sequence[TrialSpec], resources: Resources) -> None:
             for network in {repr(spec.network): spec.network for spec in mine}.values():
                 with mistakes.at(f"{network.name} on {data.name}"):
                     make_network(network.name, source.input_shape, source.num_classes, **network.options)
-    mistakes.raise_any()
+    mistakes.raise_any("the runs and their data")
 
 
 def check_hardware(specs: Sequence[TrialSpec], hardware: Hardware) -> None:
@@ -52,7 +52,7 @@ def check_hardware(specs: Sequence[TrialSpec], hardware: Hardware) -> None:
 
     has_gpu = CUDAAccelerator.is_available() or MPSAccelerator.is_available()
     if hardware.accelerator == "gpu" and not has_gpu:
-        raise InputError("accelerator must be one that this machine has, got 'gpu' and no GPU was found")
+        raise InputError("accelerator", "must be one that this machine has", "'gpu' and no GPU was found")
     on_gpu = has_gpu and hardware.accelerator != "cpu"
     if not on_gpu and any(spec.optimization.precision == "16-mixed" for spec in specs):
-        raise InputError("precision must be '32-true' or 'bf16-mixed' on a CPU, got '16-mixed'")
+        raise InputError("precision", "must be '32-true' or 'bf16-mixed' on a CPU", "'16-mixed'")

@@ -70,7 +70,7 @@ def run_missing_on_ray(
 def _gpus_a_task(ray: Any, hardware: Hardware) -> int:
     has_some = ray.cluster_resources().get("GPU", 0) >= 1
     if hardware.accelerator == "gpu" and not has_some:
-        raise InputError("accelerator must be one that the cluster has, got 'gpu' and no node of it has a GPU")
+        raise InputError("accelerator", "must be one that the cluster has", "'gpu' and no node of it has a GPU")
     return int(has_some and hardware.accelerator != "cpu")
 
 
@@ -92,11 +92,11 @@ def _connected(address: str | None) -> Any:
         import ray
     except ImportError as error:
         raise InputError(
-            "backend ray must be installed, got no module ray; pip install 'implicit-geometry[ray]'"
+            "backend ray", "must be installed", "no module ray; pip install 'implicit-geometry[ray]'"
         ) from error
     if not ray.is_initialized():
         try:
             ray.init(address=address, log_to_driver=False)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise InputError(f"ray-address must be that of a running cluster, got {address!r} ({error})") from error
+            raise InputError("ray-address", "must be that of a running cluster", f"{address!r} ({error})") from error
     return ray

@@ -157,7 +157,7 @@ def network_specs(
     source = setup.data if data is None else data
     choice("data", source, DATA)
     if scale == "paper" and source == "digits":
-        raise InputError("data must have 5000 samples a class at paper scale, got digits, which has at most 183")
+        raise InputError("data", "must have 5000 samples a class at paper scale", "digits, which has at most 183")
     usual = setup.optimization.epochs if scale == "paper" or source == "digits" else _EPOCHS_ON_MORE[model]
     optimization = replace(setup.optimization, epochs=usual if epochs is None else epochs)
     return [

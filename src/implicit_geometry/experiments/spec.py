@@ -171,6 +171,4 @@ def _exact_keys(name: str, document: Any, cls: type[Any]) -> None:
     expected = {item.name for item in fields(cls)}
     found = set(document) if isinstance(document, dict) else None
     if found != expected:
-        raise InputError(
-            f"{name} must have the keys {sorted(expected)}, got {document if found is None else sorted(found)}"
-        )
+        raise InputError(name, f"must have the keys {sorted(expected)}", document if found is None else sorted(found))

@@ -125,7 +125,7 @@ class RunStore:
             if not self.has(run.spec):
                 os.replace(partial, self.place(run.spec))
         except (OSError, SafetensorError) as error:
-            raise InputError(f"output must be a folder that can be written, got {self.folder} ({error})") from error
+            raise InputError("output", "must be a folder that can be written", f"{self.folder} ({error})") from error
         finally:
             if partial is not None:
                 shutil.rmtree(partial, ignore_errors=True)
@@ -153,7 +153,7 @@ class RunStore:
                 shutil.rmtree(working, ignore_errors=True)
                 lock.unlink(missing_ok=True)
         except OSError as error:
-            raise InputError(f"output must be a folder that can be written, got {self.folder} ({error})") from error
+            raise InputError("output", "must be a folder that can be written", f"{self.folder} ({error})") from error
 
     def fail(self, failure: Failure) -> None:
         """Record a run that did not finish, in the place of what was recorded of it before."""
@@ -197,7 +197,7 @@ class RunStore:
         try:
             return pd.read_parquet(path) if path.exists() else pd.DataFrame()
         except (OSError, ValueError) as error:
-            raise InputError(f"run folder {path.parent} must hold a readable {_HISTORY}, got {error}") from error
+            raise InputError(f"run folder {path.parent}", f"must hold a readable {_HISTORY}", error) from error
 
     def weights(self, spec: TrialSpec) -> dict[str, Array]:
         """The trained network of a finished run, as ``state_dict`` names it.
@@ -215,7 +215,11 @@ class RunStore:
         """
         runs, damaged = _each((self.place(spec) for spec in specs), _read)
         if damaged:
-            raise InputError("\n".join([*damaged, "remove the folders of damaged runs to train them again"]))
+            raise InputError(
+                f"results {self.folder}",
+                "must hold undamaged runs (remove the folders of damaged runs to train them again)",
+                "\n".join(damaged),
+            )
         return runs
 
     def place(self, spec: TrialSpec) -> Path:
@@ -242,13 +246,13 @@ def open_store(folder: str | Path) -> RunStore:
         if not marker.exists():
             if any(path.iterdir()):
                 raise InputError(
-                    f"output must be a new folder or one made by igeom, got {path}, which holds something else"
+                    "output", "must be a new folder or one made by igeom", f"{path}, which holds something else"
                 )
             write_atomically(marker, lambda part: part.write_text(json.dumps(_FORMAT), encoding="utf-8"))
         (path / "trials").mkdir(exist_ok=True)
         tempfile.TemporaryFile(dir=path / "trials").close()
     except OSError as error:
-        raise InputError(f"output must be a folder that can be written, got {path} ({error.strerror})") from error
+        raise InputError("output", "must be a folder that can be written", f"{path} ({error.strerror})") from error
     return existing_store(path)
 
 
@@ -263,14 +267,14 @@ def existing_store(folder: str | Path) -> RunStore:
         content = json.loads((path / MARKER).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"results must be in a folder made by igeom, got {path} without a readable {MARKER}"
+            "results", "must be in a folder made by igeom", f"{path} without a readable {MARKER}"
         ) from error
     except json.JSONDecodeError as error:
         raise InputError(
-            f"results must be in a folder made by igeom, got {path} with a damaged {MARKER} ({error})"
+            "results", "must be in a folder made by igeom", f"{path} with a damaged {MARKER} ({error})"
         ) from error
     if content != _FORMAT:
-        raise InputError(f"results must be in a folder of {_FORMAT}, got {path} of {content}")
+        raise InputError("results", f"must be in a folder of {_FORMAT}", f"{path} of {content}")
     return RunStore(path)
 
 
@@ -294,7 +298,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
             part.unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"output must be a file that can be written, got {path} ({reason})") from error
+        raise InputError("output", "must be a file that can be written", f"{path} ({reason})") from error
 
 
 def _each(paths: Iterable[Path], read: Callable[[Path], T]) -> tuple[list[T], list[str]]:
@@ -324,9 +328,9 @@ def _read_record(place: Path) -> Run:
         document = json.loads((place / _RECORD).read_text(encoding="utf-8"))
         run = Run(TrialSpec.from_dict(document["spec"]), dict(document["record"]), arrays={})
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"run folder {place} must hold a finished run, got a damaged {_RECORD} ({error})") from error
+        raise InputError(f"run folder {place}", "must hold a finished run", f"a damaged {_RECORD} ({error})") from error
     if run.spec.key != place.name:
-        raise InputError(f"run folder {place} must hold the run its name says, got another spec")
+        raise InputError(f"run folder {place}", "must hold the run its name says", "another spec")
     return run
 
 
@@ -346,7 +350,7 @@ def _damage_named(path: Path) -> Iterator[None]:
         yield
     except (OSError, SafetensorError) as error:
         raise InputError(
-            f"run folder {path.parent} must hold a finished run, got a damaged {path.name} ({error})"
+            f"run folder {path.parent}", "must hold a finished run", f"a damaged {path.name} ({error})"
         ) from error
 
 
@@ -355,7 +359,7 @@ def _read_failure(path: Path) -> Failure:
         document = json.loads(path.read_text(encoding="utf-8"))
         return Failure(TrialSpec.from_dict(document["spec"]), str(document["reason"]), bool(document["final"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} must describe a run that failed, got damaged content ({error})") from error
+        raise InputError(str(path), "must describe a run that failed", f"damaged content ({error})") from error
 
 
 def _history_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:

@@ -119,8 +119,9 @@ class EpochEnd(L.Callback):
         if not all(bool(torch.isfinite(parameter).all()) for parameter in pl_module.model.parameters()):
             plan = pl_module.optimization
             raise Diverged(
-                f"learning_rate must let training converge, got {plan.learning_rate:g}: it diverged in epoch "
-                f"{epoch} of {plan.epochs}"
+                "learning_rate",
+                "must let training converge",
+                f"{plan.learning_rate:g}: it diverged in epoch {epoch} of {plan.epochs}",
             )
         started = time.monotonic()
         if self.path is not None and trainer.is_global_zero and started >= self.next:

@@ -41,11 +41,11 @@ def read_yaml(path: Path) -> Any:
     try:
         document = parse_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"file must be a readable YAML file, got {path} ({error})") from error
+        raise InputError("file", "must be a readable YAML file", f"{path} ({error})") from error
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise InputError(f"{path}: {error.argument}", error.expectation, error.given) from error
     if document is None:
-        raise InputError(f"{path}: file must describe something, got an empty one")
+        raise InputError(f"{path}: file", "must describe something", "an empty one")
     return document
 
 
@@ -62,8 +62,10 @@ def parse_yaml(text: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
-        place = "" if error.problem_mark is None else f"line {error.problem_mark.line + 1}: "
+        place = "text" if error.problem_mark is None else f"line {error.problem_mark.line + 1}"
         hint = " (indent with spaces)" if "\\t" in str(error.problem) else ""
-        raise InputError(f"{place}{', '.join(filter(None, (error.context, error.problem)))}{hint}") from error
+        raise InputError(
+            place, "must be YAML", f"{', '.join(filter(None, (error.context, error.problem)))}{hint}"
+        ) from error
     except yaml.YAMLError as error:
-        raise InputError(f"no YAML: {' '.join(str(error).split())}") from error
+        raise InputError("text", "must be YAML", " ".join(str(error).split())) from error

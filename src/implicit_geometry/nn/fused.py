@@ -65,7 +65,7 @@ def vs_linear_loss(
                 pass  # an ignored sample has no vector entry, torch.func no place for a node; bad input is named below
     if embeddings.shape[-1:] != weight.shape[-1:]:
         raise InputError(
-            f"embeddings must have the {weight.shape[-1]} dimensions of weight, got shape {tuple(embeddings.shape)}"
+            "embeddings", f"must have the {weight.shape[-1]} dimensions of weight", f"shape {tuple(embeddings.shape)}"
         )
     return _expression(criterion, embeddings, weight, target, bias)
 

@@ -52,8 +52,9 @@ def vs_linear(
     for name, vector in (("class_scale", class_scale), ("shift", shift)):
         if vector is not None and vector.shape != weight.shape[:1]:
             raise InputError(
-                f"{name} must have one entry for each of the {weight.shape[0]} classes of weight, "
-                f"got shape {tuple(vector.shape)}"
+                name,
+                f"must have one entry for each of the {weight.shape[0]} classes of weight",
+                f"shape {tuple(vector.shape)}",
             )
     if class_scale is not None:
         weight = weight * class_scale.unsqueeze(1)

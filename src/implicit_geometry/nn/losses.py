@@ -136,9 +136,7 @@ class VSLoss(nn.Module):
         super().__init__()
         if not isinstance(parameterization, Parameterization):
             kind = type(parameterization).__name__
-            raise InputError(
-                f"parameterization must be a Parameterization (a rule of the counts returns one), got {kind}"
-            )
+            raise InputError("parameterization", "must be a Parameterization (a rule of the counts returns one)", kind)
         self.num_classes = parameterization.num_classes
         self.reduction = choice("reduction", reduction, ("mean", "sum", "none"))
         self.ignore_index = ignore_index
@@ -151,7 +149,7 @@ class VSLoss(nn.Module):
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss of a batch; shapes and errors as in :func:`vs_loss`."""
         if logits.ndim == 0 or logits.shape[_class_dim(logits)] != self.num_classes:
-            raise InputError(_wrong_classes(logits, self.num_classes, "parameterization"))
+            raise _wrong_classes(logits, self.num_classes, "parameterization")
         return vs_loss(
             logits,
             target,
@@ -226,7 +224,7 @@ def _at_labels(vector: Tensor, labels: Tensor) -> Tensor:
 def _as_cross_entropy(loss: Tensor, logits: Tensor, target: Tensor) -> Tensor:
     """Return a loss computed at a higher precision than that of the logits in the dtype of ``F.cross_entropy``."""
     if not logits.is_floating_point():
-        raise InputError(f"logits must be floating-point scores, got {_describe(logits)}")
+        raise InputError("logits", "must be floating-point scores", _describe(logits))
     device = logits.device.type
     if logits.dtype in _HALF and torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         return loss.float()
@@ -236,24 +234,26 @@ def _as_cross_entropy(loss: Tensor, logits: Tensor, target: Tensor) -> Tensor:
 def _check_fit(logits: Tensor, target: Tensor, vectors: dict[str, Tensor | None]) -> None:
     """Refuse inputs that do not fit one another, in words; called once they have failed, for it takes its time."""
     if logits.ndim == 0 or not logits.is_floating_point():
-        raise InputError(f"logits must be floating-point scores with a class dimension, got {_describe(logits)}")
+        raise InputError("logits", "must be floating-point scores with a class dimension", _describe(logits))
     dim = _class_dim(logits)
     for name, vector in vectors.items():
         if vector is not None and vector.ndim != 1:
-            raise InputError(f"{name} must have shape (C,), got {_describe(vector)}")
+            raise InputError(name, "must have shape (C,)", _describe(vector))
         if vector is not None and vector.shape[0] != logits.shape[dim]:
-            raise InputError(_wrong_classes(logits, vector.shape[0], name))
+            raise _wrong_classes(logits, vector.shape[0], name)
     index_shape = logits.shape[:dim] + logits.shape[dim + 1 :]
     is_index = target.shape == index_shape and target.dtype in (torch.int64, torch.uint8)
     is_probability = target.shape == logits.shape and target.is_floating_point()
     if not (is_index or is_probability):
         raise InputError(
-            f"target must hold class indices (int64 or uint8) of shape {tuple(index_shape)} or class probabilities "
-            f"(floating-point) of shape {tuple(logits.shape)}, got {_describe(target)}"
+            "target",
+            f"must hold class indices (int64 or uint8) of shape {tuple(index_shape)} or class probabilities "
+            f"(floating-point) of shape {tuple(logits.shape)}",
+            _describe(target),
         )
     if is_probability and not (vectors["label_scale"] is vectors["margin"] is None):
         raise InputError(
-            f"target must hold class indices, since label_scale and margin depend on the label, got {_describe(target)}"
+            "target", "must hold class indices, since label_scale and margin depend on the label", _describe(target)
         )
 
 
@@ -265,9 +265,11 @@ def _out_of_range(logits: Tensor, target: Tensor, ignore_index: int) -> str:
     )
 
 
-def _wrong_classes(logits: Tensor, num_classes: int, source: str) -> str:
+def _wrong_classes(logits: Tensor, num_classes: int, source: str) -> InputError:
     dim = _class_dim(logits)
-    return f"logits must have {num_classes} classes in dimension {dim}, as {source} has, got {_describe(logits)}"
+    return InputError(
+        "logits", f"must have {num_classes} classes in dimension {dim}, as {source} has", _describe(logits)
+    )
 
 
 def _describe(tensor: Tensor) -> str:
@@ -282,7 +284,8 @@ def _tensor(
     smallest = limits.smallest_normal if NEUTRAL[name] == 1 else 0.0
     if np.abs(values).max() > limits.max or np.abs(values).min() < smallest:
         raise InputError(
-            f"parameterization must fit {dtype}, got a {name} from {values.min():g} to {values.max():g}; "
-            "use a wider dtype or milder exponents"
+            "parameterization",
+            f"must fit {dtype}",
+            f"a {name} from {values.min():g} to {values.max():g}; use a wider dtype or milder exponents",
         )
     return torch.tensor(values, dtype=dtype, device=device)

@@ -122,8 +122,10 @@ def _check_repeated(first: GeometryMetric, second: GeometryMetric, rounding: flo
     for label, (count, again) in enumerate(zip(before, after, strict=True)):
         if count != again:
             raise InputError(
-                f"loader must give the same samples in both passes, got {count} and then {again} of class {label}; "
-                "use one that can be read twice, without random sampling and without drop_last"
+                "loader",
+                "must give the same samples in both passes",
+                f"{count} and then {again} of class {label}; use one that can be read twice, without random "
+                "sampling and without drop_last",
             )
     size = (first.class_squares * first.counts).sqrt()
     change = torch.linalg.vector_norm(second.class_sums - first.class_sums, dim=1)
@@ -132,7 +134,9 @@ def _check_repeated(first: GeometryMetric, second: GeometryMetric, rounding: flo
     limit = rounding ** (2 / 3)
     if not float(ratio[worst]) <= limit:
         raise InputError(
-            f"model and loader must give the same embeddings in both passes, got a mean of class {worst} that moved by "
-            f"{float(ratio[worst]):.1e} of its embeddings' size, where rounding moves it by less than {limit:.1e}; "
-            "switch off random augmentation, and dropout that ignores eval()"
+            "model and loader",
+            "must give the same embeddings in both passes",
+            f"a mean of class {worst} that moved by {float(ratio[worst]):.1e} of its embeddings' size, where "
+            f"rounding moves it by less than {limit:.1e}; switch off random augmentation, and dropout that "
+            "ignores eval()",
         )

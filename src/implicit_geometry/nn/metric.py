@@ -108,7 +108,7 @@ class GeometryMetric(Metric):
             states = self.counts.cpu(), self.class_sums.cpu(), self.class_squares.cpu()
         counts, sums, squares = (state[:-1].numpy() for state in states)
         if outside := int(states[0][-1]):
-            raise InputError(f"labels must lie in 0..{self.num_classes - 1}, got {outside} outside this range")
+            raise InputError("labels", f"must lie in 0..{self.num_classes - 1}", f"{outside} outside this range")
         return measurement_from_moments(
             counts,
             sums,
@@ -137,19 +137,19 @@ class GeometryMetric(Metric):
     def _check_form(self, embeddings: Tensor, labels: Tensor) -> None:
         for name, value in (("embeddings", embeddings), ("labels", labels)):
             if not isinstance(value, Tensor):
-                raise InputError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
+                raise InputError(name, "must be a torch.Tensor", type(value).__name__)
             _refuse_without_float64(value.device)
             if value.device != self.class_sums.device:
-                raise InputError(f"{name} must be on the metric's device {self.class_sums.device}, got {value.device}")
+                raise InputError(name, f"must be on the metric's device {self.class_sums.device}", value.device)
         if not embeddings.is_floating_point():
-            raise InputError(f"embeddings must have a floating dtype, got {embeddings.dtype}")
+            raise InputError("embeddings", "must have a floating dtype", embeddings.dtype)
         if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-            raise InputError(f"labels must have an integer dtype, got {labels.dtype}")
+            raise InputError("labels", "must have an integer dtype", labels.dtype)
         if embeddings.ndim != 2 or embeddings.shape[1] != self.feature_dim:
-            raise InputError(f"embeddings must have shape (batch, {self.feature_dim}), got {tuple(embeddings.shape)}")
+            raise InputError("embeddings", f"must have shape (batch, {self.feature_dim})", tuple(embeddings.shape))
         if labels.shape != embeddings.shape[:1]:
             raise InputError(
-                f"labels must have one entry an embedding, shape ({len(embeddings)},), got {tuple(labels.shape)}"
+                "labels", f"must have one entry an embedding, shape ({len(embeddings)},)", tuple(labels.shape)
             )
 
     def _check_values(self, labels: Tensor, squares: Tensor) -> None:
@@ -157,10 +157,10 @@ class GeometryMetric(Metric):
             return
         for label in labels.aminmax():
             if not 0 <= int(label) < self.num_classes:
-                raise InputError(f"labels must lie in 0..{self.num_classes - 1}, got {int(label)}")
+                raise InputError("labels", f"must lie in 0..{self.num_classes - 1}", int(label))
         if not math.isfinite(squares.sum()):
             row = int(squares.argmax())  # NaN counts as largest
-            raise InputError(f"embeddings must be finite, got NaN, infinity or overflow in row {row}")
+            raise InputError("embeddings", "must be finite", f"NaN, infinity or overflow in row {row}")
 
 
 def _host_array(values: Tensor | ArrayLike | None) -> ArrayLike | None:
@@ -171,5 +171,5 @@ def _host_array(values: Tensor | ArrayLike | None) -> ArrayLike | None:
 def _refuse_without_float64(device: torch.device) -> None:
     if device.type == "mps":
         raise InputError(
-            "embeddings must be on a device with float64 for their sums, got mps; move them and the metric to cpu"
+            "embeddings", "must be on a device with float64 for their sums", "mps; move them and the metric to cpu"
         )

@@ -209,9 +209,7 @@ class _Watch:
 
     def begin(self, batch: Any) -> None:
         if not isinstance(batch, (tuple, list)) or len(batch) < 2 or not isinstance(batch[1], Tensor):
-            raise InputError(
-                f"batch must be (inputs, labels, ...) with a tensor of labels, got {describe_batch(batch)}"
-            )
+            raise InputError("batch", "must be (inputs, labels, ...) with a tensor of labels", describe_batch(batch))
         self.labels = batch[1]
 
     def observe(self, layer: nn.Module, inputs: tuple[Tensor, ...], logits: Tensor) -> None:
@@ -233,8 +231,9 @@ class _Watch:
     def end(self, loss: Tensor | None, size: int) -> None:
         if self.handle is not None and self.labels is not None:
             raise InputError(
-                f"head must run in every training step, got none of {self.path!r} (a hook on a network that was "
-                "compiled and has run before is not seen)"
+                "head",
+                "must run in every training step",
+                f"none of {self.path!r} (a hook on a network that was compiled and has run before is not seen)",
             )
         self.labels = None
         if loss is not None:
@@ -268,8 +267,9 @@ class _Targets:
         if problem is not None:
             if (problem.num_classes, problem.bias) != (num_classes, has_bias):
                 raise InputError(
-                    f"problem must have the {num_classes} classes and bias={has_bias} of the head, "
-                    f"got {problem.num_classes} classes and bias={problem.bias}"
+                    "problem",
+                    f"must have the {num_classes} classes and bias={has_bias} of the head",
+                    f"{problem.num_classes} classes and bias={problem.bias}",
                 )
             self.known["limit"] = predict(replace(problem, ridge=0.0)).geometry
             few = group_classes(*varying_vectors(problem)).size.size <= _RidgeLattice.MOST_KINDS
@@ -355,7 +355,7 @@ def _head_path(module: nn.Module, head: str) -> str:
     if head in names or not found:
         return head
     if len(found) > 1:
-        raise InputError(f"head must name one module, got {head!r}, which could be {' or '.join(found)}")
+        raise InputError("head", "must name one module", f"{head!r}, which could be {' or '.join(found)}")
     return found[0]
 
 
@@ -370,7 +370,7 @@ def _network(module: nn.Module, path: str) -> tuple[nn.Module, str]:
         if not without and name != "_orig_mod":
             return module, ".".join(names[depth:])
         module = getattr(module, name)
-    raise InputError(f"head must be part of a module that maps inputs to logits, got {path!r}, which is in none")
+    raise InputError("head", "must be part of a module that maps inputs to logits", f"{path!r}, which is in none")
 
 
 def _count_hits(network: nn.Module, head: str, loader: Iterable[Any]) -> tuple[Floats, Floats]:

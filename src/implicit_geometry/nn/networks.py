@@ -87,7 +87,7 @@ def check_network(name: str, options: Mapping[str, Any]) -> None:
     """
     source, _, part = str(name).partition(":")
     if reserved := {"name", "input_shape", "num_classes"} & set(options):
-        raise InputError(f"options of {name} must not hold what is given beside them, got {sorted(reserved)}")
+        raise InputError(f"options of {name}", "must not hold what is given beside them", sorted(reserved))
     if name in _OWN:
         _check_options(name, _OWN[name], options)
         with torch.device("meta"):
@@ -113,7 +113,7 @@ def _mlp(input_shape: Shape, num_classes: int, *, depth: int = 3, width: int = 2
 
 def _resnet18(input_shape: Shape, num_classes: int, *, width: int = 64) -> nn.Module:
     if len(input_shape) != 3:
-        raise InputError(f"input_shape must be (channels, height, width) for resnet18, got {input_shape}")
+        raise InputError("input_shape", "must be (channels, height, width) for resnet18", input_shape)
     return models.resnet18(input_shape[0], num_classes, width=width)
 
 
@@ -123,10 +123,10 @@ def _torchvision(name: str, channels: int, options: Mapping[str, Any]) -> nn.Mod
     _check_known("torchvision", name, library.list_models(module=library))
     model = _with_options(f"torchvision:{name}", library.get_model, name, options)
     if getattr(model, "aux_logits", False):
-        raise InputError(f"torchvision:{name} must have the option aux_logits=False: it has several heads otherwise")
+        raise InputError(f"torchvision:{name}", "must have the option aux_logits=False: it has several heads otherwise")
     linear = [path for path, module in model.named_modules() if isinstance(module, nn.Linear)]
     if not linear:
-        raise InputError(f"network must have a linear head, got torchvision:{name}, which has no linear layer")
+        raise InputError("network", "must have a linear head", f"torchvision:{name}, which has no linear layer")
     parent, _, last = linear[-1].rpartition(".")
     setattr(model.get_submodule(parent), last, nn.Identity())
     if channels == 1:
@@ -161,14 +161,14 @@ def _library(package: str) -> ModuleType:
         return importlib.import_module(package)
     except ImportError as error:
         raise InputError(
-            f"network needs {package}, which cannot be imported ({error}): pip install 'implicit-geometry[vision]'"
+            "network", f"needs {package}, which cannot be imported ({error}): pip install 'implicit-geometry[vision]'"
         ) from error
 
 
 def _check_known(library: str, name: str, known: Iterable[str]) -> None:
     names = list(known)
     if name not in names:
-        raise InputError(f"network must be a classification model of {library}, got {name!r}{_nearest(name, names)}")
+        raise InputError("network", f"must be a classification model of {library}", f"{name!r}{_nearest(name, names)}")
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:
@@ -180,7 +180,7 @@ def _with_options(network: str, build: Callable[..., nn.Module], name: str, opti
     try:
         return build(name, **options)
     except (TypeError, ValueError, KeyError, AssertionError) as error:
-        raise InputError(f"options of {network} must be some that it takes, got {dict(options)} ({error})") from error
+        raise InputError(f"options of {network}", "must be some that it takes", f"{dict(options)} ({error})") from error
 
 
 def _check_options(network: str, build: Callable[..., Any], options: Mapping[str, Any]) -> None:
@@ -192,7 +192,7 @@ def _check_options(network: str, build: Callable[..., Any], options: Mapping[str
     for option in options:
         if option not in names:
             taken = f"among {', '.join(names)}" if names else "none"
-            raise InputError(f"options of {network} must be {taken}, got {option!r}{_nearest(option, names)}")
+            raise InputError(f"options of {network}", f"must be {taken}", f"{option!r}{_nearest(option, names)}")
 
 
 def _users_function(module: str, function: str) -> Callable[..., Any]:
@@ -202,13 +202,14 @@ def _users_function(module: str, function: str) -> Callable[..., Any]:
         home = importlib.import_module(module)
     except ImportError as error:
         raise InputError(
-            f"network must name a module that can be imported (from here or PYTHONPATH), got {module!r} ({error})"
-            f"{_nearest(module, _LIBRARIES)}"
+            "network",
+            "must name a module that can be imported (from here or PYTHONPATH)",
+            f"{module!r} ({error}){_nearest(module, _LIBRARIES)}",
         ) from error
     found = getattr(home, function, None)
     if not callable(found):
         raise InputError(
-            f"network must name a function of module {module}, got {function!r}{_nearest(function, vars(home))}"
+            "network", f"must name a function of module {module}", f"{function!r}{_nearest(function, vars(home))}"
         )
     return found  # type: ignore[no-any-return]
 
@@ -218,8 +219,10 @@ def _with_users_head(name: str, network: Any, num_classes: int) -> nn.Module:
     fits = isinstance(head, nn.Linear) and head.out_features == num_classes and head.bias is None
     if not (isinstance(network, nn.Module) and fits):
         raise InputError(
-            f"{name} must return an nn.Module with an nn.Linear without bias called fc of {num_classes} outputs, whose "
-            f"input is the embedding, got a {type(network).__name__} with fc = {head}"
+            name,
+            f"must return an nn.Module with an nn.Linear without bias called fc of {num_classes} outputs, "
+            "whose input is the embedding",
+            f"a {type(network).__name__} with fc = {head}",
         )
     return network
 
@@ -231,9 +234,9 @@ def _feature_dim(name: str, features: nn.Module, shape: Shape) -> int:
         with torch.no_grad():
             embeddings = features(torch.zeros(1, *shape))
     except (RuntimeError, ValueError, AssertionError, IndexError) as error:
-        raise InputError(f"input_shape must be one that {name} takes, got {shape} ({error})") from error
+        raise InputError("input_shape", f"must be one that {name} takes", f"{shape} ({error})") from error
     if not isinstance(embeddings, torch.Tensor) or embeddings.ndim != 2:
         found = tuple(embeddings.shape) if isinstance(embeddings, torch.Tensor) else type(embeddings).__name__
-        raise InputError(f"{name} must give one embedding an input, shape (1, d), got {found}")
+        raise InputError(name, "must give one embedding an input, shape (1, d)", found)
     features.train()
     return int(embeddings.shape[1])

@@ -97,7 +97,7 @@ class UFMHistory:
         """
         if len(targets) != len(self.parameterizations):
             raise InputError(
-                f"targets must hold one geometry for each of {len(self.parameterizations)} losses, got {len(targets)}"
+                "targets", f"must hold one geometry for each of {len(self.parameterizations)} losses", len(targets)
             )
         found = self._grams(block)
         aims: list[Gram] = [getattr(target, block) for target in targets]
@@ -177,7 +177,7 @@ def train_ufm(
     streams = tuple(whole_number("seeds", seed, minimum=0, maximum=_LARGEST_SEED) for seed in seeds)
     if not losses or not streams:
         raise InputError(
-            f"parameterizations and seeds must hold at least one value each, got {len(losses)} and {len(streams)}"
+            "parameterizations and seeds", "must hold at least one value each", f"{len(losses)} and {len(streams)}"
         )
     width = whole_number("feature_dim", feature_dim, minimum=values.num_classes - 1)
     last = whole_number("epochs", epochs, minimum=1)
@@ -299,8 +299,9 @@ class _Descent:
         if bad.any():
             loss, seed = divmod(int(bad.nonzero()[0, 0]), len(self.seeds))
             raise InputError(
-                f"learning_rate must be small enough for training to be stable, got {rate:g}: "
-                f"parameterization {loss} with seed {self.seeds[seed]} diverged in epoch {epoch}"
+                "learning_rate",
+                "must be small enough for training to be stable",
+                f"{rate:g}: parameterization {loss} with seed {self.seeds[seed]} diverged in epoch {epoch}",
             )
 
     def record(self) -> list[Floats]:

@@ -25,11 +25,11 @@ def find_head(model: nn.Module, head: str) -> tuple[nn.Module, Tensor]:
     if head not in modules:
         linear = [repr(name) for name, module in modules.items() if isinstance(module, nn.Linear)]
         raise InputError(
-            f"head must name a module of the model, got {head!r}; its linear layers are {', '.join(linear) or 'none'}"
+            "head", "must name a module of the model", f"{head!r}; its linear layers are {', '.join(linear) or 'none'}"
         )
     weight = getattr(modules[head], "weight", None)
     if not isinstance(weight, Tensor) or weight.ndim != 2:
-        raise InputError(f"head must have a weight matrix, got {head!r}, a {type(modules[head]).__name__} without")
+        raise InputError("head", "must have a weight matrix", f"{head!r}, a {type(modules[head]).__name__} without")
     return modules[head], weight
 
 
@@ -61,12 +61,12 @@ def head_outputs(
         if not (
             isinstance(batch, (tuple, list)) and len(batch) == 2 and all(isinstance(part, Tensor) for part in batch)
         ):
-            raise InputError(f"loader must yield pairs (inputs, labels) of tensors, got {describe_batch(batch)}")
+            raise InputError("loader", "must yield pairs (inputs, labels) of tensors", describe_batch(batch))
         inputs, labels = batch
         calls.clear()
         model(inputs.to(place))
         if len(calls) != 1:
-            raise InputError(f"head must run once for a batch, got {len(calls)} runs")
+            raise InputError("head", "must run once for a batch", f"{len(calls)} runs")
         (embeddings,), logits = calls[0]
         yield embeddings.to(home), labels.to(home), logits.to(home)
 

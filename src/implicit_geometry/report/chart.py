@@ -80,7 +80,7 @@ def line_chart(title: str, lines: Sequence[Line], *, x_label: str = "epoch", log
     finite = [np.column_stack([x, y])[np.isfinite(y)] for _, x, y in drawn]
     points = np.concatenate(finite) if finite else np.empty((0, 2))
     if not len(points):
-        raise InputError(f"lines of chart {title!r} must have a point that can be drawn, got none")
+        raise InputError(f"lines of chart {title!r}", "must have a point that can be drawn", "none")
     across = _scale(points[:, 0], _LEFT, _WIDTH - _RIGHT, log=False)
     up = _scale(points[:, 1], _HEIGHT - _BOTTOM, _TOP, log=log)
     shapes = "".join(_polylines(line, across.place(x), up.place(y)) for line, x, y in drawn)

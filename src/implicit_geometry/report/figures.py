@@ -83,7 +83,7 @@ def geometry_panels(
     Source: Behnia et al. (2023), Fig. 3.
     """
     if axes.shape != (len(_BLOCKS), len(QUANTITIES)):
-        raise InputError(f"axes must have shape (2, 4), got {axes.shape}")
+        raise InputError("axes", "must have shape (2, 4)", axes.shape)
     columns = [f"{block}_{quantity}" for block in _BLOCKS for quantity in QUANTITIES]
     require_columns("curves", curves, ["rule", "exponent", "kind", *columns])
     require_columns("records", records, [*_SERIES, *columns])
@@ -187,9 +187,9 @@ def gram_heatmaps(
         InputError: the titles differ, the axes do not fit, or a matrix is zero or not finite and square.
     """
     if list(predicted) != list(measured):
-        raise InputError(f"measured must have the titles {list(predicted)}, got {list(measured)}")
+        raise InputError("measured", f"must have the titles {list(predicted)}", list(measured))
     if axes.shape != (len(predicted), 2):
-        raise InputError(f"axes must have shape ({len(predicted)}, 2), got {axes.shape}")
+        raise InputError("axes", f"must have shape ({len(predicted)}, 2)", axes.shape)
     pairs = {title: (_unit_norm(title, predicted[title]), _unit_norm(title, measured[title])) for title in predicted}
     largest = max(float(np.abs(matrix).max()) for pair in pairs.values() for matrix in pair)
     scale = FuncNorm((_signed_root, _signed_square), vmin=-largest, vmax=largest)
@@ -306,7 +306,7 @@ def _unit_norm(title: str, matrix: ArrayLike) -> Floats:
     norm = float(np.linalg.norm(entries)) if entries.ndim == 2 else np.nan
     if entries.ndim != 2 or entries.shape[0] != entries.shape[1] or not np.isfinite(norm) or norm == 0:
         raise InputError(
-            f"matrix {title!r} must be square, finite and not zero, got shape {entries.shape}, norm {norm:g}"
+            f"matrix {title!r}", "must be square, finite and not zero", f"shape {entries.shape}, norm {norm:g}"
         )
     return np.asarray(entries / norm)
 

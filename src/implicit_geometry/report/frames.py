@@ -24,7 +24,7 @@ def require_columns(name: str, frame: pd.DataFrame, columns: Iterable[str]) -> N
     """
     missing = [column for column in columns if column not in frame.columns]
     if missing:
-        raise InputError(f"{name} must have the columns {', '.join(missing)}, got {', '.join(map(str, frame.columns))}")
+        raise InputError(name, f"must have the columns {', '.join(missing)}", ", ".join(map(str, frame.columns)))
 
 
 def rule_runs(records: pd.DataFrame, rule: str) -> pd.DataFrame:
@@ -105,7 +105,7 @@ def mean_over_seeds(records: pd.DataFrame, columns: Iterable[str]) -> pd.DataFra
     require_columns("records", records, ["rule", "exponent", "terminal_phase", *wanted])
     unknown = sorted(set(records["rule"]) - set(RULE_STYLES))
     if unknown:
-        raise InputError(f"records must hold rules among {', '.join(RULE_STYLES)}, got {', '.join(unknown)}")
+        raise InputError("records", f"must hold rules among {', '.join(RULE_STYLES)}", ", ".join(unknown))
     groups = records.assign(variant=variants(records)).groupby(["rule", "variant", "exponent"])
     table = groups[wanted].mean()
     table.insert(0, "terminal_runs", groups["terminal_phase"].sum().astype(int))

@@ -223,7 +223,7 @@ def _data_uri(title: str, image: bytes | str) -> str:
         return png_uri(image)
     if isinstance(image, str) and "<svg" in image:
         return f"data:image/svg+xml;base64,{_base64(image.encode('utf-8'))}"
-    raise InputError(f"image of figure {title!r} must be PNG bytes or SVG text, got {image[:20]!r}")
+    raise InputError(f"image of figure {title!r}", "must be PNG bytes or SVG text", repr(image[:20]))
 
 
 def _base64(content: bytes) -> str:

@@ -30,7 +30,7 @@ def geometry_picture(counts: ClassCounts, geometry: Geometry) -> Figure:
         InputError: too many classes for a picture.
     """
     if counts.num_classes > MAX_CLASSES:
-        raise InputError(f"counts must have at most {MAX_CLASSES} classes to be drawn, got {counts.num_classes}")
+        raise InputError("counts", f"must have at most {MAX_CLASSES} classes to be drawn", counts.num_classes)
     with matplotlib.rc_context(FIGURE_STYLE):
         figure = Figure(figsize=(11.2, 3.6), layout="constrained")
         cosine_w, cosine_h, norms = figure.subplots(1, 3, width_ratios=(1, 1, 1.25))

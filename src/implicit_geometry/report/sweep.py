@@ -90,11 +90,11 @@ def find_stores(folder: Path) -> list[RunStore]:
         InputError: there is none, or one of another version.
     """
     if not folder.is_dir():
-        raise InputError(f"runs must be a results folder, got {folder}, which is not there or no folder")
+        raise InputError("runs", "must be a results folder", f"{folder}, which is not there or no folder")
     patterns = ["*/" * depth + MARKER for depth in range(_DEPTH + 1)]
     found = next((markers for pattern in patterns if (markers := sorted(folder.glob(pattern)))), [])
     if not found:
-        raise InputError(f"runs must be a folder made by igeom demo, train, sweep or reproduce, got {folder}")
+        raise InputError("runs", "must be a folder made by igeom demo, train, sweep or reproduce", folder)
     return [existing_store(marker.parent) for marker in found]
 
 
@@ -121,7 +121,7 @@ def gather(stores: Sequence[RunStore]) -> Sweep:
         reasons = [failure.reason for failure in left] + list(damaged)
         because = f": {'; '.join(reasons)}" if reasons else ""
         raise InputError(
-            f"runs must hold finished runs, got {', '.join(str(s.folder) for s in stores)} without{because}"
+            "runs", "must hold finished runs", f"{', '.join(str(s.folder) for s in stores)} without{because}"
         )
     return Sweep(homes, tuple(runs.values()), left, tuple(damaged))
 
@@ -171,7 +171,7 @@ def make_page(
     contents, damaged = _contents(sweep, following)
     settings = settings_of(run for run in sweep.runs if run.spec.key in contents)
     if not settings:
-        raise InputError(f"runs must hold finished runs, got only damaged ones: {'; '.join(damaged)}")
+        raise InputError("runs", "must hold finished runs", f"only damaged ones: {'; '.join(damaged)}")
     plans = [
         (number, named) for number, setting in enumerate(settings) for named in setting_figures(setting, sweep.load)
     ]
@@ -200,9 +200,9 @@ def _check_writable(target: Path) -> None:
     try:
         tempfile.TemporaryFile(dir=target.parent).close()
     except OSError as error:
-        raise InputError(f"output must be a file that can be written, got {target} ({error.strerror})") from error
+        raise InputError("output", "must be a file that can be written", f"{target} ({error.strerror})") from error
     if target.is_dir():
-        raise InputError(f"output must be a file, got the folder {target}")
+        raise InputError("output", "must be a file", f"the folder {target}")
 
 
 def _contents(sweep: Sweep, track: Track) -> tuple[dict[str, str], tuple[str, ...]]:

@@ -51,7 +51,7 @@ def solve_factored(problem: Problem, feature_dim: int | None = None) -> Solution
         (-0.367, 'optimal')
     """
     if problem.ridge <= 0:
-        raise InputError(f"problem must have ridge > 0, got {problem.ridge:g}; the limit is solved by solve_margin")
+        raise InputError("problem", "must have ridge > 0", f"{problem.ridge:g}; the limit is solved by solve_margin")
     model = _Model(problem, _feature_dim(problem, feature_dim))
     rng = np.random.default_rng(0)
     x = model.start(rng)
@@ -97,8 +97,10 @@ def _feature_dim(problem: Problem, feature_dim: int | None) -> int:
     wanted = problem.num_classes if feature_dim is None else whole_number("feature_dim", feature_dim, minimum=1)
     if wanted < needed:
         raise InputError(
-            f"feature_dim must be at least num_classes - 1 = {needed}, got {wanted}: the convex program that certifies "
-            "the optimum needs so many features; what fewer lead to is not known"
+            "feature_dim",
+            f"must be at least num_classes - 1 = {needed}",
+            f"{wanted}: the convex program that certifies the optimum needs so many features; what fewer "
+            "lead to is not known",
         )
     return wanted
 

@@ -40,8 +40,9 @@ def solve_margin(problem: Problem, *, tolerance: float = 1e-8) -> Solution:
     wanted = number("tolerance", tolerance, minimum=0, maximum=1, exclusive=True)
     if problem.num_classes > MAX_CLASSES:
         raise InputError(
-            f"problem must have at most {MAX_CLASSES} classes for a solver over all pairs of classes, "
-            f"got {problem.num_classes}; the closed form takes any number"
+            "problem",
+            f"must have at most {MAX_CLASSES} classes for a solver over all pairs of classes",
+            f"{problem.num_classes}; the closed form takes any number",
         )
     program = margin_program(problem)
     excess, polar = minimise_excess(program, wanted)

@@ -39,7 +39,7 @@ def bias_solution(problem: Problem) -> Solution:
         array([0., 0., 0., 0.])
     """
     if not problem.bias:
-        raise InputError("problem must have bias=True, got bias=False")
+        raise InputError("problem", "must have bias=True", "bias=False")
     if problem.ridge > 0:
         return bias_ridge_solution(problem)
     if problem.free_bias:

@@ -63,7 +63,7 @@ def bias_ridge_solution(problem: Problem) -> Solution:
         (array([ 1.694,  1.694, -1.694, -1.694]), True)
     """
     if problem.ridge <= 0 or not problem.bias:
-        raise InputError(f"problem must have ridge > 0 and bias=True, got {problem.ridge:g} and {problem.bias}")
+        raise InputError("problem", "must have ridge > 0 and bias=True", f"{problem.ridge:g} and {problem.bias}")
     groups = gather(problem)
     biased = _Biased.of(reduce_problem(problem, groups), problem.bias_ridge / problem.ridge)
     own_mean, bias, bounds = biased.solve()

@@ -45,8 +45,9 @@ def cost_sensitive_svm(inputs: ArrayLike, labels: ArrayLike, label_scale: ArrayL
     smallest = float((rows @ direction).min())
     if smallest <= len(direction) * np.finfo(np.float64).eps * size * np.linalg.norm(direction):
         raise InputError(
-            f"inputs must be separated by a hyperplane through the origin, got {len(rows)} samples that are not; "
-            "a constant feature lets it miss the origin"
+            "inputs",
+            "must be separated by a hyperplane through the origin",
+            f"{len(rows)} samples that are not; a constant feature lets it miss the origin",
         )
     return np.asarray(direction / smallest)
 
@@ -56,12 +57,12 @@ def _constraints(inputs: Any, labels: Any, label_scale: Any) -> Floats:
     samples = np.asarray(inputs, dtype=np.float64)
     if samples.ndim != 2 or samples.size == 0 or not np.isfinite(samples).all() or not samples.any():
         raise InputError(
-            f"inputs must be a finite matrix, one sample a row and not all zero, got shape {samples.shape}"
+            "inputs", "must be a finite matrix, one sample a row and not all zero", f"shape {samples.shape}"
         )
     classes = np.asarray(labels)
     if classes.shape != (len(samples),) or not np.isin(classes, (0, 1)).all():
-        raise InputError(f"labels must be {len(samples)} values 0 or 1, one a sample, got shape {classes.shape}")
+        raise InputError("labels", f"must be {len(samples)} values 0 or 1, one a sample", f"shape {classes.shape}")
     scale = class_vector("label_scale", label_scale, positive=True)
     if scale.shape != (2,):
-        raise InputError(f"label_scale must hold the scales of the 2 classes, got {scale.size}")
+        raise InputError("label_scale", "must hold the scales of the 2 classes", scale.size)
     return np.asarray(samples * np.where(classes == 1, scale[1], -scale[0])[:, None])

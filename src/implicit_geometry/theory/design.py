@@ -130,8 +130,9 @@ def design(
     if target == "no_collapse":
         if ridge is None or free:
             raise InputError(
-                "target 'no_collapse' must have a weight_decay, and free=False (free scales reach no further), "
-                f"got weight_decay={weight_decay} and free={free}"
+                "target 'no_collapse'",
+                "must have a weight_decay, and free=False (free scales reach no further)",
+                f"weight_decay={weight_decay} and free={free}",
             )
         return _without_collapse(question, ridge)
     exact = _exact(question, free)
@@ -144,14 +145,14 @@ def design(
 def _wanted(counts: ClassCounts, target: str, value: float | None) -> float:
     if target not in _VALUED:
         if value is not None:
-            raise InputError(f"value must be left out for target {target!r}, got {value}")
+            raise InputError("value", f"must be left out for target {target!r}", value)
         return 1.0 if target in ("alignment", "no_collapse") else 0.0
     if value is None:
-        raise InputError(f"value must be given for target {target!r}, got None")
+        raise InputError("value", f"must be given for target {target!r}", "None")
     minorities = int(np.count_nonzero(~counts.majority))
     needed = 2 if target == "minority_cosine" else 1
     if minorities < needed:
-        raise InputError(f"counts must have at least {needed} minority classes for target {target!r}, got {minorities}")
+        raise InputError("counts", f"must have at least {needed} minority classes for target {target!r}", minorities)
     if target == "norm_ratio":
         return number("value", value, minimum=0, exclusive=True)
     return number("value", value, minimum=-1, maximum=1)

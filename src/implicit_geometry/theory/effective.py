@@ -72,12 +72,12 @@ def effective_ridge(measured: Geometry, problem: Problem, *, block: str = "class
     """
     choice("block", block, _BLOCKS)
     if problem.bias:
-        raise InputError("problem must have bias=False, got bias=True")
+        raise InputError("problem", "must have bias=False", "bias=True")
     if measured.num_classes != problem.num_classes:
-        raise InputError(f"measured must have the {problem.num_classes} classes of problem, got {measured.num_classes}")
+        raise InputError("measured", f"must have the {problem.num_classes} classes of problem", measured.num_classes)
     wanted = getattr(measured, block)
     if wanted.frobenius_norm() == 0:
-        raise InputError(f"measured must have a {block} block that is not zero, got only zeros")
+        raise InputError("measured", f"must have a {block} block that is not zero", "only zeros")
 
     def distance(solution: Solution) -> float:
         return gram_distance(wanted, getattr(solution.geometry, block))

@@ -162,7 +162,8 @@ def _check_range(s: Floats, class_scale: Floats, label_scale: Floats) -> None:
     decades = np.log10(s.max()) - np.log10(s.min()) + np.log10(class_scale.max()) - np.log10(class_scale.min())
     if not decades <= _MAX_DECADES or not 1e-200 < s.min() <= s.max() < 1e200:
         raise InputError(
-            f"parameterization must keep its scales within {_MAX_DECADES} decades, for float64 to hold the norms, "
-            f"got class_scale from {class_scale.min():g} to {class_scale.max():g} "
-            f"and label_scale from {label_scale.min():g} to {label_scale.max():g}"
+            "parameterization",
+            f"must keep its scales within {_MAX_DECADES} decades, for float64 to hold the norms",
+            f"class_scale from {class_scale.min():g} to {class_scale.max():g} and label_scale from "
+            f"{label_scale.min():g} to {label_scale.max():g}",
         )

@@ -45,7 +45,7 @@ def ridge_solution(problem: Problem) -> Solution:
     """
     if problem.ridge <= 0 or problem.bias:
         raise InputError(
-            f"problem must have ridge > 0 and bias=False, got ridge={problem.ridge:g} and bias={problem.bias}"
+            "problem", "must have ridge > 0 and bias=False", f"ridge={problem.ridge:g} and bias={problem.bias}"
         )
     groups = gather(problem)
     reduced = reduce_problem(problem, groups)

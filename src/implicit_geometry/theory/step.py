@@ -60,7 +60,7 @@ class StepProfile:
         fraction = number("minority_fraction", self.minority_fraction, minimum=0, maximum=1, exclusive=True)
         if not 1 <= round(fraction * k) <= k - 1:
             raise InputError(
-                f"minority_fraction must leave at least one minority and one majority class of {k}, got {fraction:g}"
+                "minority_fraction", f"must leave at least one minority and one majority class of {k}", f"{fraction:g}"
             )
         for name in ("imbalance_ratio", "scale_ratio"):
             object.__setattr__(self, name, number(name, getattr(self, name), minimum=0, exclusive=True))
@@ -327,7 +327,7 @@ def even_classes(num_classes: int) -> int:
     """Return k, an even number of at least 4 classes: half of them are minorities, two of each kind."""
     k = whole_number("num_classes", num_classes, minimum=4)
     if k % 2:
-        raise InputError(f"num_classes must be even, half of the classes being minorities, got {k}")
+        raise InputError("num_classes", "must be even, half of the classes being minorities", k)
     return k
 
 
@@ -335,5 +335,5 @@ def _halves(profile: StepProfile) -> tuple[int, float, float]:
     """k, R and D of a profile with as many minority as majority classes."""
     k = even_classes(profile.num_classes)
     if profile.num_minority != profile.num_majority:
-        raise InputError(f"minority_fraction must be 0.5 for this formula, got {profile.minority_fraction:g}")
+        raise InputError("minority_fraction", "must be 0.5 for this formula", f"{profile.minority_fraction:g}")
     return k, profile.imbalance_ratio, profile.scale_ratio
