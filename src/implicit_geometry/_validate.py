@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import math
+import reprlib
 from collections.abc import Iterable
-from typing import Any
+from numbers import Real
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +15,16 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+T = TypeVar("T")
+
 LARGEST_COUNT = 2**53
 """Largest whole number of samples: every smaller one is exact in float64."""
+
+LARGEST_NUM_CLASSES = 20_000_000
+"""Largest number of classes: the vectors of a problem then take a few gigabytes."""
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 60
 
 
 class InputError(ValueError):
@@ -57,9 +67,10 @@ def numeric_vector(name: str, values: Any) -> Floats:
         array = np.asarray(values)
         if array.dtype.kind not in "iuf":
             raise TypeError(f"dtype {array.dtype}")
-        array = array.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(name, "must be a sequence of numbers", f"{_shorten(values)} ({error})") from error
+        with np.errstate(over="ignore"):  # of longer floats: infinity is refused by name
+            array = array.astype(np.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(name, "must be a sequence of numbers", f"{shown(values)} ({error})") from error
     if array.ndim != 1:
         raise InputError(name, "must be one-dimensional", f"shape {array.shape}")
     return array
@@ -83,8 +94,9 @@ def sample_counts(name: str, values: Any) -> Ints:
     """Return a read-only int64 vector of at least two positive whole numbers."""
     array = numeric_vector(name, values)
     given = np.asarray(values)
-    if array.size < 2:
-        raise InputError(name, "must hold at least 2 classes", array.size)
+    if not 2 <= array.size <= LARGEST_NUM_CLASSES:
+        expected = "at least 2" if array.size < 2 else f"at most {LARGEST_NUM_CLASSES:,}"
+        raise InputError(name, f"must hold {expected} classes", array.size)
     for bad, expected in (
         (~np.isfinite(array), "a finite whole number"),
         (array != np.floor(array), "a whole number"),
@@ -107,11 +119,12 @@ def number(
 ) -> float:
     """Return a finite float within a closed (or, with ``exclusive``, open) interval."""
     try:
-        if isinstance(value, (str, bytes, bool, np.bool_)):
+        scalar = value.item() if getattr(value, "ndim", None) == 0 else value  # of an array or tensor without axes
+        if not isinstance(scalar, Real) or isinstance(scalar, bool):
             raise TypeError(type(value).__name__)
-        result = float(value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(name, "must be a number", _shorten(value)) from error
+        result = float(scalar)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise InputError(name, "must be a number", shown(value)) from error
     outside = not (minimum < result < maximum) if exclusive else not (minimum <= result <= maximum)
     if not math.isfinite(result) or outside:
         raise InputError(name, f"must be a finite number{_interval(minimum, maximum, exclusive)}", f"{result:g}")
@@ -120,11 +133,36 @@ def number(
 
 def whole_number(name: str, value: Any, *, minimum: int = 0, maximum: int | None = None) -> int:
     """Return an int within bounds; booleans and fractions are refused."""
-    top = math.inf if maximum is None else maximum
     is_whole = isinstance(value, (int, np.integer)) or (isinstance(value, float) and value.is_integer())
-    if isinstance(value, (bool, np.bool_)) or not is_whole:
-        raise InputError(name, f"must be a whole number{_interval(minimum, top, False)}", _shorten(value))
-    return int(number(name, value, minimum=minimum, maximum=top))
+    if isinstance(value, bool) or not is_whole or int(value) < minimum or (maximum is not None and value > maximum):
+        limits = f"at least {minimum}" if maximum is None else f"between {minimum} and {maximum}"
+        raise InputError(name, f"must be a whole number {limits}", shown(value))
+    return int(value)
+
+
+def class_number(name: str, value: Any) -> int:
+    """Return a number of classes: at least 2, and few enough to hold in memory."""
+    return whole_number(name, value, minimum=2, maximum=LARGEST_NUM_CLASSES)
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return a boolean; nothing else is taken for one."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise InputError(name, "must be True or False", shown(value))
+    return bool(value)
+
+
+def instance(name: str, value: Any, kind: type[T], hint: str = "") -> T:
+    """Return a value of a type, or raise with a hint of how to make one.
+
+    Example:
+        >>> instance("text", None, str)
+        Traceback (most recent call last):
+        implicit_geometry._validate.InputError: text must be a str, got None
+    """
+    if isinstance(value, kind):
+        return value
+    raise InputError(name, f"must be a {kind.__name__}{hint and f' ({hint})'}", shown(value))
 
 
 def choice(name: str, value: Any, options: Iterable[str]) -> str:
@@ -132,17 +170,22 @@ def choice(name: str, value: Any, options: Iterable[str]) -> str:
     names = list(options)
     if isinstance(value, str) and value in names:
         return value
-    near = difflib.get_close_matches(str(value), names, n=1)
+    near = difflib.get_close_matches(value[:100], names, n=1) if isinstance(value, str) else []
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise InputError(name, f"must be one of {', '.join(names)}", f"{value!r}{hint}")
+    raise InputError(name, f"must be one of {', '.join(names)}", f"{shown(value)}{hint}")
 
 
 def group_labels(name: str, values: Any, num_classes: int) -> Ints:
     """Return consecutive group numbers 0, 1, ... for labels of any comparable kind, one a class."""
-    array = np.asarray(values)
-    if array.shape != (num_classes,):
-        raise InputError(name, f"must have one label a class, shape ({num_classes},)", f"shape {array.shape}")
-    return np.unique(array, return_inverse=True)[1].astype(np.int64)
+    try:
+        array = np.asarray(values)
+        if array.shape != (num_classes,):
+            raise InputError(name, f"must have one label a class, shape ({num_classes},)", f"shape {array.shape}")
+        return np.unique(array, return_inverse=True)[1].astype(np.int64)
+    except InputError:
+        raise
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(name, "must be labels that can be compared", f"{shown(values)} ({error})") from error
 
 
 def class_index(name: str, value: Any, num_classes: int) -> int:
@@ -160,6 +203,10 @@ def _interval(minimum: float, maximum: float, exclusive: bool) -> str:
     return f" {'strictly ' if exclusive else ''}between {minimum:g} and {maximum:g}"
 
 
-def _shorten(value: Any) -> str:
-    text = repr(value)
+def shown(value: Any) -> str:
+    """What was given, in at most 60 characters."""
+    try:
+        text = _SHORT.repr(value)
+    except Exception:  # a repr of the caller's own, or a whole number of thousands of digits
+        text = f"a {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."

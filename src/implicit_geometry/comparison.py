@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from implicit_geometry._validate import InputError
+from implicit_geometry._validate import InputError, instance
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.gram import Gram
 
@@ -42,6 +42,8 @@ def compare(geometry_a: Geometry, geometry_b: Geometry) -> Comparison:
         >>> compare(simplex_etf(4), simplex_etf(4)).classifier < 1e-15
         True
     """
+    instance("geometry_a", geometry_a, Geometry)
+    instance("geometry_b", geometry_b, Geometry)
     if geometry_a.num_classes != geometry_b.num_classes:
         raise InputError(
             "geometry_b", f"must have the {geometry_a.num_classes} classes of geometry_a", geometry_b.num_classes

@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from implicit_geometry._validate import LARGEST_COUNT, InputError, Ints, number, sample_counts, whole_number
+from implicit_geometry._validate import (
+    LARGEST_COUNT,
+    InputError,
+    Ints,
+    class_number,
+    number,
+    sample_counts,
+    shown,
+    whole_number,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,17 +110,17 @@ class ClassCounts:
             >>> ClassCounts.step(num_classes=4, imbalance_ratio=10, minority_fraction=0.5, max_count=50)
             ClassCounts([50, 50, 5, 5])
         """
-        k = whole_number("num_classes", num_classes, minimum=2)
+        k = class_number("num_classes", num_classes)
         ratio = number("imbalance_ratio", imbalance_ratio, minimum=1)
         fraction = number("minority_fraction", minority_fraction, minimum=0, maximum=1, exclusive=True)
-        largest = whole_number("max_count", max_count, minimum=1)
+        largest = whole_number("max_count", max_count, minimum=1, maximum=LARGEST_COUNT)
         minorities = round(fraction * k)
         if not 1 <= minorities <= k - 1:
             raise InputError(
                 "minority_fraction", f"must leave at least one minority and one majority class of {k}", f"{fraction:g}"
             )
         smallest = _at_least_one("imbalance_ratio", ratio, round(largest / ratio), largest)
-        return cls([largest] * (k - minorities) + [smallest] * minorities)
+        return cls(np.repeat([largest, smallest], [k - minorities, minorities]))
 
     @classmethod
     def exponential(cls, *, num_classes: int, imbalance_ratio: float, max_count: int = 5000) -> ClassCounts:
@@ -131,11 +140,11 @@ class ClassCounts:
             >>> ClassCounts.exponential(num_classes=10, imbalance_ratio=100, max_count=5000)
             ClassCounts([5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50])
         """
-        k = whole_number("num_classes", num_classes, minimum=2)
+        k = class_number("num_classes", num_classes)
         ratio = number("imbalance_ratio", imbalance_ratio, minimum=1)
-        largest = whole_number("max_count", max_count, minimum=1)
+        largest = whole_number("max_count", max_count, minimum=1, maximum=LARGEST_COUNT)
         exact = largest * ratio ** (-np.arange(k) / (k - 1))
-        counts = np.floor(exact * (1 + 1e-12)).astype(np.int64)
+        counts = np.minimum(np.floor(exact * (1 + 1e-12)), largest).astype(np.int64)
         _at_least_one("imbalance_ratio", ratio, int(counts[-1]), largest)
         return cls(counts)
 
@@ -157,7 +166,7 @@ class ClassCounts:
             >>> ClassCounts.zipf(num_classes=4, num_samples=25)
             ClassCounts([12, 6, 4, 3])
         """
-        k = whole_number("num_classes", num_classes, minimum=2)
+        k = class_number("num_classes", num_classes)
         n = whole_number("num_samples", num_samples, minimum=1, maximum=LARGEST_COUNT)
         decay = number("exponent", exponent, minimum=0)
         if n < k:
@@ -202,17 +211,17 @@ class ClassCounts:
             if not whole:
                 raise InputError("labels", "must be whole numbers", f"dtype {array.dtype}")
             array = array.astype(np.int64)
-        k = int(array.max()) + 1 if num_classes is None else whole_number("num_classes", num_classes, minimum=2)
+        k = int(array.max()) + 1 if num_classes is None else class_number("num_classes", num_classes)
         if array.min() < 0 or array.max() >= k:
             bad = int(array.min()) if array.min() < 0 else int(array.max())
             raise InputError("labels", f"must lie in 0..{k - 1}", bad)
         if k < 2:
             raise InputError("labels", "must hold at least 2 classes", "only class 0")
-        counts = np.bincount(array, minlength=k) if k <= array.size else np.zeros(1)
-        if (counts == 0).any():
-            present = np.unique(array)
-            missing = [c for c in range(min(k, present.size + 10)) if c not in present][:10]
+        present = np.unique(array)
+        if present.size < k:
+            missing = np.setdiff1d(np.arange(min(k, present.size + 10)), present)[:10].tolist()
             raise InputError("labels", f"must hold every class 0..{k - 1}", f"no sample of classes {missing}")
+        counts = np.bincount(array.astype(np.int64), minlength=k)
         return cls(counts)
 
 
@@ -226,14 +235,16 @@ def _label_array(labels: Any) -> NDArray[Any]:
     """Labels of a list, array, tensor or data set as an array, without importing torch."""
     if hasattr(labels, "targets"):
         return _label_array(labels.targets)
-    if hasattr(labels, "dataset") and hasattr(labels, "indices"):
-        return _label_array(labels.dataset)[np.asarray(labels.indices, dtype=np.int64)]
-    if hasattr(labels, "detach"):
-        return np.asarray(labels.detach().cpu().numpy())
     try:
+        if hasattr(labels, "dataset") and hasattr(labels, "indices"):
+            return _label_array(labels.dataset)[np.asarray(labels.indices, dtype=np.int64)]
+        if hasattr(labels, "detach"):
+            return np.asarray(labels.detach().cpu().numpy())
         array = np.asarray(labels)
-    except ValueError as error:
-        raise InputError("labels", "must be one class index a sample", f"a ragged sequence ({error})") from error
+    except InputError:
+        raise
+    except (IndexError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError("labels", "must be one class index a sample", f"{shown(labels)} ({error})") from error
     if array.dtype.kind not in "iuf":
         raise InputError(
             "labels",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from implicit_geometry._validate import Floats, InputError, whole_number
+from implicit_geometry._validate import Floats, InputError, class_number
 from implicit_geometry.gram import Gram
 
 
@@ -71,7 +71,7 @@ def simplex_etf(num_classes: int) -> Geometry:
         >>> simplex_etf(5).classifier.cosine(0, 1)
         -0.25
     """
-    k = whole_number("num_classes", num_classes, minimum=2)
+    k = class_number("num_classes", num_classes)
     one = np.ones((1, 1))
     gram = Gram(np.ones(1), one, -one / (k - 1), np.zeros(k, dtype=np.int64))
     return Geometry(gram, gram, gram)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from implicit_geometry._validate import Floats, InputError, Ints, class_index, frozen, group_labels
+from implicit_geometry._validate import Floats, InputError, Ints, class_index, frozen, group_labels, instance, number
 
 MAX_DENSE_CLASSES = 5000
 """Largest number of classes for which :meth:`Gram.dense` forms the k x k matrix (200 MB)."""
@@ -256,7 +256,12 @@ class Gram:
         return peak * float(np.sqrt(m @ diagonal**2 + off_diagonal))
 
     def scaled(self, factor: float) -> Gram:
-        """The matrix times a number."""
+        """The matrix times a finite number.
+
+        Raises:
+            InputError: the factor is not a finite number.
+        """
+        factor = number("factor", factor)
         return Gram(self.diagonal * factor, self.left * factor, self.right, self.group)
 
     def minus(self, other: Gram) -> Gram:
@@ -265,7 +270,7 @@ class Gram:
         Raises:
             InputError: the numbers of classes differ.
         """
-        if self.num_classes != other.num_classes:
+        if self.num_classes != instance("other", other, Gram).num_classes:
             raise InputError("other", f"must have {self.num_classes} classes", other.num_classes)
         code = self.group * np.int64(other.diagonal.size) + other.group
         _, first, group = np.unique(code, return_index=True, return_inverse=True)

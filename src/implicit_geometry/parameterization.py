@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from implicit_geometry._validate import Floats, InputError, class_vector, frozen, whole_number
+from implicit_geometry._validate import Floats, InputError, choice, class_number, class_vector, frozen, instance, shown
 
 _FORMAT = "implicit_geometry.parameterization"
 
@@ -113,11 +113,11 @@ class Parameterization:
     @classmethod
     def neutral(cls, num_classes: int) -> Parameterization:
         """Plain cross-entropy for ``num_classes`` classes."""
-        return cls(weight=np.ones(whole_number("num_classes", num_classes, minimum=2)))
+        return cls(weight=np.ones(class_number("num_classes", num_classes)))
 
     def is_neutral(self, name: str) -> bool:
         """Whether the named vector leaves plain cross-entropy unchanged."""
-        return bool(np.all(getattr(self, name) == NEUTRAL[name]))
+        return bool(np.all(getattr(self, choice("name", name, NEUTRAL)) == NEUTRAL[name]))
 
     def canonical(self) -> Parameterization:
         """Return the representative of this loss without gauge freedom.
@@ -154,14 +154,16 @@ class Parameterization:
             InputError: not JSON, another format, a missing or unknown key, or values out of range.
         """
         try:
-            document: Any = json.loads(text)
-        except json.JSONDecodeError as error:
+            document: Any = json.loads(instance("text", text, str))
+        except InputError:
+            raise
+        except (ValueError, RecursionError) as error:
             raise InputError("text", "must be a JSON document written by to_json", f"invalid JSON ({error})") from error
         if not isinstance(document, dict) or document.get("format") != _FORMAT or document.get("version") != 1:
-            raise InputError("text", f"must be a JSON object with format {_FORMAT!r} and version 1", repr(text[:60]))
+            raise InputError("text", f"must be a JSON object with format {_FORMAT!r} and version 1", shown(text))
         vectors = {key: value for key, value in document.items() if key not in ("format", "version")}
         if set(vectors) != set(NEUTRAL):
-            raise InputError("text", f"must hold exactly the keys {sorted(NEUTRAL)}", sorted(vectors))
+            raise InputError("text", f"must hold exactly the keys {sorted(NEUTRAL)}", shown(sorted(vectors)))
         return _from_vectors(*(class_vector(name, vectors[name]) for name in NEUTRAL))
 
 

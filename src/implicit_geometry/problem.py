@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from implicit_geometry._validate import Floats, InputError, Ints, number
+from implicit_geometry._validate import Floats, InputError, Ints, flag, instance, number
 from implicit_geometry.certificate import Certificate
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.geometry import Geometry
@@ -52,8 +53,7 @@ class Problem:
     ) -> None:
         values = ClassCounts(counts)
         parameters = Parameterization.neutral(values.num_classes) if parameterization is None else parameterization
-        if not isinstance(parameters, Parameterization):
-            raise InputError("parameterization", "must be a Parameterization", type(parameters).__name__)
+        instance("parameterization", parameters, Parameterization, "a rule of the counts, such as cdt, returns one")
         if parameters.num_classes != values.num_classes:
             raise InputError(
                 "parameterization", f"must cover the {values.num_classes} classes of counts", parameters.num_classes
@@ -61,7 +61,7 @@ class Problem:
         object.__setattr__(self, "counts", values)
         object.__setattr__(self, "parameterization", parameters)
         object.__setattr__(self, "ridge", number("ridge", ridge, minimum=0.0))
-        object.__setattr__(self, "bias", bool(bias))
+        object.__setattr__(self, "bias", flag("bias", bias))
         object.__setattr__(self, "bias_ridge", number("bias_ridge", bias_ridge, minimum=0.0))
         if self.bias_ridge > 0 and not self.bias:
             raise InputError("bias_ridge", "must be 0 for a head without bias", f"{self.bias_ridge:g}")
@@ -75,6 +75,11 @@ class Problem:
     def free_bias(self) -> bool:
         """Whether the head has a bias without ridge."""
         return self.bias and self.bias_ridge == 0
+
+
+def require_problem(value: Any) -> None:
+    """Refuse what is no :class:`Problem`, such as bare counts."""
+    instance("problem", value, Problem, "Problem(counts) makes one of class counts")
 
 
 @dataclass(frozen=True)

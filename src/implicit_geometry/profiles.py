@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from implicit_geometry._validate import InputError
+from implicit_geometry._validate import InputError, instance, shown, whole_number
 from implicit_geometry.counts import ClassCounts
 
 _PROFILE = re.compile(r"(step|exp|zipf):(.*)")
@@ -22,7 +22,8 @@ def parse_counts(text: str, *, max_count: int = 5000) -> ClassCounts:
         >>> parse_counts("step:4,10", max_count=50)
         ClassCounts([50, 50, 5, 5])
     """
-    profile = _PROFILE.fullmatch(text)
+    whole_number("max_count", max_count, minimum=1)
+    profile = _PROFILE.fullmatch(instance("counts", text, str))
     if profile:
         return _profile(profile[1], profile[2], text, max_count)
     try:
@@ -40,7 +41,7 @@ def _profile(kind: str, parts: str, text: str, max_count: int) -> ClassCounts:
     except ValueError:
         numbers = []
     if len(numbers) not in sizes:
-        raise InputError("counts", f"must have the form {form}", repr(text))
+        raise InputError("counts", f"must have the form {form}", shown(text))
     if kind == "zipf":
         return ClassCounts.zipf(num_classes=_whole(numbers[0]), num_samples=_whole(numbers[1]))
     if kind == "exp":
@@ -68,5 +69,5 @@ def _numbers_in_file(text: str) -> list[float]:
         raise InputError(
             "counts",
             "must be a list of numbers, a readable file of numbers, step:K,R[,rho], exp:K,R or zipf:K,N",
-            f"{text!r} ({error})",
+            f"{shown(text)} ({error})",
         ) from error

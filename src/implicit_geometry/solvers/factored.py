@@ -13,7 +13,7 @@ from scipy.special import xlog1py, xlogy
 from implicit_geometry._validate import Floats, InputError, whole_number
 from implicit_geometry.certificate import TOLERANCE, Certificate
 from implicit_geometry.geometry import Geometry
-from implicit_geometry.problem import Problem, Solution
+from implicit_geometry.problem import Problem, Solution, require_problem
 from implicit_geometry.solvers.nuclear import balancing_factors
 
 _ROUNDS = 5
@@ -50,6 +50,7 @@ def solve_factored(problem: Problem, feature_dim: int | None = None) -> Solution
         >>> round(solution.geometry.classifier.cosine(0, 3), 4), solution.certificate.status.value
         (-0.367, 'optimal')
     """
+    require_problem(problem)
     if problem.ridge <= 0:
         raise InputError("problem", "must have ridge > 0", f"{problem.ridge:g}; the limit is solved by solve_margin")
     model = _Model(problem, _feature_dim(problem, feature_dim))

@@ -7,7 +7,7 @@ import numpy as np
 from implicit_geometry._validate import Floats, InputError, number
 from implicit_geometry.certificate import Certificate
 from implicit_geometry.geometry import Geometry
-from implicit_geometry.problem import Problem, Solution
+from implicit_geometry.problem import Problem, Solution, require_problem
 from implicit_geometry.solvers.nuclear import ExcessProgram, minimise_excess
 
 MAX_CLASSES = 100
@@ -37,6 +37,7 @@ def solve_margin(problem: Problem, *, tolerance: float = 1e-8) -> Solution:
         >>> round(solution.geometry.classifier.cosine(0, 3), 4), solution.certificate.relative_gap < 1e-8
         (-0.3821, True)
     """
+    require_problem(problem)
     wanted = number("tolerance", tolerance, minimum=0, maximum=1, exclusive=True)
     if problem.num_classes > MAX_CLASSES:
         raise InputError(

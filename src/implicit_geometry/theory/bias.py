@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from implicit_geometry._validate import InputError
-from implicit_geometry.problem import Problem, Solution
+from implicit_geometry.problem import Problem, Solution, require_problem
 from implicit_geometry.theory.bias_limit import bias_limit_solution
 from implicit_geometry.theory.bias_ridge import bias_ridge_solution
 from implicit_geometry.theory.limit import limit_solution
@@ -38,6 +38,7 @@ def bias_solution(problem: Problem) -> Solution:
         >>> bias_solution(Problem([50, 50, 5, 5], bias=True, bias_ridge=1.0)).bias
         array([0., 0., 0., 0.])
     """
+    require_problem(problem)
     if not problem.bias:
         raise InputError("problem", "must have bias=True", "bias=False")
     if problem.ridge > 0:

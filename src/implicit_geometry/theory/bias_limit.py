@@ -12,7 +12,7 @@ import numpy as np
 from implicit_geometry._validate import Floats, InputError
 from implicit_geometry.certificate import Certificate
 from implicit_geometry.gram import Gram
-from implicit_geometry.problem import Problem, Solution
+from implicit_geometry.problem import Problem, Solution, require_problem
 from implicit_geometry.solvers.nuclear import EPS, ExcessProgram, minimise_excess
 from implicit_geometry.theory.bias_closed_form import BiasedLimit, biased_limit, closed_form
 from implicit_geometry.theory.grouped import grouped_geometry
@@ -43,6 +43,7 @@ def bias_limit_solution(problem: Problem) -> Solution:
         >>> round(float(squared[0] / squared[3]), 3), solution.certificate.relative_gap < 1e-12
         (2.292, True)
     """
+    require_problem(problem)
     limit = biased_limit(problem)
     closed = closed_form(limit)
     if closed is not None:

@@ -19,7 +19,7 @@ import numpy as np
 
 from implicit_geometry._validate import Floats, InputError
 from implicit_geometry.certificate import Certificate
-from implicit_geometry.problem import Problem, Solution
+from implicit_geometry.problem import Problem, Solution, require_problem
 from implicit_geometry.solvers.nuclear import balancing_factors
 from implicit_geometry.theory.grouped import grouped_geometry
 from implicit_geometry.theory.newton import Factored
@@ -62,6 +62,7 @@ def bias_ridge_solution(problem: Problem) -> Solution:
         >>> solution.bias.round(3), solution.certificate.relative_gap < 1e-9
         (array([ 1.694,  1.694, -1.694, -1.694]), True)
     """
+    require_problem(problem)
     if problem.ridge <= 0 or not problem.bias:
         raise InputError("problem", "must have ridge > 0 and bias=True", f"{problem.ridge:g} and {problem.bias}")
     groups = gather(problem)

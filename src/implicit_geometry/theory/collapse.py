@@ -57,10 +57,8 @@ class CollapseThresholds:
             >>> collapse_thresholds([50, 50, 5, 5]).weight_decay().round(4)
             array([0.0643, 0.0643, 0.0203, 0.0203])
         """
-        samples = (
-            self.counts.num_samples if num_samples is None else whole_number("num_samples", num_samples, minimum=1)
-        )
-        return np.asarray(self.ridge / samples)
+        samples = self.counts.num_samples if num_samples is None else num_samples
+        return np.asarray(self.ridge / whole_number("num_samples", samples, minimum=1))
 
     def smallest_surviving_count(self, weight_decay: float) -> Floats:
         """How many samples a class needs to survive a weight decay, its parameters and the other samples held fixed.

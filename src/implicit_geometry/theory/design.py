@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 
-from implicit_geometry._validate import InputError, choice, number
+from implicit_geometry._validate import InputError, choice, flag, number
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.problem import Problem
@@ -125,6 +125,7 @@ def design(
     values = ClassCounts(counts)
     choice("target", target, TARGETS)
     choice("family", family, FAMILIES)
+    flag("free", free)
     ridge = None if weight_decay is None else ridge_from_weight_decay(weight_decay, values.num_samples)
     question = Question(values, target, family, _wanted(values, target, value))
     if target == "no_collapse":

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from implicit_geometry._validate import InputError, choice
+from implicit_geometry._validate import InputError, choice, instance
 from implicit_geometry.comparison import Comparison, compare, gram_distance
 from implicit_geometry.geometry import Geometry
-from implicit_geometry.problem import Problem, Solution
+from implicit_geometry.problem import Problem, Solution, require_problem
 from implicit_geometry.theory.collapse import total_threshold
 from implicit_geometry.theory.ridge import ridge_path, ridge_solution
 
@@ -70,6 +70,8 @@ def effective_ridge(measured: Geometry, problem: Problem, *, block: str = "class
         >>> found.distance == found.comparison.classifier
         True
     """
+    instance("measured", measured, Geometry)
+    require_problem(problem)
     choice("block", block, _BLOCKS)
     if problem.bias:
         raise InputError("problem", "must have bias=False", "bias=True")

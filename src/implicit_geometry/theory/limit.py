@@ -18,7 +18,7 @@ from implicit_geometry._validate import Floats, InputError
 from implicit_geometry.certificate import Certificate
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.gram import Gram
-from implicit_geometry.problem import Problem, Solution, group_classes, varying_vectors
+from implicit_geometry.problem import Problem, Solution, group_classes, require_problem, varying_vectors
 from implicit_geometry.theory.quadrature import InverseSquareRoot, inverse_square_root
 
 _MAX_DECADES = 110
@@ -60,6 +60,7 @@ def limit_solution(problem: Problem) -> Solution:
         >>> round(float(squared[0] / squared[9]), 3), solution.certificate.relative_gap < 1e-12
         (2.672, True)
     """
+    require_problem(problem)
     groups = group_classes(*varying_vectors(problem, ("class_scale", "label_scale")))
     size = groups.size
     root_count = np.sqrt(problem.counts.values[groups.first])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from implicit_geometry.problem import Problem, Solution
+from implicit_geometry.problem import Problem, Solution, require_problem
 from implicit_geometry.theory.bias import bias_solution
 from implicit_geometry.theory.limit import limit_solution
 from implicit_geometry.theory.ridge import ridge_solution
@@ -28,6 +28,7 @@ def predict(problem: Problem) -> Solution:
         >>> round(predict(Problem(counts, ridge=0.01)).geometry.classifier.cosine(0, 9), 3)
         -0.121
     """
+    require_problem(problem)
     if problem.bias:
         return bias_solution(problem)
     return ridge_solution(problem) if problem.ridge > 0 else limit_solution(problem)

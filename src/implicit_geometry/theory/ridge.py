@@ -7,14 +7,16 @@ the convex program min_X losses(X) + ridge |X|_*; W W^T = (X X^T)^(1/2), and the
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike
 
-from implicit_geometry._validate import InputError, class_vector, number, whole_number
+from implicit_geometry._validate import LARGEST_COUNT, InputError, class_vector, number, whole_number
 from implicit_geometry.certificate import Certificate
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.parameterization import Parameterization
-from implicit_geometry.problem import ClassGroups, Problem, Solution
+from implicit_geometry.problem import ClassGroups, Problem, Solution, require_problem
 from implicit_geometry.theory.grouped import grouped_geometry
 from implicit_geometry.theory.optimum import Optimum, optimum
 from implicit_geometry.theory.reduced import Logits, Reduced, gather, reduce_problem
@@ -43,6 +45,7 @@ def ridge_solution(problem: Problem) -> Solution:
         >>> round(float(squared[0] / squared[9]), 2), solution.certificate.relative_gap < 1e-8
         (3.14, True)
     """
+    require_problem(problem)
     if problem.ridge <= 0 or problem.bias:
         raise InputError(
             "problem", "must have ridge > 0 and bias=False", f"ridge={problem.ridge:g} and bias={problem.bias}"
@@ -112,7 +115,8 @@ def ridge_from_weight_decay(
     other = decay
     if embedding_weight_decay is not None:
         other = number("embedding_weight_decay", embedding_weight_decay, minimum=0, exclusive=True)
-    return whole_number("num_samples", num_samples, minimum=1) * float(np.sqrt(decay) * np.sqrt(other))
+    samples = whole_number("num_samples", num_samples, minimum=1, maximum=LARGEST_COUNT)
+    return number("ridge = num_samples * weight_decay", samples * (math.sqrt(decay) * math.sqrt(other)))
 
 
 def _solution(problem: Problem, reduced: Reduced, groups: ClassGroups, best: Optimum) -> Solution:

@@ -24,9 +24,19 @@ from math import sqrt
 
 import numpy as np
 
-from implicit_geometry._validate import Floats, InputError, number, whole_number
+from implicit_geometry._validate import (
+    LARGEST_NUM_CLASSES,
+    Floats,
+    InputError,
+    class_number,
+    instance,
+    number,
+    whole_number,
+)
 from implicit_geometry.geometry import Geometry
-from implicit_geometry.gram import BlockSummary
+from implicit_geometry.gram import MAX_DENSE_CLASSES, BlockSummary
+
+_LARGEST_RATIO = 1e150  # for the formulas' powers
 
 
 @dataclass(frozen=True)
@@ -35,8 +45,8 @@ class StepProfile:
 
     Args:
         num_classes: k >= 2.
-        imbalance_ratio: R > 0, majority count over minority count (below 1 only as an effective ratio).
-        scale_ratio: D > 0, majority scale over minority scale; 1 is plain cross-entropy.
+        imbalance_ratio: R, majority count over minority count (below 1 only as an effective ratio); 1e-150 to 1e150.
+        scale_ratio: D, majority scale over minority scale; 1 is plain cross-entropy; 1e-150 to 1e150.
         minority_fraction: rho in (0, 1); ``rho * k``, rounded, classes are minorities (at least one of each kind).
 
     Raises:
@@ -56,14 +66,15 @@ class StepProfile:
     minority_fraction: float = 0.5
 
     def __post_init__(self) -> None:
-        k = whole_number("num_classes", self.num_classes, minimum=2)
+        k = class_number("num_classes", self.num_classes)
         fraction = number("minority_fraction", self.minority_fraction, minimum=0, maximum=1, exclusive=True)
         if not 1 <= round(fraction * k) <= k - 1:
             raise InputError(
                 "minority_fraction", f"must leave at least one minority and one majority class of {k}", f"{fraction:g}"
             )
         for name in ("imbalance_ratio", "scale_ratio"):
-            object.__setattr__(self, name, number(name, getattr(self, name), minimum=0, exclusive=True))
+            value = number(name, getattr(self, name), minimum=1 / _LARGEST_RATIO, maximum=_LARGEST_RATIO)
+            object.__setattr__(self, name, value)
 
     @property
     def num_minority(self) -> int:
@@ -81,7 +92,8 @@ class StepProfile:
 
     def effective(self) -> StepProfile:
         """The profile without scales whose classifiers LDT learns: R~ = R / D^2 (Theorem 1 (iii))."""
-        return StepProfile(self.num_classes, self.imbalance_ratio / self.scale_ratio**2, 1.0, self.minority_fraction)
+        ratio = self.imbalance_ratio / self.scale_ratio / self.scale_ratio
+        return StepProfile(self.num_classes, ratio, 1.0, self.minority_fraction)
 
 
 @dataclass(frozen=True)
@@ -128,6 +140,8 @@ def sel_matrix(profile: StepProfile) -> Floats:
         array([[ 0.5, -0.5],
                [-0.5,  0.5]])
     """
+    if instance("profile", profile, StepProfile).num_classes > MAX_DENSE_CLASSES:
+        raise InputError("profile", f"must have at most {MAX_DENSE_CLASSES} classes for a matrix", profile.num_classes)
     scale = profile.per_class(profile.scale_ratio)
     share = scale**-2 / (scale**-2).sum()
     return np.asarray((np.eye(profile.num_classes) - share) / scale[:, None])
@@ -143,8 +157,9 @@ def seli_geometry(profile: StepProfile) -> Geometry:
         >>> round(geometry.classifier.cosine(0, 9), 3)
         -0.139
     """
+    matrix = sel_matrix(profile)
     root = np.sqrt(profile.per_class(profile.imbalance_ratio))
-    left, singular, right = np.linalg.svd(sel_matrix(profile) * root)
+    left, singular, right = np.linalg.svd(matrix * root)
     singular[-1] = 0.0
     return Geometry.from_factors(left * np.sqrt(singular), right.T * np.sqrt(singular) / root[:, None])
 
@@ -159,7 +174,7 @@ def ldt_geometry(profile: StepProfile) -> Geometry:
         >>> round(geometry.classifier.cosine(0, 9), 3), round(geometry.embedding.cosine(0, 9), 3)
         (-0.111, -0.111)
     """
-    seli = seli_geometry(profile.effective())
+    seli = seli_geometry(instance("profile", profile, StepProfile).effective())
     scale = profile.per_class(profile.scale_ratio)
     return Geometry.from_factors(seli.cross.left, seli.cross.right / scale[:, None])
 
@@ -176,7 +191,7 @@ def sel_singular_values(profile: StepProfile) -> tuple[tuple[float, int], ...]:
         >>> sel_singular_values(StepProfile(num_classes=10, imbalance_ratio=49, scale_ratio=3))
         ((2.3333333333333335, 4), (2.23606797749979, 1), (1.0, 4))
     """
-    ratio, scale = profile.imbalance_ratio, profile.scale_ratio
+    ratio, scale = instance("profile", profile, StepProfile).imbalance_ratio, profile.scale_ratio
     rho = profile.num_minority / profile.num_classes
     bridge = sqrt((1 - rho + ratio * rho) / (1 - rho + rho * scale**2))
     return (
@@ -302,7 +317,7 @@ def ldt_classifiers(profile: StepProfile) -> StepBlock:
 
     Source: Behnia et al. (2023), Theorem 1 (iii) and Lemma D.1.
     """
-    return cdt_classifiers(profile.effective())
+    return cdt_classifiers(instance("profile", profile, StepProfile).effective())
 
 
 def ldt_embeddings(profile: StepProfile) -> StepBlock:
@@ -313,7 +328,8 @@ def ldt_embeddings(profile: StepProfile) -> StepBlock:
 
     Source: Behnia et al. (2023), Theorem 1 (iii) and Lemma D.2.
     """
-    block, scale = cdt_embeddings(profile.effective()), profile.scale_ratio
+    effective = instance("profile", profile, StepProfile).effective()
+    block, scale = cdt_embeddings(effective), profile.scale_ratio
     return StepBlock(
         majority=block.majority / scale**2,
         minority=block.minority,
@@ -325,7 +341,7 @@ def ldt_embeddings(profile: StepProfile) -> StepBlock:
 
 def even_classes(num_classes: int) -> int:
     """Return k, an even number of at least 4 classes: half of them are minorities, two of each kind."""
-    k = whole_number("num_classes", num_classes, minimum=4)
+    k = whole_number("num_classes", num_classes, minimum=4, maximum=LARGEST_NUM_CLASSES)
     if k % 2:
         raise InputError("num_classes", "must be even, half of the classes being minorities", k)
     return k
@@ -333,7 +349,7 @@ def even_classes(num_classes: int) -> int:
 
 def _halves(profile: StepProfile) -> tuple[int, float, float]:
     """k, R and D of a profile with as many minority as majority classes."""
-    k = even_classes(profile.num_classes)
+    k = even_classes(instance("profile", profile, StepProfile).num_classes)
     if profile.num_minority != profile.num_majority:
         raise InputError("minority_fraction", "must be 0.5 for this formula", f"{profile.minority_fraction:g}")
     return k, profile.imbalance_ratio, profile.scale_ratio
