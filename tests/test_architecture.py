@@ -20,6 +20,7 @@ LAYERS = {  # a module imports from its own layer and from lower ones
     "_version": 0,
     "counts": 1,
     "parameterization": 1,
+    "lowrank": 1,
     "gram": 1,
     "certificate": 1,
     "rules": 2,

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from implicit_geometry.comparison import Comparison as Comparison
     from implicit_geometry.comparison import compare as compare
     from implicit_geometry.counts import ClassCounts as ClassCounts
+    from implicit_geometry.geometry import Cross as Cross
     from implicit_geometry.geometry import Geometry as Geometry
     from implicit_geometry.geometry import simplex_etf as simplex_etf
     from implicit_geometry.gram import BlockSummary as BlockSummary
     from implicit_geometry.gram import Gram as Gram
+    from implicit_geometry.lowrank import LowRank as LowRank
     from implicit_geometry.parameterization import Parameterization as Parameterization
     from implicit_geometry.problem import Problem as Problem
     from implicit_geometry.problem import Solution as Solution
@@ -49,10 +51,12 @@ _HOME = {
     "Comparison": "comparison",
     "compare": "comparison",
     "ClassCounts": "counts",
+    "Cross": "geometry",
     "Geometry": "geometry",
     "simplex_etf": "geometry",
     "BlockSummary": "gram",
     "Gram": "gram",
+    "LowRank": "lowrank",
     "Parameterization": "parameterization",
     "Problem": "problem",
     "Solution": "problem",

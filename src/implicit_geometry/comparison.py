@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from implicit_geometry._validate import InputError, instance
 from implicit_geometry.geometry import Geometry
-from implicit_geometry.gram import Gram
+from implicit_geometry.lowrank import LowRank
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ def compare(geometry_a: Geometry, geometry_b: Geometry) -> Comparison:
         geometry_b: over the same k classes in the same order.
 
     Raises:
-        InputError: the numbers of classes differ.
+        InputError: one is no :class:`Geometry`, or the numbers of classes differ.
 
     Source: Behnia et al. (2023), Section 5 (the distances of their Fig. 4).
 
@@ -55,9 +57,9 @@ def compare(geometry_a: Geometry, geometry_b: Geometry) -> Comparison:
     )
 
 
-def gram_distance(a: Gram, b: Gram) -> float:
-    """Frobenius distance of two matrices scaled to unit Frobenius norm (NaN where one is zero)."""
+def gram_distance(a: LowRank, b: LowRank) -> float:
+    """Frobenius distance of two matrices scaled to unit Frobenius norm; NaN where one is zero, or below 1e-307."""
     norm_a, norm_b = a.frobenius_norm(), b.frobenius_norm()
-    if norm_a == 0 or norm_b == 0:
+    if min(norm_a, norm_b) < np.finfo(np.float64).tiny:
         return float("nan")
     return a.scaled(1 / norm_a).minus(b.scaled(1 / norm_b)).frobenius_norm()

@@ -3,25 +3,100 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from implicit_geometry._validate import Floats, InputError, class_number
+from implicit_geometry._validate import Floats, InputError, class_index, class_number, instance
 from implicit_geometry.gram import Gram
+from implicit_geometry.lowrank import LowRank, factored, finite_array, refuse_lost_digits
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
+class Cross(LowRank):
+    """The mean logits W H^T: row c for the classifier w_c, column y for the class-mean embedding h_y.
+
+    Args:
+        diagonal: w_c . h_c, as in :class:`LowRank`, as are ``left``, ``right`` and ``group``.
+        classifier_norms: norms of the w_c, shape (k,).
+        embedding_norms: norms of the h_y, shape (k,).
+
+    Raises:
+        InputError: the parts are none of a matrix, or the norms are not one finite number >= 0 for each class.
+
+    Example:
+        >>> cross = Cross.from_factors([[3.0, 4.0], [0.0, 2.0]], [[5.0, 0.0], [0.0, 1.0]])
+        >>> cross.entry(0, 1), cross.cosine(0, 1), cross.alignment()
+        (4.0, 0.8, array([0.6, 1. ]))
+    """
+
+    classifier_norms: Floats
+    embedding_norms: Floats
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("classifier_norms", "embedding_norms"):
+            norms = finite_array(name, getattr(self, name))
+            if norms.shape != self.group.shape or norms.min() < 0:
+                raise InputError(name, f"must hold {self.num_classes} norms >= 0", f"shape {norms.shape}")
+            object.__setattr__(self, name, norms)
+
+    @classmethod
+    def from_factors(cls, classifier: ArrayLike, embedding: ArrayLike) -> Cross:
+        """The mean logits of given vectors: classifiers (k, d) and class-mean embeddings (k, d).
+
+        Raises:
+            InputError: as :meth:`Geometry.from_factors`.
+        """
+        return Geometry.from_factors(classifier, embedding).cross
+
+    def entry(self, c: int, y: int) -> float:
+        """The mean logit of class ``c`` over the samples of class ``y``, w_c . h_y.
+
+        Raises:
+            InputError: a class is out of range.
+        """
+        return self._entry(*(class_index(name, index, self.num_classes) for name, index in (("c", c), ("y", y))))
+
+    def cosine(self, c: int, y: int) -> float:
+        """Cosine of the angle between w_c and h_y (NaN where one is zero).
+
+        Raises:
+            InputError: a class is out of range, or rounding leaves no six digits of the cosine.
+        """
+        inner = self.entry(c, y)
+        norms = float(self.classifier_norms[c]), float(self.embedding_norms[y])
+        if min(norms) == 0:
+            return float("nan")
+        if c != y:
+            terms = float(np.abs(self.left[self.group[c]]) @ np.abs(self.right[self.group[y]]))
+            refuse_lost_digits(terms / norms[0] / norms[1])
+        return inner / norms[0] / norms[1]
+
+    def alignment(self) -> Floats:
+        """Cosine of w_c and h_c for every class, shape (k,) (NaN where one is zero)."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            cosines = self.diagonal[self.group] / self.classifier_norms / self.embedding_norms
+        return np.where((self.classifier_norms > 0) & (self.embedding_norms > 0), cosines, np.nan)
+
+    @property
+    def _parts(self) -> tuple[NDArray[Any], ...]:
+        return *super()._parts, self.classifier_norms, self.embedding_norms
+
+
+@dataclass(frozen=True, repr=False)
 class Geometry:
     """Three k x k blocks of inner products of the classifiers w_c and the class-mean embeddings h_c.
 
     Args:
         classifier: W W^T.
-        embedding: H H^T, H one class mean a row.
-        cross: W H^T; entry (c, y) is the mean logit of class c over the samples of class y.
+        embedding: H H^T, H one class mean per row.
+        cross: W H^T; entry (c, y) is the mean logit of class c over the samples of class y. Any :class:`LowRank`; it
+            becomes a :class:`Cross` with the norms of the other two blocks.
 
     Raises:
-        InputError: the blocks differ in their number of classes.
+        InputError: a block is of another type, or they differ in their number of classes.
 
     Example:
         >>> etf = simplex_etf(10)
@@ -31,23 +106,36 @@ class Geometry:
 
     classifier: Gram
     embedding: Gram
-    cross: Gram
+    cross: Cross
 
-    def __post_init__(self) -> None:
-        sizes = {name: getattr(self, name).num_classes for name in ("classifier", "embedding", "cross")}
+    def __init__(self, classifier: Gram, embedding: Gram, cross: LowRank) -> None:
+        for name, block, kind in (
+            ("classifier", classifier, Gram),
+            ("embedding", embedding, Gram),
+            ("cross", cross, LowRank),
+        ):
+            instance(name, block, kind)
+        sizes = {"classifier": classifier.num_classes, "embedding": embedding.num_classes, "cross": cross.num_classes}
         if len(set(sizes.values())) != 1:
             raise InputError("blocks", "must have one common number of classes", sizes)
+        object.__setattr__(self, "classifier", classifier)
+        object.__setattr__(self, "embedding", embedding)
+        parts = cross.diagonal, cross.left, cross.right, cross.group
+        object.__setattr__(self, "cross", Cross(*parts, classifier.norms(), embedding.norms()))
+
+    def __repr__(self) -> str:
+        return f"Geometry(num_classes={self.num_classes})"
 
     @classmethod
     def from_factors(cls, classifier: ArrayLike, embedding: ArrayLike) -> Geometry:
         """The geometry of given vectors: classifiers (k, d) and class-mean embeddings (k, d).
 
         Raises:
-            InputError: a factor is not a finite matrix, or their shapes differ.
+            InputError: a factor is not a finite matrix, their shapes differ, or a vector is neither zero nor of a size
+                whose square float64 holds.
         """
-        return cls(
-            Gram.from_factors(classifier), Gram.from_factors(embedding), Gram.from_factors(classifier, embedding)
-        )
+        cross = LowRank(*factored(classifier, embedding))
+        return cls(Gram.from_factors(cross.left), Gram.from_factors(cross.right), cross)
 
     @property
     def num_classes(self) -> int:
@@ -56,9 +144,7 @@ class Geometry:
 
     def alignment(self) -> Floats:
         """Cosine between classifier and class-mean embedding of every class, shape (k,) (NaN where one is zero)."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            cosines = self.cross.squared_norms() / (self.classifier.norms() * self.embedding.norms())
-        return np.asarray(cosines)
+        return self.cross.alignment()
 
 
 def simplex_etf(num_classes: int) -> Geometry:

@@ -1,25 +1,15 @@
-"""One representation of every k x k matrix of inner products: its diagonal, and a low-rank rest.
-
-Ten classes and a million classes are the same code: norms, cosines, block averages and Frobenius products cost O(G
-r) or
-O(G r^2) for G rows of rank r, and no k x k matrix is formed.
-"""
+"""Gram matrices: norms, cosines and block averages of k vectors, from their inner products."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from implicit_geometry._validate import Floats, InputError, Ints, class_index, frozen, group_labels, instance, number
-
-MAX_DENSE_CLASSES = 5000
-"""Largest number of classes for which :meth:`Gram.dense` forms the k x k matrix (200 MB)."""
-
-_MAX_EXACT_ROWS = 4096
+from implicit_geometry._validate import Floats, InputError, group_labels
+from implicit_geometry.lowrank import LowRank, factored, finite_matrix, refuse_lost_digits
 
 
 @dataclass(frozen=True)
@@ -43,72 +33,24 @@ class BlockSummary:
     cos_between: float
 
 
-@dataclass(frozen=True, eq=False)
-class Gram:
-    """A k x k matrix whose entry (i, j) is ``diagonal[g(i)]`` if i = j, else ``left[g(i)] . right[g(j)]``.
-
-    ``g`` = ``group`` sends classes that share every entry to one row. Keeping the diagonal itself (not the diagonal
-    minus
-    the low-rank part) keeps norms accurate to machine precision where classes differ by many orders of magnitude.
-
-    Args:
-        diagonal: shape (G,).
-        left: shape (G, r).
-        right: shape (G, r).
-        group: row of each class, shape (k,).
-
-    Raises:
-        InputError: the shapes do not fit together, or a group is not a row.
+@dataclass(frozen=True, eq=False, repr=False)
+class Gram(LowRank):
+    """The inner products of k vectors with one another, held as in :class:`LowRank`.
 
     Example:
         >>> Gram.from_factors([[3.0, 4.0], [0.0, 2.0]]).norms()
         array([5., 2.])
     """
 
-    diagonal: Floats
-    left: Floats
-    right: Floats
-    group: Ints
-
-    def __post_init__(self) -> None:
-        for name in ("diagonal", "left", "right", "group"):
-            array = np.asarray(getattr(self, name))
-            object.__setattr__(self, name, frozen(array) if array.flags.writeable else array)
-        rows = self.diagonal.shape[0] if self.diagonal.ndim == 1 else -1
-        if self.left.ndim != 2 or self.left.shape != self.right.shape or self.left.shape[0] != rows:
-            shapes = {name: getattr(self, name).shape for name in ("diagonal", "left", "right")}
-            raise InputError("parts", "must have shapes (G,), (G, r) and (G, r)", shapes)
-        group = self.group
-        if (
-            group.ndim != 1
-            or group.dtype.kind not in "iu"
-            or not (group.size and 0 <= group.min() <= group.max() < rows)
-        ):
-            raise InputError("group", f"must hold a row in 0..{rows - 1} for every class", f"{group.dtype} {group}")
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Gram) and all(
-            np.array_equal(a, b) for a, b in zip(self._parts, other._parts, strict=True)
-        )
-
-    def __hash__(self) -> int:
-        return hash(tuple(part.tobytes() for part in self._parts))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Gram, self._parts
-
     @classmethod
     def from_factors(cls, left: ArrayLike, right: ArrayLike | None = None) -> Gram:
         """All inner products ``left[i] . right[j]`` of two sets of k vectors (k, r); ``right`` defaults to ``left``.
 
         Raises:
-            InputError: the factors are not two finite matrices of one shape.
+            InputError: the factors are not two finite matrices of one shape, or a vector is neither zero nor of a size
+                whose square float64 holds.
         """
-        rows = _matrix("left", left)
-        columns = rows if right is None else _matrix("right", right)
-        if rows.shape != columns.shape:
-            raise InputError("right", f"must have the shape of left, {rows.shape}", columns.shape)
-        return cls(np.einsum("ij,ij->i", rows, columns), rows, columns, np.arange(len(rows)))
+        return cls(*factored(left, right))
 
     @classmethod
     def from_dense(cls, matrix: ArrayLike) -> Gram:
@@ -117,29 +59,21 @@ class Gram:
         Raises:
             InputError: the matrix is not square and finite.
         """
-        entries = _matrix("matrix", matrix)
+        entries = finite_matrix("matrix", matrix)
         if entries.shape[0] != entries.shape[1]:
             raise InputError("matrix", "must be square", f"shape {entries.shape}")
-        return cls.from_factors(entries, np.eye(len(entries)))
+        return cls(entries.diagonal(), entries, np.eye(len(entries)), np.arange(len(entries)))
 
-    @property
-    def num_classes(self) -> int:
-        """Number of classes k."""
-        return int(self.group.size)
+    def scaled(self, factor: float) -> Gram:
+        """The matrix times a number.
 
-    @cached_property
-    def multiplicity(self) -> Floats:
-        """Number of classes behind each row, shape (G,)."""
-        return np.bincount(self.group, minlength=self.diagonal.size).astype(np.float64)
-
-    def entry(self, i: int, j: int) -> float:
-        """The inner product of classes ``i`` and ``j``."""
-        i, j = (class_index(name, index, self.num_classes) for name, index in (("i", i), ("j", j)))
-        row, column = self.group[i], self.group[j]
-        return float(self.diagonal[row] if i == j else self.left[row] @ self.right[column])
+        Raises:
+            InputError: ``factor`` is not a finite number, or an entry overflows.
+        """
+        return Gram(*self._scaled_parts(factor), self.right, self.group)
 
     def squared_norms(self) -> Floats:
-        """The diagonal, one value a class, shape (k,)."""
+        """Squared norms of the k vectors, shape (k,)."""
         return self.diagonal[self.group]
 
     def norms(self) -> Floats:
@@ -159,24 +93,8 @@ class Gram:
             return float("nan")
         if i == j:
             return 1.0
-        _refuse_lost_digits(float(np.abs(self.left[row]) @ np.abs(self.right[column])) / scale)
+        refuse_lost_digits(float(np.abs(self.left[row]) @ np.abs(self.right[column])) / scale)
         return inner / scale
-
-    def dense(self) -> Floats:
-        """The k x k matrix.
-
-        Raises:
-            InputError: k is above :data:`MAX_DENSE_CLASSES`.
-        """
-        if self.num_classes > MAX_DENSE_CLASSES:
-            raise InputError(
-                "dense()",
-                f"forms a k x k matrix and needs at most {MAX_DENSE_CLASSES} classes",
-                f"{self.num_classes}; use norms(), cosine(i, j) or block_cosines(groups)",
-            )
-        full = (self.left @ self.right.T)[np.ix_(self.group, self.group)]
-        np.fill_diagonal(full, self.squared_norms())
-        return full
 
     def block_cosines(self, groups: ArrayLike) -> Floats:
         """Mean cosine over all pairs of different classes, for every pair of groups.
@@ -207,7 +125,7 @@ class Gram:
             pairs[np.diag_indices_from(pairs)] -= size
             terms = _masked_product(weight, present, np.abs(left)) @ _masked_product(weight, present, np.abs(right)).T
             mean_terms = np.where(pairs > 0, terms / pairs, 0.0)
-            _refuse_lost_digits(float(np.max(mean_terms[np.isfinite(mean_terms)], initial=0.0)))
+            refuse_lost_digits(float(np.max(mean_terms[np.isfinite(mean_terms)], initial=0.0)))
             return np.asarray(np.where(pairs > 0, sums / pairs, np.nan))
 
     def block_summary(self, majority: ArrayLike) -> BlockSummary:
@@ -232,73 +150,9 @@ class Gram:
             ratio = np.divide(squared[mask].mean(), squared[~mask].mean())
         return BlockSummary(float(ratio), float(cosines[1, 1]), float(cosines[0, 0]), float(cosines[0, 1]))
 
-    def frobenius_norm(self) -> float:
-        """Root of the sum of all squared entries.
-
-        Entry by entry up to 4096 rows; above that by traces of r x r matrices, which loses half the digits where the
-        off-diagonal entries cancel.
-        """
-        peak = float(
-            max(np.abs(self.diagonal).max(), np.abs(self.left).max(initial=0) * np.abs(self.right).max(initial=0))
-        )
-        if peak == 0:
-            return 0.0
-        m, diagonal, left = self.multiplicity, self.diagonal / peak, self.left / peak
-        own = np.einsum("ij,ij->i", left, self.right)
-        if self.diagonal.size <= _MAX_EXACT_ROWS:
-            squares = (left @ self.right.T) ** 2
-            weights = np.outer(m, m)
-            weights[np.diag_indices_from(weights)] -= m
-            off_diagonal = float((weights * squares).sum())
-        else:
-            outer_left, outer_right = (factor.T @ (m[:, None] * factor) for factor in (left, self.right))
-            off_diagonal = max(float((outer_left * outer_right).sum() - m @ own**2), 0.0)
-        return peak * float(np.sqrt(m @ diagonal**2 + off_diagonal))
-
-    def scaled(self, factor: float) -> Gram:
-        """The matrix times a finite number.
-
-        Raises:
-            InputError: the factor is not a finite number.
-        """
-        factor = number("factor", factor)
-        return Gram(self.diagonal * factor, self.left * factor, self.right, self.group)
-
-    def minus(self, other: Gram) -> Gram:
-        """The difference of two matrices over the same classes, on the common refinement of their rows.
-
-        Raises:
-            InputError: the numbers of classes differ.
-        """
-        if self.num_classes != instance("other", other, Gram).num_classes:
-            raise InputError("other", f"must have {self.num_classes} classes", other.num_classes)
-        code = self.group * np.int64(other.diagonal.size) + other.group
-        _, first, group = np.unique(code, return_index=True, return_inverse=True)
-        mine, theirs = self.group[first], other.group[first]
-        return Gram(
-            self.diagonal[mine] - other.diagonal[theirs],
-            np.hstack([self.left[mine], -other.left[theirs]]),
-            np.hstack([self.right[mine], other.right[theirs]]),
-            group,
-        )
-
-    @property
-    def _parts(self) -> tuple[Floats, Floats, Floats, Ints]:
-        return self.diagonal, self.left, self.right, self.group
-
     @cached_property
     def _row_norms(self) -> Floats:
         return np.sqrt(np.maximum(self.diagonal, 0.0))
-
-
-def _refuse_lost_digits(largest_terms: float) -> None:
-    """Refuse a cosine that is the difference of terms so large that rounding leaves no six digits of it."""
-    if largest_terms * np.finfo(np.float64).eps > 1e-6:
-        raise InputError(
-            "classes",
-            "must have vectors of comparable size for a cosine between them",
-            f"terms that cancel from {largest_terms:.1e} times the product of the norms",
-        )
 
 
 def _masked_product(weight: Floats, present: NDArray[np.bool_], rows: Floats) -> Floats:
@@ -307,16 +161,3 @@ def _masked_product(weight: Floats, present: NDArray[np.bool_], rows: Floats) ->
     product = weight @ np.where(finite, rows, 0.0)
     product[(present.astype(np.float64) @ ~finite) > 0] = np.nan
     return np.asarray(product)
-
-
-def _matrix(name: str, values: Any) -> Floats:
-    try:
-        matrix = np.asarray(values)
-        if matrix.dtype.kind not in "iuf":
-            raise TypeError(f"dtype {matrix.dtype}")
-        matrix = matrix.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(name, "must be a matrix of numbers", error) from error
-    if matrix.ndim != 2 or matrix.size == 0 or not np.isfinite(matrix).all():
-        raise InputError(name, "must be a finite, non-empty matrix", f"shape {matrix.shape}")
-    return frozen(matrix)

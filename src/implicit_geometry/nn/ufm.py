@@ -27,7 +27,7 @@ from implicit_geometry._validate import Floats, InputError, Ints, choice, frozen
 from implicit_geometry.comparison import gram_distance
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.geometry import Geometry
-from implicit_geometry.gram import Gram
+from implicit_geometry.lowrank import LowRank
 from implicit_geometry.nn.losses import VSLoss
 from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.problem import Problem
@@ -99,9 +99,13 @@ class UFMHistory:
             raise InputError(
                 "targets", f"must hold one geometry for each of {len(self.parameterizations)} losses", len(targets)
             )
-        found = self._grams(block)
-        aims: list[Gram] = [getattr(target, block) for target in targets]
-        return np.reshape([gram_distance(gram, aims[run]) for (run, _, _), gram in found], self.loss.shape)
+        choice("block", block, _BLOCKS)
+        aims: list[LowRank] = [getattr(target, block) for target in targets]
+        found = [
+            gram_distance(getattr(self.geometry(*index), block), aims[index[0]])
+            for index in np.ndindex(self.loss.shape)
+        ]
+        return np.reshape(found, self.loss.shape)
 
     def summary(self, block: str) -> dict[str, Floats]:
         """Squared norm ratio and mean cosines of majority and minority classes, each of shape (P, S, T).
@@ -115,12 +119,10 @@ class UFMHistory:
         Raises:
             InputError: an unknown block, or balanced counts, which have no minority.
         """
-        rows = [asdict(gram.block_summary(self.counts.majority)) for _, gram in self._grams(block)]
+        choice("block", block, ("classifier", "embedding"))
+        grams = (getattr(self.geometry(*index), block) for index in np.ndindex(self.loss.shape))
+        rows = [asdict(gram.block_summary(self.counts.majority)) for gram in grams]
         return {name: np.reshape([row[name] for row in rows], self.loss.shape) for name in rows[0]}
-
-    def _grams(self, block: str) -> list[tuple[tuple[int, ...], Gram]]:
-        choice("block", block, _BLOCKS)
-        return [(index, getattr(self.geometry(*index), block)) for index in np.ndindex(self.loss.shape)]
 
 
 def train_ufm(

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib import colormaps
 
 from implicit_geometry._validate import Floats, Ints
-from implicit_geometry.gram import Gram
+from implicit_geometry.lowrank import LowRank
 
 MOST_CLASSES = 100
 """Classes that are drawn; of more, as many evenly spaced ones."""
@@ -29,14 +29,15 @@ def drawn_classes(num_classes: int) -> Ints:
     return np.unique(np.linspace(0, num_classes - 1, min(num_classes, MOST_CLASSES)).round().astype(np.int64))
 
 
-def drawn_entries(gram: Gram) -> Floats:
+def drawn_entries(gram: LowRank) -> Floats:
     """Entries between the drawn classes over the Frobenius norm of the whole matrix; NaN where that is zero.
 
     Example:
+        >>> from implicit_geometry.gram import Gram
         >>> drawn_entries(Gram.from_factors([[3.0, 0.0], [0.0, 2.0]])).round(4).tolist()
         [[0.9138, 0.0], [0.0, 0.4061]]
     """
-    part = Gram(gram.diagonal, gram.left, gram.right, gram.group[drawn_classes(gram.num_classes)])
+    part = LowRank(gram.diagonal, gram.left, gram.right, gram.group[drawn_classes(gram.num_classes)])
     norm = gram.frobenius_norm()
     return part.dense() / norm if norm else np.full((part.num_classes, part.num_classes), np.nan)
 

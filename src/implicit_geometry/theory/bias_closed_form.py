@@ -26,6 +26,7 @@ from implicit_geometry._validate import Floats, InputError, Ints
 from implicit_geometry.certificate import Certificate
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.gram import Gram
+from implicit_geometry.lowrank import LowRank
 from implicit_geometry.problem import ClassGroups, Problem, group_classes, varying_vectors
 from implicit_geometry.theory.limit import read_dominant_row_from_column, sum_of_others
 from implicit_geometry.theory.quadrature import InverseSquareRoot, inverse_square_root
@@ -315,7 +316,7 @@ def _assemble(limit: BiasedLimit, rule: InverseSquareRoot, overlaps: _Overlaps) 
     return ClosedForm(Geometry(classifier, embedding, cross), bias, certificate)
 
 
-def _logits(limit: BiasedLimit, outside_left: Floats, outside_right: Floats) -> tuple[Gram, Floats, float]:
+def _logits(limit: BiasedLimit, outside_left: Floats, outside_right: Floats) -> tuple[LowRank, Floats, float]:
     """X_b / sqrt(n), the bias P S r / sqrt(N), and what the margins are at least when both are added up."""
     s, v, r, n, size = limit.natural, limit.left_null, limit.right_null, limit.root_count, limit.size
     p, q = _slopes(limit)
@@ -323,7 +324,7 @@ def _logits(limit: BiasedLimit, outside_left: Floats, outside_right: Floats) -> 
     root_samples = float(np.sqrt(size @ n**2))
     diagonal = s * outside_left * outside_right + v * r * sum_of_others(size, v * s * r)
     left, right = np.column_stack([v, -v * q]), np.column_stack([r * (level - p), r])
-    cross = Gram(diagonal / n, left, right / n[:, None], limit.groups.group)
+    cross = LowRank(diagonal / n, left, right / n[:, None], limit.groups.group)
     push = float((limit.class_scale * v).max()) / root_samples  # class_scale * v is constant
     loss = 16 * _EPS * push * limit.label_scale * (level + p + q.max())
     return cross, v * (q - level) / root_samples, float(1 - loss.max())

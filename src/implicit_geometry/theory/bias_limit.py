@@ -11,7 +11,7 @@ import numpy as np
 
 from implicit_geometry._validate import Floats, InputError
 from implicit_geometry.certificate import Certificate
-from implicit_geometry.gram import Gram
+from implicit_geometry.lowrank import LowRank
 from implicit_geometry.problem import Problem, Solution, require_problem
 from implicit_geometry.solvers.nuclear import EPS, ExcessProgram, minimise_excess
 from implicit_geometry.theory.bias_closed_form import BiasedLimit, biased_limit, closed_form
@@ -74,7 +74,7 @@ def _numeric(problem: Problem, limit: BiasedLimit) -> Solution:
     return Solution(problem, geometry, Certificate(primal, dual, margin), bias[limit.groups.group])
 
 
-def _smallest_margin(limit: BiasedLimit, cross: Gram, bias: Floats) -> float:
+def _smallest_margin(limit: BiasedLimit, cross: LowRank, bias: Floats) -> float:
     """What label_scale_y (class_scale_y z_yy - class_scale_c z_cy) is at least, over y and c != y, whatever rounding.
 
     z are the logits with bias.

@@ -13,6 +13,7 @@ from implicit_geometry._validate import Floats, InputError
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.geometry import simplex_etf
 from implicit_geometry.gram import Gram
+from implicit_geometry.lowrank import LowRank
 from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.problem import Problem, group_classes
 from implicit_geometry.rules import ldt, logit_adjusted
@@ -184,25 +185,25 @@ def nearest_vectors(question: Question) -> Found:
     return Found(best, None, best_reached, None)
 
 
-def _etf_deviation(gram: Gram) -> Gram:
+def _etf_deviation(gram: Gram) -> LowRank:
     etf = simplex_etf(gram.num_classes).classifier
     return gram.scaled(1 / gram.frobenius_norm()).minus(etf.scaled(1 / etf.frobenius_norm()))
 
 
-def _norm_deviation(gram: Gram) -> Gram:
+def _norm_deviation(gram: Gram) -> LowRank:
     logs = np.log(gram.diagonal) / 2
     centred = logs - gram.multiplicity @ logs / gram.num_classes
     nothing = np.zeros((logs.size, 0))
-    return Gram(centred / np.sqrt(gram.num_classes), nothing, nothing, gram.group)
+    return LowRank(centred / np.sqrt(gram.num_classes), nothing, nothing, gram.group)
 
 
-def _angle_deviation(gram: Gram) -> Gram:
+def _angle_deviation(gram: Gram) -> LowRank:
     k, norms = gram.num_classes, np.sqrt(gram.diagonal)[:, None]
     cosines = Gram(np.ones_like(gram.diagonal), gram.left / norms, gram.right / norms, gram.group)
     return cosines.minus(simplex_etf(k).classifier).scaled(1 / np.sqrt(k * (k - 1)))
 
 
-DEVIATIONS: dict[str, Callable[[Gram], Gram]] = {
+DEVIATIONS: dict[str, Callable[[Gram], LowRank]] = {
     "etf": _etf_deviation,
     "equal_norms": _norm_deviation,
     "equal_angles": _angle_deviation,
@@ -210,7 +211,7 @@ DEVIATIONS: dict[str, Callable[[Gram], Gram]] = {
 """Matrices whose Frobenius norm says how far the classifiers are from a target."""
 
 
-def _entries(gram: Gram) -> Floats:
+def _entries(gram: LowRank) -> Floats:
     """Vector with the Euclidean norm of a matrix: its entries, those of equal classes once, weighted."""
     size = gram.multiplicity
     weight = np.sqrt(np.outer(size, size) - np.diag(size))

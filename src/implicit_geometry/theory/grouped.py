@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from implicit_geometry._validate import Floats
+from implicit_geometry._validate import Floats, Ints
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.gram import Gram
+from implicit_geometry.lowrank import LowRank
 from implicit_geometry.problem import ClassGroups
+
+_Parts = tuple[Floats, Floats, Floats, Ints]  # of a LowRank
 
 
 def grouped_geometry(groups: ClassGroups, root_count: Floats, own: Floats, mean: Floats) -> Geometry:
@@ -29,12 +32,12 @@ def grouped_geometry(groups: ClassGroups, root_count: Floats, own: Floats, mean:
     embedding, embedding_apart = embedding / root_count[:, None], apart / root_count[:, None]
     alone = own * (1 - 1 / groups.size)
 
-    def block(rows: Floats, columns: Floats, rows_apart: Floats, columns_apart: Floats, scale: Floats) -> Gram:
+    def block(rows: Floats, columns: Floats, rows_apart: Floats, columns_apart: Floats, scale: Floats) -> _Parts:
         diagonal = np.einsum("gi,gi->g", rows, columns) + alone / scale
-        return Gram(diagonal, np.hstack([rows, -rows_apart]), np.hstack([columns, columns_apart]), groups.group)
+        return diagonal, np.hstack([rows, -rows_apart]), np.hstack([columns, columns_apart]), groups.group
 
     return Geometry(
-        block(classifier, classifier, apart, apart, np.ones_like(root_count)),
-        block(embedding, embedding, embedding_apart, embedding_apart, root_count**2),
-        block(classifier, embedding, apart, embedding_apart, root_count),
+        Gram(*block(classifier, classifier, apart, apart, np.ones_like(root_count))),
+        Gram(*block(embedding, embedding, embedding_apart, embedding_apart, root_count**2)),
+        LowRank(*block(classifier, embedding, apart, embedding_apart, root_count)),
     )

@@ -18,6 +18,7 @@ from implicit_geometry._validate import Floats, InputError
 from implicit_geometry.certificate import Certificate
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.gram import Gram
+from implicit_geometry.lowrank import LowRank
 from implicit_geometry.problem import Problem, Solution, group_classes, require_problem, varying_vectors
 from implicit_geometry.theory.quadrature import InverseSquareRoot, inverse_square_root
 
@@ -101,7 +102,7 @@ def _assemble(
     own = s * polar.diagonal * outside + v * polar.spill
     classifier = Gram(own * unit, left * unit, right, group)
     logits = v * s / root_count * unit
-    cross = Gram(outside * s / root_count * unit, -v[:, None], logits[:, None], group)
+    cross = LowRank(outside * s / root_count * unit, -v[:, None], logits[:, None], group)
     return Geometry(classifier, embedding, cross), float(size @ right_modulus), polar.rule
 
 

@@ -34,7 +34,8 @@ from implicit_geometry._validate import (
     whole_number,
 )
 from implicit_geometry.geometry import Geometry
-from implicit_geometry.gram import MAX_DENSE_CLASSES, BlockSummary
+from implicit_geometry.gram import BlockSummary
+from implicit_geometry.lowrank import MAX_DENSE_CLASSES
 
 _LARGEST_RATIO = 1e150  # for the formulas' powers
 
