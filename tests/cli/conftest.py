@@ -2,12 +2,14 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from contextlib import suppress
 from functools import partial
 
 import pytest
 
 from implicit_geometry.cli.app import main
+from processes import marked
 
 
 @pytest.fixture
@@ -26,19 +28,22 @@ def igeom(monkeypatch, capsys):
 
 @pytest.fixture
 def start():
-    """Start the command in a process group of its own; none is left at the end."""
+    """Start the command in a process group of its own, its processes marked; none is left at the end."""
     groups = []
 
     def start(*arguments):
         command = [sys.executable, "-m", "implicit_geometry", *map(str, arguments)]
+        mark = uuid.uuid4().hex
         process = subprocess.Popen(
             command,
+            env=marked(mark),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
             preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell's job may ignore it
         )
+        process.mark = mark
         groups.append(process)
         return process
 

@@ -1,17 +1,22 @@
-import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+import uuid
 
 import pytest
 
 from implicit_geometry import InputError
-from implicit_geometry.experiments.execute import execute
+from implicit_geometry.experiments import worker
+from implicit_geometry.experiments.execute import Ending, execute, say_waiting
 from implicit_geometry.experiments.local import run_missing
 from implicit_geometry.experiments.spec import NetworkSpec, Optimization, TrialSpec
 from implicit_geometry.experiments.store import open_store
-from implicit_geometry.experiments.trial import NO_FILES
+from implicit_geometry.experiments.training import Hardware
+from implicit_geometry.experiments.trial import NO_FILES, Resources
+from processes import children_of, linux_only, marked, processes_of, seconds_until_none_is_left
 
 PLAN = Optimization(epochs=2, batch_size=64)
 SMALL = NetworkSpec("mlp", {"depth": 1, "width": 16})
@@ -37,7 +42,7 @@ def comparable(run):
 
 
 def children():
-    return {child.pid for child in multiprocessing.active_children()}
+    return children_of(os.getpid())
 
 
 @pytest.mark.slow
@@ -69,6 +74,7 @@ def test_the_number_of_processes_does_not_change_results(store, tmp_path):
         assert store.history(spec).equals(alone.history(spec))
 
 
+@linux_only
 @pytest.mark.slow
 def test_a_trial_whose_process_is_killed_twice_is_recorded_and_the_sweep_goes_on(store):
     before = children()
@@ -94,6 +100,7 @@ def test_a_trial_whose_process_is_killed_twice_is_recorded_and_the_sweep_goes_on
     assert children() == before
 
 
+@linux_only
 @pytest.mark.slow
 def test_an_interrupt_stops_at_once_and_keeps_what_is_finished(store):
     before = children()
@@ -107,10 +114,118 @@ def test_an_interrupt_stops_at_once_and_keeps_what_is_finished(store):
     assert children() == before
 
 
+PARENT = """
+import os, subprocess, sys, time
+options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+if sys.argv[2] == "from a thread":
+    import threading
+    def start():
+        subprocess.Popen([sys.executable, "-P", sys.argv[1], str(os.getpid())], **options)
+        print("started", flush=True)
+        time.sleep(60)
+    threading.Thread(target=start).start()
+else:
+    subprocess.Popen([sys.executable, "-P", sys.argv[1], str(os.getpid())], **options)
+    print("started", flush=True)
+time.sleep(60)
+"""
+
+
+@linux_only
+@pytest.mark.parametrize("start", ["from the main thread", "from a thread"])
+@pytest.mark.parametrize("moment", [0.0, 0.02, 0.1, 0.5])
+def test_a_worker_ends_with_a_parent_that_is_killed_however_early(start, moment):
+    mark = uuid.uuid4().hex
+    command = [sys.executable, "-c", PARENT, worker.__file__, start]
+    parent = subprocess.Popen(command, env=marked(mark), stdout=subprocess.PIPE)
+    try:
+        assert parent.stdout.readline() == b"started\n"
+        time.sleep(moment)
+        assert len(processes_of(mark)) == 2
+    finally:
+        parent.kill()
+        parent.communicate()
+    seconds_until_none_is_left(mark, at_most=2.0)  # a second is promised; a busy machine starts Python slowly
+
+
+@linux_only
+def test_a_worker_whose_parent_was_gone_before_it_asked_does_nothing():
+    """The number that is passed is compared: whoever has adopted the worker by then is not its parent."""
+    done = subprocess.run(
+        [sys.executable, "-P", worker.__file__, str(os.getpid() + 1)], capture_output=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"")
+
+
+def test_a_worker_without_the_kernels_help_watches_its_parent():
+    """What happens where there is no prctl: the worker looks at its parent's number every half second."""
+    script = (
+        "import os, sys, time\n"
+        "sys.platform = 'elsewhere'\n"
+        "from implicit_geometry.experiments.worker import end_with\n"
+        "end_with(int(sys.argv[1]))\n"
+        "print('tied', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", script]
+    between = "import subprocess, sys, os; subprocess.Popen([*sys.argv[1:], str(os.getpid())]).wait()"
+    parent = subprocess.Popen([sys.executable, "-c", between, *command], stdout=subprocess.PIPE)
+    assert parent.stdout.readline() == b"tied\n"
+    parent.kill()
+    started = time.monotonic()
+    assert parent.stdout.read() == b""  # the worker has the other end of the pipe until it ends
+    assert time.monotonic() - started < 5
+    parent.communicate()
+
+
+def test_resources_reach_a_worker_as_they_are(tmp_path):
+    for resources in (NO_FILES, Resources(tmp_path, True, Hardware("cpu", 2), "tensorboard")):
+        assert Resources.from_dict(resources.to_dict()) == resources
+
+
+@pytest.mark.slow
+def test_a_run_that_another_process_has_in_hand_comes_last_and_is_said_to_be_waited_for(store):
+    waited_for = []
+    with store.claim(GOOD):
+        release = threading.Event()
+
+        def hold_on(spec):
+            waited_for.append(spec)
+            release.set()
+
+        other = digits_spec("cdt", {"gamma": 0.5})
+        ended = []
+        sweep = threading.Thread(
+            target=lambda: ended.append(
+                run_missing(store, [GOOD, other], workers=1, on_done=done.append, on_wait=hold_on)
+            )
+        )
+        done = []
+        sweep.start()
+        assert release.wait(120)
+        end = time.monotonic() + 120
+        while not store.has(other):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        assert not store.has(GOOD)
+    sweep.join(120)
+    assert waited_for == [GOOD]
+    assert done == [other, GOOD]
+    assert ended[0].failures == ()
+
+
+def test_who_waits_for_a_claim_is_told_for_which_run(store, capsys, monkeypatch):
+    monkeypatch.setattr("implicit_geometry.experiments.store._PATIENCE", 0.05)
+    with store.claim(GOOD):
+        assert execute(store.folder, GOOD, NO_FILES) == Ending.CLAIMED
+    say_waiting(GOOD)
+    assert capsys.readouterr().err == f"waiting for run {GOOD.key} (ce, seed 0), which another process has in hand\n"
+
+
 def test_a_finished_trial_is_not_run_again(store, monkeypatch):
-    assert execute(store.folder, GOOD, NO_FILES)
+    assert execute(store.folder, GOOD, NO_FILES) == Ending.FINISHED
     monkeypatch.setattr("implicit_geometry.experiments.execute.run_trial", lambda *a, **k: pytest.fail("ran again"))
-    assert execute(store.folder, GOOD, NO_FILES)
+    assert execute(store.folder, GOOD, NO_FILES) == Ending.FINISHED
     assert run_missing(store, [GOOD]).ran == 0
 
 
@@ -119,7 +234,7 @@ def test_any_error_of_a_trial_is_recorded_with_its_kind(store, monkeypatch):
         raise ZeroDivisionError("division by zero")
 
     monkeypatch.setattr("implicit_geometry.experiments.execute.run_trial", crash)
-    assert not execute(store.folder, GOOD, NO_FILES)
+    assert execute(store.folder, GOOD, NO_FILES) == Ending.FAILED
     assert store.failure(GOOD).reason == "ZeroDivisionError: division by zero"
 
 

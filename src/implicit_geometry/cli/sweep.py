@@ -15,7 +15,7 @@ from implicit_geometry.cli.progress import kept_on_interrupt, print_damaged, pri
 from implicit_geometry.cli.results import failure_document, plan_table, results_table, run_document
 
 if TYPE_CHECKING:
-    from implicit_geometry.experiments.execute import OnDone, Outcome
+    from implicit_geometry.experiments.execute import OnRun, Outcome
     from implicit_geometry.experiments.spec import TrialSpec
     from implicit_geometry.experiments.store import RunStore
     from implicit_geometry.experiments.trial import Resources
@@ -106,7 +106,7 @@ def _run(
     backend: str,
     workers: int | None,
     ray_address: str | None,
-    on_done: OnDone,
+    on_done: OnRun,
 ) -> Outcome:
     if backend == "ray":
         from implicit_geometry.experiments.ray_backend import run_missing_on_ray

@@ -17,6 +17,7 @@ from implicit_geometry.cli.results import run_document, run_table
 from implicit_geometry.cli.sweep import ACCELERATORS
 from implicit_geometry.experiments.spec import PRECISIONS, SCHEDULES, DataSpec, NetworkSpec, Optimization, TrialSpec
 from implicit_geometry.experiments.store import Failure
+from implicit_geometry.experiments.worker import end_with_first_process
 
 if TYPE_CHECKING:
     from implicit_geometry.experiments.store import Run, RunStore
@@ -77,6 +78,8 @@ def train(
 
       igeom train --data features:embeddings.npz --counts 500,50,5 --network linear --logger tensorboard
     """
+    if devices > 1:
+        end_with_first_process()
     from implicit_geometry.experiments.config import sweep_specs
     from implicit_geometry.experiments.loggers import check_logger
     from implicit_geometry.experiments.store import open_store
@@ -147,6 +150,7 @@ def _finished_or_trained(store: RunStore, spec: TrialSpec, resources: Resources,
     """The run, from the store or trained now; None in a process that only helps another to train."""
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+    from implicit_geometry.experiments.execute import say_waiting
     from implicit_geometry.experiments.loggers import run_logger
     from implicit_geometry.experiments.preflight import check_hardware
     from implicit_geometry.experiments.training import Diverged
@@ -165,7 +169,7 @@ def _finished_or_trained(store: RunStore, spec: TrialSpec, resources: Resources,
     try:
         if os.environ.get("LOCAL_RANK", "0") != "0":  # one of several processes; the first has the claim
             return None if store.has(spec) else trained(store.folder / "working" / spec.key)
-        with store.claim(spec) as working:
+        with store.claim(spec, on_wait=lambda: say_waiting(spec)) as working:
             if not store.has(spec):
                 run = trained(working)
                 assert run is not None  # the first process has the result

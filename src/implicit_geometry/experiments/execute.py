@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from implicit_geometry._validate import InputError
@@ -14,7 +16,19 @@ from implicit_geometry.experiments.store import Failure, RunStore, open_store
 from implicit_geometry.experiments.training import Diverged
 from implicit_geometry.experiments.trial import Resources, run_trial
 
-OnDone = Callable[[TrialSpec], object]
+OnRun = Callable[[TrialSpec], object]
+
+
+class Ending(StrEnum):
+    """How an attempt at a trial ended."""
+
+    FINISHED = "finished"
+    FAILED = "failed"
+    CLAIMED = "claimed"  # by another process
+
+
+class _ClaimedElsewhere(Exception):
+    """Another process has the run in hand."""
 
 
 @dataclass(frozen=True)
@@ -43,26 +57,49 @@ def outcome(store: RunStore, specs: Sequence[TrialSpec], ran: int) -> Outcome:
     return Outcome(ran, tuple(failure for failure in failures if failure is not None))
 
 
-def execute(folder: Path, spec: TrialSpec, resources: Resources, source: Source | None = None) -> bool:
+def say_waiting(spec: TrialSpec) -> None:
+    """Say on standard error that a run is waited for."""
+    print(
+        f"waiting for run {spec.key} ({spec.rule}, seed {spec.seed}), which another process has in hand",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def execute(folder: Path, spec: TrialSpec, resources: Resources, source: Source | None = None) -> Ending:
     """Run a trial unless it is finished, and save it; a failure is recorded in its place.
 
     Returns:
-        Whether the trial is finished.
+        How it ended: a trial that another process has in hand is left to it.
+
+    Raises:
+        InputError: results cannot be written.
     """
     store = open_store(folder)
-    with store.claim(spec) as working:
-        if store.has(spec):
-            return True
-        try:
-            with run_logger(resources.logger, store.folder, spec) as logger:
-                run = run_trial(spec, resources=resources, source=source, working=working, logger=logger)
-            assert run is not None  # only helpers of a trial over several processes return nothing
-            store.save(run)
-        except Exception as error:
-            reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-            store.fail(Failure(spec, reason, final=isinstance(error, Diverged)))
-            return False
-    return True
+    try:
+        with store.claim(spec, on_wait=_leave) as working:
+            return _attempt(store, spec, resources, source, working)
+    except _ClaimedElsewhere:
+        return Ending.CLAIMED
+
+
+def _leave() -> None:
+    raise _ClaimedElsewhere
+
+
+def _attempt(store: RunStore, spec: TrialSpec, resources: Resources, source: Source | None, working: Path) -> Ending:
+    if store.has(spec):
+        return Ending.FINISHED
+    try:
+        with run_logger(resources.logger, store.folder, spec) as logger:
+            run = run_trial(spec, resources=resources, source=source, working=working, logger=logger)
+        assert run is not None  # only helpers of a trial over several processes return nothing
+        store.save(run)
+    except Exception as error:
+        reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+        store.fail(Failure(spec, reason, final=isinstance(error, Diverged)))
+        return Ending.FAILED
+    return Ending.FINISHED
 
 
 def _is_hopeless(store: RunStore, spec: TrialSpec) -> bool:

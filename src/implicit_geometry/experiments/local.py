@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import gc
-import multiprocessing
+import json
 import os
 import signal
+import subprocess
+import sys
 import threading
-import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from pathlib import Path
+from queue import SimpleQueue
 
-from implicit_geometry._validate import whole_number
-from implicit_geometry.experiments.execute import OnDone, Outcome, missing, outcome
+from implicit_geometry._validate import InputError, whole_number
+from implicit_geometry.experiments import worker as worker_program
+from implicit_geometry.experiments.execute import Ending, OnRun, Outcome, missing, outcome, say_waiting
 from implicit_geometry.experiments.spec import TrialSpec
 from implicit_geometry.experiments.store import Failure, RunStore
 from implicit_geometry.experiments.training import uses_gpu
 from implicit_geometry.experiments.trial import NO_FILES, Resources
 
 _ATTEMPTS = 2
-_WATCH_SECONDS = 0.5
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
 def run_missing(
@@ -32,12 +32,14 @@ def run_missing(
     *,
     resources: Resources = NO_FILES,
     workers: int | None = None,
-    on_done: OnDone = lambda spec: None,
+    on_done: OnRun = lambda spec: None,
+    on_wait: OnRun = say_waiting,
 ) -> Outcome:
     """Run the specs that are not finished; every finished run is kept whatever happens to the rest.
 
     A trial that fails is recorded with its reason and the others go on. A trial whose process is killed is tried once
-    more, from its last checkpoint. Trials that diverged before are not tried again.
+    more, from its last checkpoint. Trials that diverged before are not tried again. A trial that another process has
+    in hand comes after the others. No worker outlives this process, however it ends.
 
     Args:
         store: where results go.
@@ -45,37 +47,48 @@ def run_missing(
         resources: data folder and hardware of every trial.
         workers: processes; by default one a core, or a single one where a GPU trains.
         on_done: called in this process after each trial, finished or failed.
+        on_wait: called in this process for each trial that another process has in hand, the first time that is seen;
+            says so on standard error where left out.
 
     Raises:
-        InputError: workers is not a positive number.
+        InputError: workers is not a positive number, or results cannot be written.
     """
     queue = deque(missing(store, specs))
     if workers is None:
         workers = 1 if uses_gpu(resources.hardware) else cores()
-    count = min(len(queue), whole_number("workers", workers, minimum=1))
+    count = whole_number("workers", workers, minimum=1)
     attempts: Counter[str] = Counter()
+    waited_for: set[str] = set()
+    answers: _Answers = SimpleQueue()
     team: list[_Worker] = []
     ran = 0
     try:
-        team += [_Worker(store.folder, resources) for _ in range(count)]
         while queue or any(worker.spec for worker in team):
-            for worker in team:
-                if worker.spec is None and queue:
-                    worker.give(queue.popleft())
-            ready = wait([worker.connection for worker in team if worker.spec])
-            for place, worker in enumerate(team):
-                if worker.connection not in ready:
+            while queue and (free := _free_worker(team, count, store.folder, resources, answers)):
+                free.give(queue.popleft())
+            worker, answer = answers.get()
+            spec, worker.spec = worker.spec, None
+            if answer is None:
+                team.remove(worker)
+                worker.stop()
+                if spec is None:
                     continue
-                spec, finished = worker.take()
-                if finished is None:
-                    team[place] = _Worker(store.folder, resources)
-                    attempts[spec.key] += 1
-                    if attempts[spec.key] < _ATTEMPTS:
-                        queue.append(spec)
-                        continue
-                    store.fail(Failure(spec, f"its process was killed {_ATTEMPTS} times", final=False))
-                ran += bool(finished)
-                on_done(spec)
+                attempts[spec.key] += 1
+                if attempts[spec.key] < _ATTEMPTS:
+                    queue.append(spec)
+                    continue
+                store.fail(Failure(spec, f"its process was killed {_ATTEMPTS} times", final=False))
+            assert spec is not None  # only a worker that has one answers
+            if isinstance(answer, InputError):
+                raise answer
+            if answer == Ending.CLAIMED:
+                queue.append(spec)
+                if spec.key not in waited_for:
+                    waited_for.add(spec.key)
+                    on_wait(spec)
+                continue
+            ran += answer == Ending.FINISHED
+            on_done(spec)
     finally:
         for worker in team:
             worker.stop()
@@ -88,35 +101,69 @@ def cores() -> int:
 
 
 class _Worker:
-    """A process that runs one trial after another; ``spec`` is the one it has."""
+    """A process that runs one trial after another; ``spec`` is the one it has.
 
-    def __init__(self, folder: Path, resources: Resources) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.process: BaseProcess = context.Process(target=_serve, args=(theirs, folder, resources), daemon=True)
-        with _interrupts_held():
-            self.process.start()
-        theirs.close()
+    Args:
+        folder: of the results.
+        resources: data folder and hardware of every trial.
+        answers: gets this worker with each of its answers, at last with None, when it has ended.
+    """
+
+    def __init__(self, folder: Path, resources: Resources, answers: _Answers) -> None:
         self.spec: TrialSpec | None = None
+        with _interrupts_held():
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", worker_program.__file__, str(os.getpid())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                encoding="utf-8",
+                env={**os.environ, **_ONE_THREAD},
+            )
+        self._send({"path": sys.path, "folder": str(folder), "resources": resources.to_dict()})
+        self.listener = threading.Thread(target=self._listen, args=(answers,), daemon=True)
+        self.listener.start()
 
     def give(self, spec: TrialSpec) -> None:
         self.spec = spec
-        with suppress(OSError):  # it died idle; reading from it will say so
-            self.connection.send(spec.to_dict())
-
-    def take(self) -> tuple[TrialSpec, bool | None]:
-        """The trial and whether it finished; None where the process died."""
-        assert self.spec is not None
-        spec, self.spec = self.spec, None
-        try:
-            return spec, bool(self.connection.recv())
-        except (EOFError, OSError):
-            return spec, None
+        self._send(spec.to_dict())
 
     def stop(self) -> None:
         self.process.kill()
-        self.process.join()
-        self.connection.close()
+        self.process.wait()
+        self.listener.join()
+        for stream in (self.process.stdin, self.process.stdout):
+            assert stream is not None
+            with suppress(OSError):  # what it was told and did not read
+                stream.close()
+
+    def _send(self, document: dict[str, object]) -> None:
+        assert self.process.stdin is not None
+        with suppress(OSError):  # it died; its listener says so
+            self.process.stdin.write(json.dumps(document) + "\n")
+            self.process.stdin.flush()
+
+    def _listen(self, answers: _Answers) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if not line.endswith("\n"):  # it died in the middle
+                break
+            kind, *words = json.loads(line)
+            answers.put((self, InputError(*words) if kind == "refused" else Ending(*words)))
+        answers.put((self, None))
+
+
+_Answers = SimpleQueue[tuple[_Worker, Ending | InputError | None]]
+
+
+def _free_worker(
+    team: list[_Worker], count: int, folder: Path, resources: Resources, answers: _Answers
+) -> _Worker | None:
+    """A worker that has no trial, a new one where there are fewer than wanted; None where all have one."""
+    idle = next((worker for worker in team if worker.spec is None), None)
+    if idle is None and len(team) < count:
+        idle = _Worker(folder, resources, answers)
+        team.append(idle)
+    return idle
 
 
 @contextmanager
@@ -130,30 +177,3 @@ def _interrupts_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _serve(connection: Connection, folder: Path, resources: Resources) -> None:
-    """Run the trials that come in, until the other end closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it could not be held back at the start
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = "1"
-    import torch
-
-    from implicit_geometry.experiments.execute import execute
-
-    torch.set_num_threads(1)
-    gc.freeze()  # what is imported stays, so that a collection takes a millisecond, not half a second
-    try:
-        while True:
-            connection.send(execute(folder, TrialSpec.from_dict(connection.recv()), resources))
-            gc.collect()  # trainers are cycles that hold the samples of their trial
-    except (EOFError, OSError):
-        return
-
-
-def _end_with(parent: int) -> None:
-    """Leave nothing running when the parent is killed."""
-    while os.getppid() == parent:
-        time.sleep(_WATCH_SECONDS)
-    os._exit(1)

@@ -8,7 +8,7 @@ from typing import Any
 
 from implicit_geometry._validate import InputError
 from implicit_geometry.data.source import Source
-from implicit_geometry.experiments.execute import OnDone, Outcome, execute, missing, outcome
+from implicit_geometry.experiments.execute import Ending, OnRun, Outcome, execute, missing, outcome, say_waiting
 from implicit_geometry.experiments.spec import DataSpec, TrialSpec
 from implicit_geometry.experiments.store import Failure, RunStore
 from implicit_geometry.experiments.training import Hardware
@@ -23,9 +23,10 @@ def run_missing_on_ray(
     *,
     resources: Resources = NO_FILES,
     address: str | None = None,
-    on_done: OnDone = lambda spec: None,
+    on_done: OnRun = lambda spec: None,
+    on_wait: OnRun = say_waiting,
 ) -> Outcome:
-    """Run the specs that are not finished as Ray tasks; failures as in ``run_missing``.
+    """Run the specs that are not finished as Ray tasks; failures and runs in other hands as in ``run_missing``.
 
     A task takes one core, and one GPU where the cluster has some and the accelerator is not ``"cpu"``.
 
@@ -39,6 +40,8 @@ def run_missing_on_ray(
         address: of the cluster, as ``ray.init`` takes it; a cluster on this machine where left out. Ray that is
             connected already is used as it is.
         on_done: called in this process after each trial, finished or failed.
+        on_wait: called in this process for each trial that another process has in hand, the first time that is seen;
+            says so on standard error where left out.
 
     Raises:
         InputError: Ray is not installed or not reached, the cluster has no GPU and the accelerator is ``"gpu"``, or a
@@ -50,16 +53,25 @@ def run_missing_on_ray(
     sources = {_source_key(spec.data): spec.data for spec in queue}
     references = {key: ray.put(resources.source(data)) for key, data in sources.items()}
     task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=_RETRIES)(_run)
-    pending = {
-        task.remote(store.folder.resolve(), spec.to_dict(), resources, references[_source_key(spec.data)]): spec
-        for spec in queue
-    }
+
+    def submit(spec: TrialSpec) -> Any:
+        return task.remote(store.folder.resolve(), spec.to_dict(), resources, references[_source_key(spec.data)])
+
+    pending = {submit(spec): spec for spec in queue}
+    waited_for: set[str] = set()
     ran = 0
     while pending:
         (done,), _ = ray.wait(list(pending), num_returns=1)
         spec = pending.pop(done)
         try:
-            ran += bool(ray.get(done))
+            ending = ray.get(done)
+            if ending == Ending.CLAIMED:
+                pending[submit(spec)] = spec
+                if spec.key not in waited_for:
+                    waited_for.add(spec.key)
+                    on_wait(spec)
+                continue
+            ran += ending == Ending.FINISHED
         except ray.exceptions.RayError as error:
             reason = f"its process or node died {_RETRIES + 1} times ({type(error).__name__})"
             store.fail(Failure(spec, reason, final=False))
@@ -78,7 +90,7 @@ def _source_key(data: DataSpec) -> tuple[str, int | None]:
     return data.name, data.image_size
 
 
-def _run(folder: Path, document: dict[str, Any], resources: Resources, source: Source) -> bool:
+def _run(folder: Path, document: dict[str, Any], resources: Resources, source: Source) -> Ending:
     """The task: one trial on one torch thread, in a process of Ray's."""
     import torch
 

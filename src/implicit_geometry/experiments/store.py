@@ -38,6 +38,8 @@ _ARRAYS = "geometry.safetensors"
 _WEIGHTS = "weights.safetensors"
 _HISTORY = "history.parquet"
 
+_PATIENCE = 1.0  # seconds until a claim is said to wait
+
 Array = NDArray[Any]
 T = TypeVar("T")
 
@@ -133,18 +135,20 @@ class RunStore:
         self._failed(run.spec).unlink(missing_ok=True)
 
     @contextmanager
-    def claim(self, spec: TrialSpec) -> Iterator[Path]:
+    def claim(self, spec: TrialSpec, *, on_wait: Callable[[], object] = lambda: None) -> Iterator[Path]:
         """A folder for the state of an unfinished run, which no other process has until the context ends.
 
         What processes that were killed had half written of the run is removed.
-        """
-        from filelock import FileLock
 
+        Args:
+            spec: the run.
+            on_wait: called where another process has the run for more than a second; it may raise to leave it there.
+        """
         working = self._working(spec)
         lock = working.with_suffix(".lock")
         try:
             working.parent.mkdir(exist_ok=True)
-            with FileLock(lock):
+            with _locked(lock, on_wait):
                 for partial in (self.folder / "trials").glob(f".partial-{spec.key}-*"):
                     shutil.rmtree(partial, ignore_errors=True)
                 working.mkdir(exist_ok=True)
@@ -299,6 +303,21 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError("output", "must be a file that can be written", f"{path} ({reason})") from error
+
+
+@contextmanager
+def _locked(path: Path, on_wait: Callable[[], object]) -> Iterator[None]:
+    """Hold a lock that ends with the process; ``on_wait`` is called where another has it for long."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path)
+    try:
+        held = lock.acquire(timeout=_PATIENCE)
+    except Timeout:
+        on_wait()
+        held = lock.acquire()
+    with held:
+        yield
 
 
 def _each(paths: Iterable[Path], read: Callable[[Path], T]) -> tuple[list[T], list[str]]:

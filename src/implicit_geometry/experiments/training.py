@@ -23,6 +23,7 @@ from implicit_geometry._validate import InputError
 from implicit_geometry.experiments.batches import training_batches
 from implicit_geometry.experiments.checkpoint import Checkpoint, read_checkpoint, take_checkpoint, write_checkpoint
 from implicit_geometry.experiments.spec import Optimization
+from implicit_geometry.experiments.worker import end_with_first_process
 
 _LARGEST_SHARE = 0.05  # of the time of training, for checkpoints
 
@@ -200,6 +201,8 @@ def fit(
         resume.restore_model(model)
         rows[:] = resume.history
         epoch = resume.epoch
+    if hardware.devices > 1:
+        end_with_first_process()
     bars = (RichProgressBar(),) if progress else ()
     with _quiet_lightning():
         L.seed_everything(seed, verbose=False)

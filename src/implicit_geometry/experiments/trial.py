@@ -61,6 +61,22 @@ class Resources:
         """The data set of a spec; the last one stays in memory."""
         return _load(spec.name, self.data_root, self.download, spec.image_size)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, for a process of its own."""
+        return {**asdict(self), "data_root": None if self.data_root is None else str(self.data_root)}
+
+    @classmethod
+    def from_dict(cls, document: dict[str, Any]) -> Resources:
+        """Read what :meth:`to_dict` gave."""
+        root = document["data_root"]
+        return cls(
+            **{
+                **document,
+                "data_root": None if root is None else Path(root),
+                "hardware": Hardware(**document["hardware"]),
+            }
+        )
+
 
 NO_FILES = Resources()
 
