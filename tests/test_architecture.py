@@ -16,6 +16,7 @@ SOURCE = REPOSITORY / "src" / PACKAGE
 
 LAYERS = {  # a module imports from its own layer and from lower ones
     "_validate": 0,
+    "_files": 0,
     "_json": 0,
     "_version": 0,
     "counts": 1,

@@ -1,3 +1,4 @@
+import random
 import time
 
 import lightning as L
@@ -7,7 +8,6 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from implicit_geometry import InputError
 from implicit_geometry.experiments.checkpoint import read_checkpoint
 from implicit_geometry.experiments.spec import Optimization
 from implicit_geometry.experiments.training import Diverged, Hardware, build, fit, make_schedule
@@ -175,9 +175,25 @@ def test_a_finished_training_is_not_repeated(tmp_path, every_epoch):
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
 
 
-def test_a_damaged_checkpoint_is_refused_with_its_place(tmp_path):
-    path = tmp_path / "checkpoint.safetensors"
+def test_a_damaged_checkpoint_is_not_used_and_training_starts_anew(tmp_path, every_epoch):
+    path, plan = tmp_path / "checkpoint.safetensors", Optimization(epochs=2, batch_size=16)
+    whole = train(plan)[0]
     path.write_bytes(b"junk")
-    with pytest.raises(InputError, match="checkpoint must be one that training wrote"):
-        train(Optimization(epochs=2, batch_size=16), checkpoint=path)
-    assert path.read_bytes() == b"junk"
+    with pytest.warns(
+        UserWarning, match=r"is damaged \(it has no checksum\): training starts anew"
+    ):
+        again = train(plan, checkpoint=path)[0]
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
+    assert read_checkpoint(path).epoch == 2
+
+
+def test_every_flipped_bit_of_a_checkpoint_is_noticed(tmp_path, every_epoch):
+    path = tmp_path / "checkpoint.safetensors"
+    train(Optimization(epochs=1, batch_size=16), checkpoint=path)
+    data = path.read_bytes()
+    for bit in random.Random(0).sample(range(8 * len(data)), 200):
+        changed = bytearray(data)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        with pytest.warns(UserWarning, match="is damaged"):
+            assert read_checkpoint(path) is None

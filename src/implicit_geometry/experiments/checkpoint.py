@@ -1,20 +1,25 @@
-"""The state of an unfinished training run: one safetensors file, replaced as a whole after every epoch."""
+"""The state of an unfinished training run: one safetensors file with its checksum, replaced as a whole."""
 
 from __future__ import annotations
 
 import json
+import struct
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from implicit_geometry._files import LARGE, read_regular_file
 from implicit_geometry._json import dumps
-from implicit_geometry._validate import InputError
+from implicit_geometry.experiments.seal import BLANK, check_seal, sealed
 from implicit_geometry.experiments.store import write_atomically
+
+_MARK = b'"checksum":"'
 
 
 @dataclass(frozen=True)
@@ -65,29 +70,32 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         InputError: the file cannot be written.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
-    document = dumps({"epoch": checkpoint.epoch, "history": checkpoint.history})
-    write_atomically(path, lambda part: save_file(tensors, part, metadata={"state": document}))
+    state = dumps({"epoch": checkpoint.epoch, "history": checkpoint.history})
+    data = sealed(save(tensors, metadata={"checksum": BLANK, "state": state}), _MARK)
+    write_atomically(path, lambda part: part.write_bytes(data))
 
 
 def read_checkpoint(path: Path) -> Checkpoint | None:
-    """Read what :func:`write_checkpoint` wrote; None where there is nothing.
+    """Read what :func:`write_checkpoint` wrote; None where there is nothing that is whole.
 
-    Raises:
-        InputError: the file is damaged.
+    A file of which a bit has changed is not used: training starts anew, and a warning says so.
     """
     if not path.exists():
         return None
     try:
-        with safe_open(path, framework="pt") as file:
-            document = json.loads(file.metadata()["state"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        return Checkpoint(int(document["epoch"]), tensors, list(document["history"]))
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            "checkpoint",
-            "must be one that training wrote",
-            f"{path} with damaged content ({error}); remove its folder to start this run anew",
-        ) from error
+        data = read_regular_file(path, at_most=LARGE)
+        check_seal(data, _MARK)
+        document = json.loads(_metadata(data)["state"])
+        return Checkpoint(int(document["epoch"]), load(data), list(document["history"]))
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, struct.error, MemoryError) as error:
+        warnings.warn(f"checkpoint {path} is damaged ({error}): training starts anew", stacklevel=2)
+        return None
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    """What a safetensors file says of itself: its header is JSON, after its length in eight bytes."""
+    (length,) = struct.unpack_from("<Q", data)
+    return dict(json.loads(data[8 : 8 + length])["__metadata__"])
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

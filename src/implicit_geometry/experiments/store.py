@@ -1,7 +1,7 @@
 """Results on disk: one folder a finished run, named by the content of its spec; whole or not there.
 
 igeom-runs.json                    what this folder is
-trials/KEY/record.json             spec, and one flat row of results
+trials/KEY/record.json             spec, one flat row of results, checksums of the files beside it and of itself
 trials/KEY/geometry.safetensors    measured vectors, indices of the training samples
 trials/KEY/weights.safetensors     the trained network
 trials/KEY/history.parquet         one row a recorded epoch
@@ -17,65 +17,37 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from implicit_geometry._json import dumps
+from implicit_geometry._files import read_regular_file
 from implicit_geometry._validate import InputError
+from implicit_geometry.experiments.run import Array, Failure, Run
+from implicit_geometry.experiments.run_files import (
+    ARRAYS,
+    WEIGHTS,
+    check_weights,
+    failure_to_bytes,
+    read_arrays,
+    read_failure,
+    read_history,
+    read_record,
+    run_to_files,
+)
 from implicit_geometry.experiments.spec import TrialSpec
 
 if TYPE_CHECKING:
     import pandas as pd
 
+__all__ = ["MARKER", "Contents", "Failure", "Run", "RunStore", "existing_store", "open_store", "write_atomically"]
+
 MARKER = "igeom-runs.json"
 _FORMAT = {"format": "implicit_geometry.runs", "version": 2}
-_RECORD = "record.json"
-_ARRAYS = "geometry.safetensors"
-_WEIGHTS = "weights.safetensors"
-_HISTORY = "history.parquet"
-
+_MARKER_BYTES = 1000
 _PATIENCE = 1.0  # seconds until a claim is said to wait
 
-Array = NDArray[Any]
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished run: what was asked, what came out, and the measured vectors.
-
-    Attributes:
-        spec: the run.
-        record: one flat row of results.
-        arrays: such as ``classifier`` and ``embedding``, float64 of shape (k, d), and ``train_indices``.
-        history: one row a recorded epoch. Not read back with the run: see :meth:`RunStore.history`.
-        weights: tensors of the network. Not read back with the run: see :meth:`RunStore.weights`.
-    """
-
-    spec: TrialSpec
-    record: dict[str, Any]
-    arrays: dict[str, Array]
-    history: list[dict[str, Any]] = field(default_factory=list)
-    weights: dict[str, Array] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A run that did not finish.
-
-    Attributes:
-        spec: the run.
-        reason: in one line.
-        final: another attempt would fail in the same way.
-    """
-
-    spec: TrialSpec
-    reason: str
-    final: bool
 
 
 @dataclass(frozen=True)
@@ -86,11 +58,13 @@ class Contents:
         runs: finished ones in order of their keys, without ``arrays``.
         failures: runs that did not finish.
         damaged: what is wrong with each folder or file that cannot be read.
+        unverified: keys of the runs that an earlier version wrote, without checksums.
     """
 
     runs: tuple[Run, ...]
     failures: tuple[Failure, ...]
     damaged: tuple[str, ...]
+    unverified: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,17 +84,12 @@ class RunStore:
             InputError: it cannot be written; nothing of it is left then.
         """
         from safetensors import SafetensorError
-        from safetensors.numpy import save_file
 
         partial = None
         try:
             partial = Path(tempfile.mkdtemp(prefix=f".partial-{run.spec.key}-", dir=self.folder / "trials"))
-            document = {"spec": run.spec.to_dict(), "record": run.record}
-            (partial / _RECORD).write_text(dumps(document), encoding="utf-8")
-            for name, arrays in ((_ARRAYS, run.arrays), (_WEIGHTS, run.weights)):
-                save_file({key: np.ascontiguousarray(array) for key, array in arrays.items()}, partial / name)
-            if run.history:
-                _history_frame(run.history).to_parquet(partial / _HISTORY, index=False)
+            for name, data in run_to_files(run).items():
+                (partial / name).write_bytes(data)
             partial.chmod(0o755)
             for file in partial.iterdir():
                 file.chmod(0o644)
@@ -163,23 +132,27 @@ class RunStore:
         """Record a run that did not finish, in the place of what was recorded of it before."""
         path = self._failed(failure.spec)
         path.parent.mkdir(exist_ok=True)
-        document = {"spec": failure.spec.to_dict(), "reason": failure.reason, "final": failure.final}
-        write_atomically(path, lambda part: part.write_text(dumps(document), encoding="utf-8"))
+        write_atomically(path, lambda part: part.write_bytes(failure_to_bytes(failure)))
 
     def failure(self, spec: TrialSpec) -> Failure | None:
         """What was recorded of a run that did not finish."""
         path = self._failed(spec)
-        return _read_failure(path) if path.exists() else None
+        return read_failure(path) if path.exists() else None
 
     def failures(self) -> list[Failure]:
         """All runs that did not finish."""
-        return [_read_failure(path) for path in sorted((self.folder / "failed").glob("*.json"))]
+        return [read_failure(path) for path in sorted((self.folder / "failed").glob("*.json"))]
 
     def contents(self) -> Contents:
         """What is in the folder, the readable beside the damaged; measured vectors are left on disk."""
-        runs, damaged_runs = _each(sorted((self.folder / "trials").glob("*")), _read_record)
-        failures, damaged_failures = _each(sorted((self.folder / "failed").glob("*.json")), _read_failure)
-        return Contents(tuple(runs), tuple(failures), (*damaged_runs, *damaged_failures))
+        records, damaged_runs = _each(sorted((self.folder / "trials").glob("*")), read_record)
+        failures, damaged_failures = _each(sorted((self.folder / "failed").glob("*.json")), read_failure)
+        return Contents(
+            tuple(record.run for record in records),
+            tuple(failures),
+            (*damaged_runs, *damaged_failures),
+            tuple(record.run.spec.key for record in records if record.files is None),
+        )
 
     def load(self, spec: TrialSpec) -> Run:
         """Read a finished run back.
@@ -195,13 +168,8 @@ class RunStore:
         Raises:
             InputError: the file is damaged.
         """
-        import pandas as pd
-
-        path = self.place(spec) / _HISTORY
-        try:
-            return pd.read_parquet(path) if path.exists() else pd.DataFrame()
-        except (OSError, ValueError) as error:
-            raise InputError(f"run folder {path.parent}", f"must hold a readable {_HISTORY}", error) from error
+        place = self.place(spec)
+        return read_history(place, read_record(place))
 
     def weights(self, spec: TrialSpec) -> dict[str, Array]:
         """The trained network of a finished run, as ``state_dict`` names it.
@@ -209,7 +177,8 @@ class RunStore:
         Raises:
             InputError: the file is missing or damaged.
         """
-        return _arrays(self.place(spec) / _WEIGHTS)
+        place = self.place(spec)
+        return read_arrays(place, WEIGHTS, read_record(place))
 
     def load_all(self, specs: Iterable[TrialSpec]) -> list[Run]:
         """Read several finished runs, in order.
@@ -268,12 +237,12 @@ def existing_store(folder: str | Path) -> RunStore:
     """
     path = Path(folder)
     try:
-        content = json.loads((path / MARKER).read_text(encoding="utf-8"))
+        content = json.loads(read_regular_file(path / MARKER, at_most=_MARKER_BYTES).decode("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             "results", "must be in a folder made by igeom", f"{path} without a readable {MARKER}"
         ) from error
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(
             "results", "must be in a folder made by igeom", f"{path} with a damaged {MARKER} ({error})"
         ) from error
@@ -334,55 +303,7 @@ def _each(paths: Iterable[Path], read: Callable[[Path], T]) -> tuple[list[T], li
 
 
 def _read(place: Path) -> Run:
-    """Record and measured vectors; that the weights are whole is all that is read of them."""
-    from safetensors import safe_open
-
-    run = replace(_read_record(place), arrays=_arrays(place / _ARRAYS))
-    with _damage_named(place / _WEIGHTS), safe_open(place / _WEIGHTS, framework="np"):
-        return run
-
-
-def _read_record(place: Path) -> Run:
-    try:
-        document = json.loads((place / _RECORD).read_text(encoding="utf-8"))
-        run = Run(TrialSpec.from_dict(document["spec"]), dict(document["record"]), arrays={})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"run folder {place}", "must hold a finished run", f"a damaged {_RECORD} ({error})") from error
-    if run.spec.key != place.name:
-        raise InputError(f"run folder {place}", "must hold the run its name says", "another spec")
-    return run
-
-
-def _arrays(path: Path) -> dict[str, Array]:
-    from safetensors.numpy import load_file
-
-    with _damage_named(path):
-        return load_file(path)
-
-
-@contextmanager
-def _damage_named(path: Path) -> Iterator[None]:
-    """Name a safetensors file that is missing or damaged, and its run."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        raise InputError(
-            f"run folder {path.parent}", "must hold a finished run", f"a damaged {path.name} ({error})"
-        ) from error
-
-
-def _read_failure(path: Path) -> Failure:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        return Failure(TrialSpec.from_dict(document["spec"]), str(document["reason"]), bool(document["final"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(str(path), "must describe a run that failed", f"damaged content ({error})") from error
-
-
-def _history_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Rows as a table of numbers; ``epoch`` whole, None (no number) as NaN."""
-    import pandas as pd
-
-    return pd.DataFrame(rows).astype(float).astype({"epoch": int})
+    """Record and measured vectors; that the weights are whole is all that is seen of them."""
+    record = read_record(place)
+    check_weights(place, record)
+    return replace(record.run, arrays=read_arrays(place, ARRAYS, record))

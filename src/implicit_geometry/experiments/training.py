@@ -185,14 +185,15 @@ def fit(
         callbacks: further Lightning callbacks.
         logger: Lightning's.
         history: rows that a callback records; kept with the checkpoint, and filled from it where training goes on.
-        checkpoint: file of the state after the last epoch. Where it exists, training goes on from it.
+        checkpoint: file of the state after the last epoch. Where it exists, training goes on from it, unless it is
+            damaged: then a warning says that it starts anew.
 
     Returns:
         The trainer.
 
     Raises:
         Diverged: a parameter is no longer finite.
-        InputError: the checkpoint is damaged or cannot be written.
+        InputError: the checkpoint cannot be written.
     """
     rows = [] if history is None else history
     resume = None if checkpoint is None else read_checkpoint(checkpoint)
