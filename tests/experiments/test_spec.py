@@ -36,6 +36,7 @@ def test_parameterization_is_that_of_the_rule():
     ("change", "message"),
     [
         ({"rule": "ctd"}, "did you mean 'cdt'"),
+        ({"hyperparameters": [1]}, "hyperparameters must be names with values"),
         ({"hyperparameters": {"gama": 1.0}}, "gama"),
         ({"counts": (20, 0)}, "counts must be at least 1"),
         ({"seed": -1}, "seed must be"),
@@ -69,6 +70,8 @@ def test_bad_optimization_is_refused(change, message):
         ({"test_per_class": 0}, "test_per_class"),
         ({"validation_per_class": -1}, "validation_per_class"),
         ({"image_size": 0}, "image_size"),
+        ({"name": 5}, "name must be a text, got 5"),
+        ({"augment": "yes"}, "augment must be true or false"),
     ],
 )
 def test_bad_data_specs_are_refused(change, message):

@@ -179,9 +179,7 @@ def test_a_damaged_checkpoint_is_not_used_and_training_starts_anew(tmp_path, eve
     path, plan = tmp_path / "checkpoint.safetensors", Optimization(epochs=2, batch_size=16)
     whole = train(plan)[0]
     path.write_bytes(b"junk")
-    with pytest.warns(
-        UserWarning, match=r"is damaged \(it has no checksum\): training starts anew"
-    ):
+    with pytest.warns(UserWarning, match=r"is damaged \(it has no checksum\): training starts anew"):
         again = train(plan, checkpoint=path)[0]
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
     assert read_checkpoint(path).epoch == 2

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from implicit_geometry._validate import InputError
 from implicit_geometry.report.images import png_bytes, svg_text
-from implicit_geometry.report.page import PageFigure, Problems, Section, render_page
+from implicit_geometry.report.page import PageFigure, Problems, Section, as_csv, render_page
 
 VOID = {"meta", "img", "source", "input", "link", "br", "hr"}
 HOSTILE = "<script>alert(\"1\")</script> & '$title'"
@@ -143,6 +143,14 @@ def test_the_csv_link_holds_every_record(html: str, records: pd.DataFrame) -> No
     for row, record in zip(rows, records.to_dict("records"), strict=True):
         for text, value in zip(row, record.values(), strict=True):
             assert (float(text) if type(value) is float else text) == (value if type(value) is float else str(value))
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_no_text_of_the_csv_is_a_formula_and_numbers_stay(start: str) -> None:
+    text = f"{start}1+HYPERLINK(1)"
+    head, row = csv.reader(io.StringIO(as_csv(pd.DataFrame({text: [text], "nc1": [-0.5], "seed": [-1]})), newline=""))
+    assert head == [f"'{text}", "nc1", "seed"]
+    assert row == [f"'{text}", "-0.5", "-1"]
 
 
 def test_text_is_escaped_wherever_it_comes_from(parts: dict[str, Any], drawing: Figure) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+from safetensors.numpy import save_file
 
 from implicit_geometry._validate import InputError
 from implicit_geometry.experiments.spec import TrialSpec
@@ -87,7 +92,56 @@ def test_a_folder_without_finished_runs_is_refused_with_the_reason(fill: Fill) -
         write_report([store.folder])
 
 
+def without_checksums(place: Path, text: str | None = None, **changes: object) -> None:
+    """Write a record as an earlier version did, with other values."""
+    document = json.loads((place / "record.json").read_text())
+    document = {"spec": document["spec"], "record": {**document["record"], **changes}}
+    (place / "record.json").write_text(json.dumps(document) if text is None else text)
+
+
+def vectors(place: Path, **arrays: np.ndarray) -> None:
+    without_checksums(place)
+    save_file(arrays, place / "geometry.safetensors")
+
+
+def fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def endless(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
 DAMAGES: dict[str, Callable[[Path], object]] = {
+    "a text for a number": lambda place: without_checksums(place, nc1="small"),
+    "a list for a number": lambda place: without_checksums(place, nc1=[0.1]),
+    "null for a distance": lambda place: without_checksums(place, classifier_limit_distance=None),
+    "a number of 400 digits": lambda place: without_checksums(place, nc1=10**400),
+    "a number for a flag": lambda place: without_checksums(place, terminal_phase=1),
+    "a negative ridge": lambda place: without_checksums(place, effective_ridge=-1.0),
+    "a record nested 100,000 deep": lambda place: without_checksums(place, "[" * 100_000),
+    "a record nested 100,000 deep inside": lambda place: without_checksums(
+        place, '{"spec": ' + "[" * 100_000 + "]" * 100_000 + ', "record": {}}'
+    ),
+    "a pipe for a record": lambda place: fifo(place / "record.json"),
+    "a pipe for vectors": lambda place: fifo(place / "geometry.safetensors"),
+    "a pipe for weights": lambda place: fifo(place / "weights.safetensors"),
+    "a pipe for a history": lambda place: fifo(place / "history.parquet"),
+    "an endless record": lambda place: endless(place / "record.json"),
+    "endless vectors": lambda place: endless(place / "geometry.safetensors"),
+    "no embedding": lambda place: vectors(place, classifier=np.eye(4)),
+    "an embedding of other classes": lambda place: vectors(place, classifier=np.eye(4), embedding=np.eye(3, 4)),
+    "an embedding of another length": lambda place: vectors(place, classifier=np.eye(4), embedding=np.eye(4, 5)),
+    "an embedding of NaN": lambda place: vectors(place, classifier=np.eye(4), embedding=np.full((4, 4), np.nan)),
+    "a history of texts": lambda place: (
+        without_checksums(place),
+        pd.DataFrame({"epoch": [1], "nc1": ["small"]}).to_parquet(place / "history.parquet"),
+    ),
+    "a changed number": lambda place: (place / "record.json").write_text(
+        (place / "record.json").read_text().replace('"nc1": 0.01', '"nc1": 0.02')
+    ),
     "record": lambda place: (place / "record.json").write_text("{"),
     "record without columns": lambda place: (place / "record.json").write_text(
         re.sub(r'"classifier_limit_distance": [\d.e-]+,', "", (place / "record.json").read_text())
@@ -100,6 +154,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_runs_are_named_and_the_others_shown(fill: Fill, damage: str) -> None:
     store = fill("a", CE, CDT)
@@ -109,6 +164,15 @@ def test_damaged_runs_are_named_and_the_others_shown(fill: Fill, damage: str) ->
     assert ("0" * 16 if damage == "name" else CDT.key) in text
     assert articles(page.html) == [CE.key]
     assert "Damaged, and not in this report: 1" in page.html
+
+
+def test_runs_without_checksums_are_shown_and_counted(fill: Fill) -> None:
+    store = fill("a", CE, CDT)
+    assert write_report([store.folder]).unverified == 0
+    without_checksums(store.place(CDT))
+    page = write_report([store.folder])
+    assert (page.unverified, page.damaged) == (1, ())
+    assert "<dt>without checksums</dt><dd>1</dd>" in page.html
 
 
 def test_only_damaged_runs_make_no_page(fill: Fill) -> None:

@@ -82,6 +82,16 @@ def print_damaged(damaged: Iterable[str]) -> None:
         errors.print(f"damaged: {text}", style="red", markup=False, soft_wrap=True)
 
 
+def print_unverified(runs: int, console: Console) -> None:
+    """One line where there are runs that an earlier version wrote, without checksums."""
+    if runs:
+        console.print(
+            f"{runs} {'run' if runs == 1 else 'runs'} without checksums, written by an earlier version: unverified.",
+            style="dim",
+            soft_wrap=True,
+        )
+
+
 def loss_label(spec: TrialSpec) -> str:
     """Rule and hyperparameters.
 

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from implicit_geometry.cli.progress import print_damaged
+from implicit_geometry.cli.progress import print_damaged, print_unverified
 
 if TYPE_CHECKING:
     from implicit_geometry.report.sweep import SweepPage
@@ -45,6 +45,7 @@ def report(
     for failure in page.failures:
         console.print(f"failed: {failure.spec.key}: {failure.reason}", style="yellow", markup=False, soft_wrap=True)
     console.print(f"[bold]Page:[/] {output or runs[0] / 'report.html'}", soft_wrap=True)
+    print_unverified(page.unverified, console)
     print_damaged(page.damaged)
     if page.damaged:
         raise typer.Exit(1)

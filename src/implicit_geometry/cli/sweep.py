@@ -11,7 +11,7 @@ from rich.console import Console
 from implicit_geometry._json import dumps
 from implicit_geometry._validate import InputError, choice
 from implicit_geometry.cli.inputs import DataRoot, Download, LoggerName
-from implicit_geometry.cli.progress import kept_on_interrupt, print_damaged, print_failures, trial_bar
+from implicit_geometry.cli.progress import kept_on_interrupt, print_damaged, print_failures, print_unverified, trial_bar
 from implicit_geometry.cli.results import failure_document, plan_table, results_table, run_document
 
 if TYPE_CHECKING:
@@ -140,6 +140,7 @@ def _print_results(store: RunStore, specs: list[TrialSpec], outcome: Outcome, co
     by_key = {run.spec.key: run for run in contents.runs}
     runs = [by_key[spec.key] for spec in specs if spec.key in by_key]
     print_failures(outcome.failures, console)
+    print_unverified(len(contents.unverified), console)
     print_damaged(contents.damaged)
     if as_json:
         document = {

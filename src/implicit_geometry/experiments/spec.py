@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -40,6 +41,9 @@ class DataSpec:
     augment: bool = False
 
     def __post_init__(self) -> None:
+        _text("name", self.name)
+        if not isinstance(self.augment, bool):
+            raise InputError("augment", "must be true or false", repr(self.augment))
         for name, minimum in (("test_per_class", 1), ("validation_per_class", 0), ("image_size", 1)):
             if getattr(self, name) is not None:
                 whole_number(name, getattr(self, name), minimum=minimum)
@@ -53,7 +57,8 @@ class NetworkSpec:
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "options", dict(self.options))
+        _text("name", self.name)
+        object.__setattr__(self, "options", _named("options", self.options))
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,7 @@ class TrialSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "counts", tuple(int(n) for n in ClassCounts(self.counts).values))
-        object.__setattr__(self, "hyperparameters", dict(self.hyperparameters))
+        object.__setattr__(self, "hyperparameters", _named("hyperparameters", self.hyperparameters))
         for name in ("seed", "record_every"):
             whole_number(name, getattr(self, name), minimum=0)
         self.parameterization()
@@ -165,6 +170,17 @@ class TrialSpec:
 
 
 _PARTS: dict[str, type[Any]] = {"data": DataSpec, "network": NetworkSpec, "optimization": Optimization}
+
+
+def _text(name: str, value: Any) -> None:
+    if not isinstance(value, str):
+        raise InputError(name, "must be a text", repr(value))
+
+
+def _named(name: str, values: Any) -> dict[str, Any]:
+    if not (isinstance(values, Mapping) and all(isinstance(key, str) for key in values)):
+        raise InputError(name, "must be names with values", repr(values))
+    return dict(values)
 
 
 def _exact_keys(name: str, document: Any, cls: type[Any]) -> None:

@@ -112,10 +112,27 @@ def render_page(
         overview=_overview_html(sections) if len(sections) > 1 else "",
         sections="\n".join(_section_html(section, number) for number, section in enumerate(sections, start=1)),
         table=runs_html(records),
-        csv=_base64(records.to_csv(index=False).encode("utf-8")),
+        csv=_base64(as_csv(records).encode("utf-8")),
         runs="1 run" if len(records) == 1 else f"{len(records)} runs",
         articles="\n".join(articles),
     )
+
+
+def as_csv(records: pd.DataFrame) -> str:
+    r"""Records as CSV in which no text is a formula to a spreadsheet: an apostrophe goes before what would start one.
+
+    Example:
+        >>> print(as_csv(pd.DataFrame({"data": ["=1+1", "digits"], "nc1": [-0.5, 2.0]})), end="")
+        data,nc1
+        '=1+1,-0.5
+        digits,2.0
+    """
+    texts = records.map(lambda value: _no_formula(value) if isinstance(value, str) else value)
+    return texts.rename(columns=_no_formula).to_csv(index=False, lineterminator="\r\n")
+
+
+def _no_formula(text: str) -> str:
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def facts_html(facts: Mapping[str, object]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from implicit_geometry._validate import InputError
@@ -45,16 +46,26 @@ class Sweep:
         runs: finished ones; their measured vectors may be left on disk.
         failures: runs that finished nowhere.
         damaged: what is wrong with each folder or file that cannot be read.
+        unverified: keys of the runs that an earlier version wrote, without checksums.
     """
 
     homes: dict[str, RunStore]
     runs: tuple[Run, ...]
     failures: tuple[Failure, ...] = ()
     damaged: tuple[str, ...] = ()
+    unverified: frozenset[str] = frozenset()
 
     def load(self, spec: TrialSpec) -> Run:
-        """A run with its measured vectors."""
-        return self.homes[spec.key].load(spec)
+        """A run with its measured vectors.
+
+        Raises:
+            InputError: its folder is damaged.
+        """
+        run = self.homes[spec.key].load(spec)
+        problem = _vectors_problem(run)
+        if problem:
+            raise _damaged(self.homes[spec.key], run, problem)
+        return run
 
     def content(self, run: Run) -> str:
         """What the page shows of a run.
@@ -63,7 +74,11 @@ class Sweep:
             InputError: its folder is damaged.
         """
         home = self.homes[run.spec.key]
-        return run_content(home.load(run.spec), home.history(run.spec), str(home.place(run.spec)))
+        loaded, history = self.load(run.spec), home.history(run.spec)
+        try:
+            return run_content(loaded, history, str(home.place(run.spec)))
+        except InputError as error:
+            raise _damaged(home, run, f"one that cannot be shown ({error})") from error
 
 
 @dataclass(frozen=True)
@@ -75,12 +90,14 @@ class SweepPage:
         settings: what is in it.
         failures: runs that did not finish.
         damaged: what is not in it because it cannot be read.
+        unverified: how many of its runs an earlier version wrote, without checksums.
     """
 
     html: str
     settings: tuple[Setting, ...]
     failures: tuple[Failure, ...]
     damaged: tuple[str, ...]
+    unverified: int
 
 
 def find_stores(folder: Path) -> list[RunStore]:
@@ -108,12 +125,14 @@ def gather(stores: Sequence[RunStore]) -> Sweep:
     runs: dict[str, Run] = {}
     failures: dict[str, Failure] = {}
     damaged: dict[str, None] = {}
+    unverified: set[str] = set()
     for store in stores:
         contents = store.contents()
         problems = {run.spec.key: _incomplete(store, run) for run in contents.runs}
         damaged |= dict.fromkeys([*contents.damaged, *filter(None, problems.values())])
         failures |= {failure.spec.key: failure for failure in contents.failures}
         found = {run.spec.key: run for run in contents.runs if not problems[run.spec.key]}
+        unverified |= {key for key in contents.unverified if key not in homes}
         runs = found | runs
         homes = dict.fromkeys(found, store) | homes
     left = tuple(failure for key, failure in failures.items() if key not in homes)
@@ -123,7 +142,7 @@ def gather(stores: Sequence[RunStore]) -> Sweep:
         raise InputError(
             "runs", "must hold finished runs", f"{', '.join(str(s.folder) for s in stores)} without{because}"
         )
-    return Sweep(homes, tuple(runs.values()), left, tuple(damaged))
+    return Sweep(homes, tuple(runs.values()), left, tuple(damaged), frozenset(unverified))
 
 
 def write_report(folders: Sequence[Path], output: Path | None = None, *, track: Track | None = None) -> SweepPage:
@@ -181,10 +200,11 @@ def make_page(
         on_figure(named, drawn)
         figures[number].append(drawn)
     failures = [(_failure_name(failure.spec), failure.reason) for failure in sweep.failures]
+    unverified = sum(run.spec.key in sweep.unverified for setting in settings for run in setting.runs)
     html = render_page(
         title=title,
         lead=lead or _lead(settings),
-        tiles=_tiles(settings, sweep.failures, damaged),
+        tiles=_tiles(settings, sweep.failures, damaged, unverified),
         sections=[
             Section(setting.title, sentences(setting.records), figures[number], setting.records, setting_facts(setting))
             for number, setting in enumerate(settings)
@@ -192,7 +212,7 @@ def make_page(
         articles=_articles(settings, contents),
         problems=Problems(failures, damaged),
     )
-    return SweepPage(html, tuple(settings), sweep.failures, damaged)
+    return SweepPage(html, tuple(settings), sweep.failures, damaged, unverified)
 
 
 def _check_writable(target: Path) -> None:
@@ -227,10 +247,26 @@ def _articles(settings: Sequence[Setting], contents: dict[str, str]) -> list[str
 
 def _incomplete(store: RunStore, run: Run) -> str:
     """What a record lacks that every run has; empty where it is complete."""
-    missing = [name for name in _NEEDED if name not in run.record]
-    if not missing:
-        return ""
-    return f"run folder {store.place(run.spec)} must hold a finished run, got a record without {', '.join(missing)}"
+    missing = [name for name in _NEEDED if run.record.get(name) is None]
+    return str(_damaged(store, run, f"a record without {', '.join(missing)}")) if missing else ""
+
+
+def _vectors_problem(run: Run) -> str:
+    """What is wrong with the measured vectors of a run; empty where they are a classifier and an embedding a class."""
+    k = len(run.spec.counts)
+    shapes = set()
+    for name in ("classifier", "embedding"):
+        array = run.arrays.get(name)
+        if array is None:
+            return f"vectors without {name}"
+        if array.ndim != 2 or array.shape[0] != k or array.dtype.kind != "f" or not np.isfinite(array).all():
+            return f"{name} vectors that are not finite numbers, one vector for each of {k} classes"
+        shapes.add(array.shape)
+    return "" if len(shapes) == 1 else "classifier and embedding vectors of two lengths"
+
+
+def _damaged(store: RunStore, run: Run, found: str) -> InputError:
+    return InputError(f"run folder {store.place(run.spec)}", "must hold a finished run", found)
 
 
 def _failure_name(spec: TrialSpec) -> str:
@@ -246,7 +282,9 @@ def _lead(settings: Sequence[Setting]) -> str:
     )
 
 
-def _tiles(settings: Sequence[Setting], failures: Sequence[Failure], damaged: Sequence[str]) -> dict[str, object]:
+def _tiles(
+    settings: Sequence[Setting], failures: Sequence[Failure], damaged: Sequence[str], unverified: int
+) -> dict[str, object]:
     """What there is: runs and losses always, of the rest what there is several of."""
     records = pd.concat([setting.records for setting in settings])
     several = {
@@ -260,6 +298,7 @@ def _tiles(settings: Sequence[Setting], failures: Sequence[Failure], damaged: Se
         "runs finished": len(records),
         "runs failed": len(failures),
         **({"damaged": len(damaged)} if damaged else {}),
+        **({"without checksums": unverified} if unverified else {}),
         "losses": records["rule"].nunique(),
         **{name: number for name, number in several.items() if number > 1},
         "computing time": _duration(records["seconds"].sum()),
