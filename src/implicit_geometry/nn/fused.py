@@ -56,7 +56,7 @@ def vs_linear_loss(
         tensor([0.2877, 1.3863])
     """
     if type(criterion) is VSLoss and weight.shape[:1] == (criterion.num_classes,) and not criterion.label_smoothing:
-        vectors = tuple(map(criterion.vectors().get, NEUTRAL))
+        vectors = tuple(map(criterion.vectors(embeddings.dtype).get, NEUTRAL))
         dim = _class_dim_of_node(embeddings, weight, target, bias, vectors)
         if dim is not None:
             try:

@@ -5,12 +5,15 @@ The sign and scale conventions are those of :mod:`implicit_geometry.parameteriza
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from implicit_geometry._validate import Floats, InputError, choice, number
+from implicit_geometry.nn.exact import corrections, recast
 from implicit_geometry.parameterization import NEUTRAL, Parameterization
 
 _HALF = (torch.float16, torch.bfloat16)
@@ -99,6 +102,8 @@ class VSLoss(nn.Module):
     """The loss of a :class:`~implicit_geometry.parameterization.Parameterization`: :func:`vs_loss` with its vectors.
 
     Vectors that are not neutral are buffers, which follow ``.to()`` and stand in ``state_dict``; the others are None.
+    The exact float64 values stay beside them, so that the loss has the precision of the logits: float64 logits give a
+    float64 loss also where the buffers are float32. Entries that are loaded, set or trained count as they are.
 
     Args:
         parameterization: the per-class vectors, as a rule of :mod:`implicit_geometry.rules` returns them.
@@ -145,6 +150,9 @@ class VSLoss(nn.Module):
         for name in NEUTRAL:
             values = None if parameterization.is_neutral(name) else _tensor(parameterization, name, precision, device)
             self.register_buffer(name, values)
+        kept = [name for name, values in self._buffers.items() if values is not None]
+        self._exact: dict[str, Floats] = {name: getattr(parameterization, name) for name in kept}
+        self._corrections = corrections(self._exact, self._buffers)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss of a batch; shapes and errors as in :func:`vs_loss`."""
@@ -153,17 +161,37 @@ class VSLoss(nn.Module):
         return vs_loss(
             logits,
             target,
-            **self.vectors(),
+            **self.vectors(logits.dtype),
             ignore_index=self.ignore_index,
             label_smoothing=self.label_smoothing,
             reduction=self.reduction,
         )
 
-    def vectors(self) -> dict[str, Tensor | None]:
-        """The five vectors by name, None where neutral: the buffers, or the parameters that took their places."""
-        if self._buffers.keys() == NEUTRAL.keys():
+    def vectors(self, dtype: torch.dtype) -> dict[str, Tensor | None]:
+        """The five vectors for logits of a dtype, by name: the buffers, or what took their places; None where neutral.
+
+        Buffers of less precision than the loss of such logits come with the digits that they lack.
+        """
+        wanted = self._corrections.get(dtype)
+        if wanted is None and self._buffers.keys() == NEUTRAL.keys():
             return self._buffers
-        return {name: getattr(self, name) for name in NEUTRAL}
+        vectors: dict[str, Tensor | None] = {name: getattr(self, name) for name in NEUTRAL}
+        for name, correction in (wanted or {}).items():
+            buffer = self._buffers.get(name)
+            if buffer is not None:
+                vectors[name] = correction.of(buffer)
+        return vectors
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> VSLoss:
+        """Follow a move or a cast, after which the buffers are the exact values rounded once."""
+        before = dict(self._buffers)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, values in self._exact.items():
+            old, new = before.get(name), self._buffers.get(name)
+            if old is not None and new is not None:
+                self._buffers[name] = recast(values, old, new)
+        self._corrections = corrections(self._exact, self._buffers)
+        return self
 
     def extra_repr(self) -> str:
         """Return the number of classes, the vectors that are not neutral, and the options."""
