@@ -57,6 +57,17 @@ def test_table_shows_the_known_numbers(igeom):
         assert number in out
 
 
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_geometry_that_is_not_proven_ends_with_exit_code_1_and_says_so(igeom, options):
+    strong = "vs", "--gamma", -2.71, "--tau", 1, "--bias"
+    code, out, err = igeom("predict", "1900,25,26108548,36922537", "--loss", *strong, *options)
+    assert code == 1
+    assert "inaccurate" in out
+    assert "not proven: status inaccurate, relative gap" in err
+    if options:
+        assert json.loads(out)["certificate"]["relative_gap"] > 1e-8
+
+
 def test_balanced_counts_have_no_block_table(igeom):
     code, out, _ = igeom("predict", "50,50,50")
     assert code == 0

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from implicit_geometry._json import dumps
 from implicit_geometry._validate import InputError
+from implicit_geometry.certificate import TOLERANCE, Certificate, Status
 from implicit_geometry.cli.inputs import (
     COUNTS_HELP,
     LOSS_HELP,
@@ -63,6 +64,8 @@ def predict(
       igeom predict zipf:1000000,1000000000 --loss ldt --gamma 0.5 --json
 
       igeom predict exp:10,100 --loss vs --gamma 0.3 --tau 1 --plot geometry.png
+
+    The exit code is 1 where the geometry that is printed is not proven to be the optimum.
     """
     class_counts = parse_counts(counts, max_count=max_count)
     given = {"gamma": gamma, "tau": tau, "max_margin": max_margin, "normalize": normalize}
@@ -77,6 +80,19 @@ def predict(
         print(dumps(_document(solution)))
     else:
         _print_tables(solution, "custom" if parameters else loss)
+    _exit_unless_proven(solution.certificate)
+
+
+def _exit_unless_proven(certificate: Certificate) -> None:
+    """End with exit code 1, and say why, where the numbers printed are not proven to be the optimum."""
+    if certificate.status in (Status.OPTIMAL, Status.COLLAPSED):
+        return
+    Console(stderr=True).print(
+        f"[bold red]not proven:[/] status {certificate.status.value}, relative gap {certificate.relative_gap:.1e}, "
+        f"above {TOLERANCE:g}. {certificate.status.remedy}",
+        soft_wrap=True,
+    )
+    raise typer.Exit(1)
 
 
 def _ridge(counts: ClassCounts, ridge: float | None, weight_decay: float | None) -> float:
