@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-quick test-exhaustive lint format bench docs clean
+.PHONY: setup demo test test-quick test-exhaustive numerics lint format bench docs clean
 
 setup: $(VENV)/.installed
 
@@ -23,6 +23,9 @@ test-quick: setup
 
 test-exhaustive: setup
 	$(BIN)/python -m pytest -n 2 -m exhaustive
+
+numerics: setup
+	PYTHONPATH=tests $(BIN)/python -m numerics
 
 lint: setup
 	$(BIN)/ruff check .
