@@ -35,7 +35,8 @@ def losses_row(precision: str, batches: int, seed: int = 0) -> Row:
                 unit = torch.finfo(dtype).eps * (1 + size) * float(max(1.0, rule.weight[label]))
                 worst = max(worst, abs(float(value - exact)) / unit)
                 cases += 1
-    return Row(f"VSLoss, seven rules, {precision}", "mpmath, 50 digits", cases, "error over eps (1 + largest logit)", worst, 4.0)
+    what, measure = f"VSLoss, seven rules, {precision}", "error over eps (1 + largest logit)"
+    return Row(what, "mpmath, 50 digits", cases, measure, worst, 4.0)
 
 
 def exact_loss(logits: Tensor, label: int, rule: Any) -> tuple[Any, float]:
