@@ -1,4 +1,6 @@
 import math
+import os
+import re
 from itertools import product
 from pathlib import Path
 
@@ -258,6 +260,74 @@ def test_powers_of_ten_are_numbers(text, value):
 def test_bad_files(write, text, message):
     with pytest.raises(InputError, match=message):
         read_sweep(write(text))
+
+
+BILLION_LAUGHS = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+    f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]\n" for level in range(1, 10)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param(BILLION_LAUGHS, "line 6: found more than 30,000 values, every alias in full", id="anchors"),
+        pytest.param(
+            "base: &b0 {a: 1}\n"
+            + "".join(f"m{i}: &b{i} {{<<: [{', '.join([f'*b{i - 1}'] * 9)}]}}\n" for i in range(1, 10)),
+            "found more than 30,000 values, every alias in full",
+            id="merged anchors",
+        ),
+        pytest.param("counts: &a [*a]\n", "line 1: found an alias inside of what it stands for", id="itself"),
+        pytest.param("counts: " + "[" * 5000, "line 1: found more than 50 levels", id="brackets"),
+        pytest.param("counts: " + "{a: " * 5000, "line 1: found more than 50 levels", id="braces"),
+        pytest.param("- " * 5000, "found more than 50 levels", id="dashes"),
+        pytest.param("seeds: " + "9" * 10_000, "line 1: found a number of 10,000 digits", id="digits"),
+        pytest.param("seeds: 0x" + "f" * 10_000, "line 1: found a number of 10,002 digits", id="hexadecimal"),
+        pytest.param("seeds: 1" + ":59" * 3000, "line 1: found a number of 9,001 digits", id="base 60"),
+        pytest.param("seeds: 1." + "9" * 10_000, "line 1: found a number of 10,002 digits", id="float"),
+        pytest.param("seeds: !!int ten", "line 1: found a value that cannot be read", id="no number"),
+        pytest.param("seeds: 2001-99-99", "line 1: found a value that cannot be read", id="no date"),
+        pytest.param("a: [" + "1," * 31_000 + "]", "line 1: found more than 30,000 values", id="values"),
+        pytest.param("a: " + "b" * 2**21, "at most 1,048,576 are read", id="size"),
+        pytest.param("\x00", "not YAML: unacceptable character", id="control character"),
+        pytest.param(
+            "counts: [2, 1]\nlosses: ce\nnetwork: '.x:f'\n",
+            "network must name a module by its full name, as in package.module:function, got '.x'",
+            id="relative module",
+        ),
+        pytest.param(
+            "counts: [2, 1]\nlosses: ce\nnetwork: 'x..y:f'\n", "must name a module by its full name", id="empty part"
+        ),
+    ],
+)
+def test_a_file_that_would_fill_memory_or_time_is_one_error(write, text, message):
+    with pytest.raises(InputError, match=re.escape(message)) as error:
+        read_sweep(write(text))
+    assert len(str(error.value)) < 400
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_or_a_device_is_no_sweep_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    for path in (tmp_path / "pipe.yaml", Path("/dev/zero")):
+        with pytest.raises(InputError, match="it is no regular file"):
+            read_sweep(path)
+
+
+def test_of_thousands_of_mistakes_a_hundred_are_shown(write):
+    with pytest.raises(InputError) as error:
+        read_sweep(write(f"counts: [2, 1]\nlosses: [{', '.join(map(str, range(5000)))}]\n"))
+    lines = str(error.value).split("\n")
+    assert "5000 mistakes" in lines[0]
+    assert lines[-1] == "  and 4900 more"
+    assert len(lines) == 102
+
+
+def test_a_module_of_a_network_that_fails_is_named(tmp_path, monkeypatch, write):
+    (tmp_path / "broken_networks.py").write_text("1 / 0\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"'broken_networks' \(division by zero\)"):
+        read_sweep(write("counts: [2, 1]\nlosses: ce\nnetwork: 'broken_networks:f'\n"))
 
 
 def test_a_missing_file_a_folder_and_no_text(tmp_path):

@@ -23,7 +23,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from implicit_geometry._validate import InputError, choice, number, whole_number
+from implicit_geometry._validate import InputError, choice, number, shown, whole_number
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.experiments.mistakes import Mistakes, key_path
 from implicit_geometry.experiments.spec import DataSpec, NetworkSpec, Optimization, TrialSpec
@@ -75,7 +75,7 @@ def sweep_specs(document: Mapping[str, Any]) -> list[TrialSpec]:
         (6, 'cdt', {'gamma': 0.5})
     """
     if not isinstance(document, Mapping):
-        raise InputError("the sweep", f"must have the keys {', '.join(_KEYS)}", repr(document))
+        raise InputError("the sweep", f"must have the keys {', '.join(_KEYS)}", shown(document))
     mistakes = Mistakes()
     mistakes.unknown_keys("", document, _KEYS)
     for key in _REQUIRED:
@@ -193,9 +193,9 @@ def _grid(path: str, given: Mapping[str, Any], cls: type[T], mistakes: Mistakes)
 def _field(cls: type[Any], key: str, value: Any, kind: Any) -> Any:
     """A value of one field, in the one form in which specs with equal values have equal hashes."""
     if kind is bool and not isinstance(value, bool):
-        raise InputError(key, "must be true or false", repr(value))
+        raise InputError(key, "must be true or false", shown(value))
     if kind is str and not isinstance(value, str):
-        raise InputError(key, "must be a name", repr(value))
+        raise InputError(key, "must be a name", shown(value))
     if value is None:
         if type(None) in get_args(kind):
             return None

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from implicit_geometry._validate import InputError, choice
+from implicit_geometry._validate import InputError, choice, shown
+
+_MOST_LINES = 100
 
 
 class Mistakes:
@@ -66,7 +68,7 @@ class Mistakes:
                 found.append((place, {short: item}))
             else:
                 expected = f"a {short}, or keys with values" if short else "keys with values"
-                self.add(place, f"must be {expected}", repr(item))
+                self.add(place, f"must be {expected}", shown(item))
         return found
 
     def unknown_keys(self, path: str, found: Iterable[str], allowed: Iterable[str]) -> bool:
@@ -82,7 +84,10 @@ class Mistakes:
         if len(self.found) == 1:
             raise next(iter(self.found.values()))
         if self.found:
-            raise InputError(document, "\n  ".join((f"has {len(self.found)} mistakes", *self.found)))
+            more = len(self.found) - _MOST_LINES
+            last = (f"and {more} more",) if more > 0 else ()
+            lines = (f"has {len(self.found)} mistakes", *self.lines[:_MOST_LINES], *last)
+            raise InputError(document, "\n  ".join(lines))
 
 
 def key_path(path: str, key: str) -> str:

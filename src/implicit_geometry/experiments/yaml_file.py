@@ -1,4 +1,4 @@
-"""YAML as this package reads it: no key twice, and ``1e-4`` is a number."""
+"""YAML as this package reads it: no key twice, ``1e-4`` is a number, and nothing that would fill memory or time."""
 
 from __future__ import annotations
 
@@ -9,26 +9,81 @@ from typing import Any
 
 import yaml
 
+from implicit_geometry._files import read_regular_file
 from implicit_geometry._validate import InputError
+
+MOST_BYTES = 2**20
+MOST_VALUES = 30_000
+MOST_LEVELS = 50
+MOST_DIGITS = 100
 
 _EXPONENT_FORM = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, with the two differences above."""
+    """PyYAML's safe loader, with the differences above."""
+
+    level = nodes = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.level == MOST_LEVELS:
+            raise _refused(f"found more than {MOST_LEVELS} levels of nesting", self.peek_event())
+        if self.nodes == MOST_VALUES:
+            raise _refused(f"found more than {MOST_VALUES:,} values", self.peek_event())
+        self.level += 1
+        self.nodes += 1
+        node = super().compose_node(parent, index)
+        self.level -= 1
+        return node
+
+    def get_single_data(self) -> Any:
+        node = self.get_single_node()
+        if node is None:
+            return None
+        _count_values(node, {})
+        return self.construct_document(node)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep=deep)
+        except (ValueError, OverflowError) as error:  # a date that is none
+            raise _refused(f"found a value that cannot be read ({error})", node) from error
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value != "<<":
                 if key.value in seen:
-                    raise yaml.MarkedYAMLError(
-                        problem=f"found the key {key.value!r} twice", problem_mark=key.start_mark
-                    )
+                    raise _refused(f"found the key {key.value!r} twice", key)
                 seen.add(key.value)
         return super().construct_mapping(node, deep=deep)
 
 
+def _count_values(node: yaml.Node, counted: dict[int, int]) -> int:
+    """Values below a node with every alias in full; refuses too many of them, and numbers that are too long."""
+    known = counted.get(id(node))
+    if known == 0:
+        raise _refused("found an alias inside of what it stands for", node)
+    if known is not None:
+        return known
+    counted[id(node)] = 0
+    total = 1
+    if isinstance(node, yaml.CollectionNode):
+        for item in node.value:
+            total += sum(_count_values(part, counted) for part in (item if isinstance(item, tuple) else (item,)))
+            if total > MOST_VALUES:
+                raise _refused(f"found more than {MOST_VALUES:,} values, every alias in full", node)
+    elif node.tag in _NUMBERS and len(node.value) > MOST_DIGITS:
+        raise _refused(f"found a number of {len(node.value):,} digits, at most {MOST_DIGITS} are read", node)
+    counted[id(node)] = total
+    return total
+
+
+def _refused(problem: str, at: yaml.Node | yaml.Event) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=at.start_mark)
+
+
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT_FORM, list("-+0123456789"))
 
 
@@ -36,10 +91,10 @@ def read_yaml(path: Path) -> Any:
     """The content of a YAML file.
 
     Raises:
-        InputError: the file is missing, empty or no YAML; the message says in which line.
+        InputError: the file is missing, empty, larger than a megabyte or not YAML; the message says in which line.
     """
     try:
-        document = parse_yaml(path.read_text(encoding="utf-8"))
+        document = parse_yaml(read_regular_file(path, at_most=MOST_BYTES).decode("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError("file", "must be a readable YAML file", f"{path} ({error})") from error
     except InputError as error:
@@ -53,7 +108,8 @@ def parse_yaml(text: str) -> Any:
     """The value of a YAML text.
 
     Raises:
-        InputError: it is no YAML; the message says in which line.
+        InputError: it is not YAML, or too large: more than 50 levels, 30,000 values (with every alias in full) or 100
+            digits of a number; the message says in which line.
 
     Example:
         >>> parse_yaml("rate: 1e-4")

@@ -196,11 +196,13 @@ def _check_options(network: str, build: Callable[..., Any], options: Mapping[str
 
 
 def _users_function(module: str, function: str) -> Callable[..., Any]:
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise InputError("network", "must name a module by its full name, as in package.module:function", repr(module))
     if (here := os.getcwd()) not in sys.path:
         sys.path.insert(0, here)  # where python -m finds modules, and a command does not
     try:
         home = importlib.import_module(module)
-    except ImportError as error:
+    except Exception as error:  # whatever the user's module raises
         raise InputError(
             "network",
             "must name a module that can be imported (from here or PYTHONPATH)",
