@@ -270,7 +270,7 @@ BILLION_LAUGHS = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        pytest.param(BILLION_LAUGHS, "line 6: found more than 30,000 values, every alias in full", id="anchors"),
+        pytest.param(BILLION_LAUGHS, "line 5: found more than 30,000 values, every alias in full", id="anchors"),
         pytest.param(
             "base: &b0 {a: 1}\n"
             + "".join(f"m{i}: &b{i} {{<<: [{', '.join([f'*b{i - 1}'] * 9)}]}}\n" for i in range(1, 10)),

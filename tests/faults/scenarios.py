@@ -43,7 +43,7 @@ def killed(target: str, kills: int, ground: Ground, moments: random.Random) -> R
             (sweep.kill_parent if target == "parent" else sweep.kill_group)()
             longest = max(longest, sweep.check_nothing_left(result))
             ground.check(result, store, complete=False)
-            result.say(f"{done} of {kills} kills, {len(list(store.glob('trials/????????????????')))} runs finished")
+            result.say(f"{done} of {kills} kills, {_finished(store)} runs finished")
             if with_time:
                 continue
         sweep.check_ended_well(result, codes=(0, 1) if target == "worker" else (0,))
@@ -57,6 +57,10 @@ def killed(target: str, kills: int, ground: Ground, moments: random.Random) -> R
     if target != "worker":
         result.done += f", processes gone after at most {longest:.2f} s"
     return result
+
+
+def _finished(store: Path) -> int:
+    return len(list(store.glob("trials/????????????????")))
 
 
 def _kill_workers(sweep: Sweep, most: int, ground: Ground, moments: random.Random) -> int:

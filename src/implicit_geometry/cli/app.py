@@ -15,6 +15,7 @@ from implicit_geometry.cli.design import design
 from implicit_geometry.cli.predict import predict
 from implicit_geometry.cli.report import report
 from implicit_geometry.cli.reproduce import reproduce
+from implicit_geometry.cli.streams import safe_streams
 from implicit_geometry.cli.sweep import sweep
 from implicit_geometry.cli.train import train
 
@@ -45,8 +46,9 @@ def version(show: bool = typer.Option(False, "--version", help="Show the version
 
 def main() -> None:
     """Run the command line."""
-    try:
-        app()
-    except InputError as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
-        sys.exit(2)
+    with safe_streams():
+        try:
+            app()
+        except InputError as error:
+            Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+            sys.exit(2)

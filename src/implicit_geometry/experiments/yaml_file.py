@@ -26,10 +26,11 @@ class _Loader(yaml.SafeLoader):
     level = nodes = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        here = self.peek_event()  # type: ignore[no-untyped-call]
         if self.level == MOST_LEVELS:
-            raise _refused(f"found more than {MOST_LEVELS} levels of nesting", self.peek_event())
+            raise _refused(f"found more than {MOST_LEVELS} levels of nesting", here)
         if self.nodes == MOST_VALUES:
-            raise _refused(f"found more than {MOST_VALUES:,} values", self.peek_event())
+            raise _refused(f"found more than {MOST_VALUES:,} values", here)
         self.level += 1
         self.nodes += 1
         node = super().compose_node(parent, index)
@@ -79,7 +80,8 @@ def _count_values(node: yaml.Node, counted: dict[int, int]) -> int:
     return total
 
 
-def _refused(problem: str, at: yaml.Node | yaml.Event) -> yaml.MarkedYAMLError:
+def _refused(problem: str, at: Any) -> yaml.MarkedYAMLError:
+    """An error at the start of a node or an event."""
     return yaml.MarkedYAMLError(problem=problem, problem_mark=at.start_mark)
 
 
