@@ -18,18 +18,26 @@ for CE, wCE, LA, CDT), or over the samples for a head with a bias.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial.distance import pdist
+from scipy.spatial.distance import cdist
 
-from implicit_geometry._validate import Floats, InputError, Ints, class_vector, frozen
+from implicit_geometry._validate import Floats, InputError, Ints, frozen, instance
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.geometry import Geometry
+from implicit_geometry.parameterization import Parameterization
 
 _ARRAYS = ("class_means", "embedding", "class_variance", "classifier", "bias", "class_nc1", "class_accuracy")
+_PAIRS_AT_ONCE = 2**20  # of class means whose distances are held in memory, 8 MB a matrix
+_SMALLEST = 1e-145  # entry of a class mean whose square float64 holds
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -66,9 +74,8 @@ class Measurement:
                 object.__setattr__(self, name, frozen(np.asarray(getattr(self, name), dtype=np.float64)))
 
     def __repr__(self) -> str:
-        shown = {"cdnv": self.cdnv, "nc1": self.nc1, "self_duality": self.self_duality, "accuracy": self.accuracy}
-        parts = [f"{name}={value:.4g}" for name, value in shown.items() if value is not None]
-        return f"Measurement({', '.join([repr(self.counts), f'feature_dim={self.feature_dim}', *parts])})"
+        passes = 1 if self.class_nc1 is None else 2
+        return f"Measurement(num_classes={self.num_classes}, feature_dim={self.feature_dim}, passes={passes})"
 
     @property
     def num_classes(self) -> int:
@@ -94,14 +101,22 @@ class Measurement:
     def cdnv(self) -> float:
         """Class-distance normalised variance, mean over pairs of (var_c + var_c') / (2 |mean_c - mean_c'|^2).
 
-        Infinite where two class means coincide.
+        Computed when asked for, in O(k^2 d) time and bounded memory. Infinite where two class means coincide; NaN where
+        they do so without any variance.
 
         Source: Galanti, Gyorgy, Hutter (2022), Definition 1.
         """
-        first, second = np.triu_indices(self.num_classes, 1)
+        k, total = self.num_classes, 0.0
+        unit = float(np.abs(self.class_means).max()) or 1.0
+        means, variance = self.class_means / unit, self.class_variance / unit / unit
+        rows = max(_PAIRS_AT_ONCE // k, 1)
         with np.errstate(divide="ignore", invalid="ignore"):
-            squared_distance = pdist(self.class_means, "sqeuclidean")
-            return float(np.mean((self.class_variance[first] + self.class_variance[second]) / (2 * squared_distance)))
+            for start in range(0, k - 1, rows):
+                block = slice(start, start + rows)
+                ratio = cdist(means[block], means[start:], "sqeuclidean")
+                np.divide(np.add.outer(variance[block], variance[start:]), ratio, out=ratio)
+                total += float(np.triu(ratio, 1).sum())
+        return total / (k * (k - 1))
 
     @property
     def nc1(self) -> float | None:
@@ -122,6 +137,20 @@ class Measurement:
         return float(self.counts.values @ self.class_accuracy / self.counts.num_samples)
 
 
+def takes_whole_loss(measure: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Refuse a lone ``class_scale`` or ``label_scale``: a measurement takes the whole loss."""
+
+    @wraps(measure)
+    def checked(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        for name in ("class_scale", "label_scale"):
+            if name in kwargs:
+                raise InputError(name, "must be given with the whole training loss: parameterization=...", f"{name}=")
+        return measure(*args, **kwargs)
+
+    return checked
+
+
+@takes_whole_loss
 def measurement_from_moments(
     counts: ArrayLike,
     class_sums: Floats,
@@ -129,8 +158,7 @@ def measurement_from_moments(
     *,
     classifier: ArrayLike | None = None,
     bias: ArrayLike | None = None,
-    class_scale: ArrayLike | None = None,
-    label_scale: ArrayLike | None = None,
+    parameterization: Parameterization | None = None,
     project: bool = True,
 ) -> Measurement:
     """Make a measurement of what one pass over the embeddings sums up.
@@ -141,12 +169,13 @@ def measurement_from_moments(
         class_squares: sum of each class's squared embedding norms, shape (k,).
         classifier: W, shape (k, d).
         bias: bias of the head, shape (k,), for a head that has one; needs a classifier.
-        class_scale: delta of the training loss, shape (k,); all ones where left out. Matters with a projection only.
-        label_scale: Delta of the training loss, shape (k,); all ones where left out. Matters without a projection only.
+        parameterization: the training loss; plain cross-entropy where left out. Its ``class_scale`` matters with a
+            projection, its ``label_scale`` without.
         project: project the class means on the row space of the classifier; otherwise only centre them.
 
     Raises:
-        InputError: a class has no samples, an embedding was not finite, or an argument has the wrong shape.
+        InputError: a class has no samples, an embedding was not finite or so small that float64 cannot square it, or an
+            argument has the wrong type or shape.
 
     Example:
         >>> sums, squares = np.array([[4.0, 2.0], [0.0, 1.0]]), np.array([10.0, 1.0])
@@ -163,17 +192,21 @@ def measurement_from_moments(
     offset = None if bias is None else _array("bias", bias, (num_classes,))
     if offset is not None and weight is None:
         raise InputError("bias", "must come with the classifier it belongs to", "classifier=None")
-    logit_scale = _scale("class_scale", class_scale, num_classes)
-    sample_scale = _scale("label_scale", label_scale, num_classes)
+    loss = Parameterization.neutral(num_classes) if parameterization is None else parameterization
+    if instance("parameterization", loss, Parameterization).num_classes != num_classes:
+        raise InputError("parameterization", f"must cover the {num_classes} measured classes", loss.num_classes)
 
     means = class_sums / samples[:, None]
+    largest = np.abs(means).max(axis=1)
+    lost = (largest > 0) & (largest < _SMALLEST)
+    _refuse_classes(lost, f"must be 0 or of at least {_SMALLEST:g} on average", "smaller ones in")
     embedding = means
     if offset is not None:
         embedding = _centred(means, samples)
     elif weight is None or not project:
-        embedding = _centred(means, sample_scale)
+        embedding = _centred(means, loss.label_scale / loss.label_scale.max())
     if weight is not None and project:
-        basis = leading_rows(_seen_by_loss(weight, logit_scale), num_classes - 1)[1]
+        basis = leading_rows(_seen_by_loss(weight, loss.class_scale), num_classes - 1)[1]
         embedding = embedding @ basis.T @ basis
     variance = np.maximum(class_squares / samples - np.einsum("ij,ij->i", means, means), 0.0)
     return Measurement(ClassCounts(samples), means, embedding, variance, weight, offset)
@@ -202,20 +235,13 @@ def leading_rows(matrix: Floats, known_rank: int) -> tuple[Floats, Floats]:
 
 def _seen_by_loss(classifier: Floats, class_scale: Floats) -> Floats:
     """P W, without the component along 1 / class_scale."""
-    blind = 1.0 / class_scale
+    blind = class_scale.min() / class_scale
     blind /= np.linalg.norm(blind)
     return classifier - np.outer(blind, blind @ classifier)
 
 
 def _centred(means: Floats, weights: Floats | Ints) -> Floats:
     return np.asarray(means - np.average(means, axis=0, weights=weights))
-
-
-def _scale(name: str, values: ArrayLike | None, num_classes: int) -> Floats:
-    vector = class_vector(name, np.ones(num_classes) if values is None else values, positive=True)
-    if vector.size != num_classes:
-        raise InputError(name, f"must have one entry for each of the {num_classes} classes", vector.size)
-    return vector
 
 
 def _array(name: str, values: ArrayLike, shape: tuple[int, ...]) -> Floats:

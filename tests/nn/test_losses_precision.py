@@ -176,6 +176,22 @@ def test_a_parameter_in_place_of_a_buffer_counts_as_it_is_and_learns() -> None:
     assert_exact(loss.double(), Parameterization(**vectors))
 
 
+@every_rule
+def test_a_loss_knows_its_parameterization(rule: str) -> None:
+    loss = VSLoss(RULES[rule])
+    assert loss.parameterization == RULES[rule]
+    assert loss.half().parameterization == RULES[rule]
+
+
+def test_the_parameterization_is_that_of_the_loaded_set_and_learnt_vectors() -> None:
+    loss = criterion()
+    loss.load_state_dict(criterion(OTHER).state_dict())
+    assert loss.parameterization == rounded(OTHER)
+    del loss.shift
+    loss.shift = nn.Parameter(torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    assert loss.parameterization.shift.tolist() == [1, 2, 3, 4]
+
+
 @pytest.mark.filterwarnings("ignore:`torch.jit.script`")  # torch's own forward mode of nll_loss
 def test_gradients_and_tangents_reach_the_buffers() -> None:
     loss, (logits, target) = criterion(), batch()

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from implicit_geometry._validate import InputError
 from implicit_geometry.nn.measure import measure
 from implicit_geometry.nn.metric import GeometryMetric
+from implicit_geometry.parameterization import Parameterization
 
 K, D, N = 4, 7, 60
 
@@ -145,13 +146,19 @@ def test_nc1_is_undefined_where_all_class_means_coincide():
 def test_the_frame_is_passed_on(data):
     scale = np.arange(1.0, K + 1)
     batches = DataLoader(data, 16)
-    centred = measure(network(), batches, label_scale=scale, project=False)
+    centred = measure(network(), batches, parameterization=Parameterization(label_scale=scale), project=False)
     np.testing.assert_allclose(scale @ centred.embedding, 0, atol=1e-10)
     weight = network().fc.weight.detach().double().numpy()
     seen = weight - np.outer(1 / scale, (1 / scale) @ weight) / (scale**-2.0).sum()
     onto = np.linalg.pinv(seen, rcond=1e-10) @ seen
-    projected = measure(network(), batches, class_scale=scale)
+    projected = measure(network(), batches, parameterization=Parameterization(class_scale=scale))
     np.testing.assert_allclose(projected.embedding, projected.class_means @ onto, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["class_scale", "label_scale"])
+def test_a_lone_scale_is_refused_and_the_whole_loss_asked_for(data, name):
+    with pytest.raises(InputError, match=f"{name} must be given with the whole training loss: parameterization="):
+        measure(network(), DataLoader(data, 16), **{name: np.ones(K)})
 
 
 def test_a_heads_bias_is_recorded_and_the_sample_mean_removed(data):

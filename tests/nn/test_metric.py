@@ -13,6 +13,8 @@ from torch import nn
 
 from implicit_geometry._validate import InputError
 from implicit_geometry.nn.metric import GeometryMetric, _refuse_without_float64
+from implicit_geometry.parameterization import Parameterization
+from implicit_geometry.rules import cdt
 
 K, D, N = 3, 5, 40
 
@@ -142,12 +144,32 @@ def test_compute_passes_on_how_to_bring_the_means_into_the_theorys_frame():
     scale = np.array([1.0, 2.0, 4.0])
     seen = w.numpy() - np.outer(1 / scale, (1 / scale) @ w.numpy()) / (scale**-2.0).sum()
     onto = np.linalg.pinv(seen, rcond=1e-10) @ seen
-    np.testing.assert_allclose(metric.compute(w, class_scale=scale).embedding, means @ onto, atol=1e-12)
-    centred = metric.compute(w, label_scale=scale, project=False).embedding
+    projected = metric.compute(w, parameterization=Parameterization(class_scale=scale)).embedding
+    np.testing.assert_allclose(projected, means @ onto, atol=1e-12)
+    centred = metric.compute(w, parameterization=Parameterization(label_scale=scale), project=False).embedding
     np.testing.assert_allclose(centred, means - scale @ means / scale.sum(), atol=1e-12)
     biased = metric.compute(w, bias=torch.ones(K), project=False)
     np.testing.assert_allclose(biased.counts.values @ biased.embedding, 0, atol=1e-12)
     assert biased.bias.tolist() == [1, 1, 1]
+
+
+def test_the_whole_loss_projects_where_a_forgotten_class_scale_moved_the_embeddings():
+    """The reproducer: of the right projection, and of the one for plain cross-entropy, only one is the loss's."""
+    metric = filled(*make_data())
+    means = metric.compute().class_means
+    w = torch.randn(K, D, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    loss = cdt([900, 100, 10], gamma=0.7)
+    kept = np.eye(K) - np.outer(1 / loss.class_scale, 1 / loss.class_scale) / (loss.class_scale**-2.0).sum()
+    rows = np.linalg.svd(kept @ w.numpy())[2][: K - 1]
+    found = metric.compute(w, parameterization=loss).embedding
+    np.testing.assert_allclose(found, means @ rows.T @ rows, atol=1e-12)
+    assert np.abs(found - metric.compute(w).embedding).max() > 0.1
+
+
+@pytest.mark.parametrize("name", ["class_scale", "label_scale"])
+def test_a_lone_scale_is_refused_and_the_whole_loss_asked_for(name):
+    with pytest.raises(InputError, match=f"{name} must be given with the whole training loss: parameterization="):
+        filled(*make_data()).compute(torch.ones(K, D), **{name: np.ones(K)})
 
 
 @pytest.mark.parametrize("cast", [nn.Module.half, nn.Module.float, lambda m: m.to(torch.bfloat16)])

@@ -424,8 +424,7 @@ class TestAtRest:
     def test_the_loader_is_measured_in_eval_mode(self):
         task, monitor = Task(), GeometryMonitor(PROBLEM, loader=loader(data(seed=3), 7))
         fit(task, monitor)
-        scales = {name: getattr(PROBLEM.parameterization, name) for name in ("class_scale", "label_scale")}
-        expected = measure(task.model, loader(data(seed=3)), **scales)
+        expected = measure(task.model, loader(data(seed=3)), parameterization=PROBLEM.parameterization)
         row = monitor.history[-1]
         for name in ("nc1", "cdnv", "self_duality"):
             assert row[name] == pytest.approx(getattr(expected, name), rel=1e-4)

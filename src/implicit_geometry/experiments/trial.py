@@ -142,8 +142,7 @@ def run_trial(
     measured = measure(
         model,
         ordered_batches(data.train, spec.optimization.batch_size),
-        class_scale=parameterization.class_scale,
-        label_scale=parameterization.label_scale,
+        parameterization=parameterization,
     )
     assert measured.class_accuracy is not None  # the second pass of a measurement gives it
     train = accuracy_summary(measured.class_accuracy * counts.values, counts.values, counts)

@@ -75,7 +75,7 @@ def measured_geometry(history: UFMHistory, parameterization: int, seed: int, rec
         means * counts[:, None],
         counts * np.einsum("ij,ij->i", means, means),
         classifier=history.classifier[parameterization, seed, record],
-        class_scale=history.parameterizations[parameterization].class_scale,
+        parameterization=history.parameterizations[parameterization],
     ).geometry
     assert geometry is not None  # a classifier was given
     return geometry

@@ -53,16 +53,18 @@ def corrections(
     return found
 
 
-@torch.no_grad()
+def restored(exact: Floats, buffer: Tensor) -> Tensor:
+    """A buffer's values in float64 on the host: the exact ones where it holds them rounded."""
+    values, host = torch.tensor(exact), buffer.detach().cpu()
+    return torch.where(host == values.to(host.dtype), values, host.double())
+
+
 def recast(exact: Floats, before: Tensor, after: Tensor) -> Tensor:
     """A buffer after a cast, rounded from the exact values where it held them before (or nothing, on ``meta``)."""
     if after.is_meta or not after.is_floating_point() or (after.dtype == before.dtype and not before.is_meta):
         return after
-    values = torch.tensor(exact)
-    fresh = values.to(after.dtype).to(after.device)
-    if before.is_meta:
-        return fresh
-    return torch.where((before == values.to(before.dtype).to(before.device)).to(after.device), fresh, after)
+    values = torch.tensor(exact) if before.is_meta else restored(exact, before)
+    return values.to(after.dtype).to(after.device)
 
 
 def _correction(exact: Tensor, buffer: Tensor, precision: torch.dtype) -> Correction:

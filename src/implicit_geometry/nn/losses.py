@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from implicit_geometry._validate import Floats, InputError, choice, number
-from implicit_geometry.nn.exact import corrections, recast
+from implicit_geometry.nn.exact import corrections, recast, restored
 from implicit_geometry.parameterization import NEUTRAL, Parameterization
 
 _HALF = (torch.float16, torch.bfloat16)
@@ -181,6 +181,27 @@ class VSLoss(nn.Module):
             if buffer is not None:
                 vectors[name] = correction.of(buffer)
         return vectors
+
+    @property
+    def parameterization(self) -> Parameterization:
+        """The loss as it is now, with what was loaded, set or learnt: for theory and measurements.
+
+        Raises:
+            InputError: a weight or scale that was loaded, set or learnt is not positive.
+
+        Example:
+            >>> loss = Parameterization(shift=[0.1, 0.2])
+            >>> VSLoss(loss).parameterization == loss
+            True
+        """
+        vectors = {}
+        for name in NEUTRAL:
+            vector = getattr(self, name)
+            if vector is not None:
+                is_exact = name in self._exact and name in self._buffers
+                values = restored(self._exact[name], vector) if is_exact else vector.detach().cpu().double()
+                vectors[name] = values.numpy()
+        return Parameterization(**vectors) if vectors else Parameterization.neutral(self.num_classes)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> VSLoss:
         """Follow a move or a cast, after which the buffers are the exact values rounded once."""

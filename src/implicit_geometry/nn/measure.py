@@ -8,23 +8,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from implicit_geometry._validate import InputError
-from implicit_geometry.measurement import Measurement, leading_rows
+from implicit_geometry.measurement import Measurement, leading_rows, takes_whole_loss
 from implicit_geometry.nn.metric import GeometryMetric
 from implicit_geometry.nn.watch import find_head, head_outputs, watched
+from implicit_geometry.parameterization import Parameterization
 
 
+@takes_whole_loss
 def measure(
     model: nn.Module,
     loader: Iterable[Any],
     *,
     head: str = "fc",
     device: torch.device | str | None = None,
-    class_scale: ArrayLike | None = None,
-    label_scale: ArrayLike | None = None,
+    parameterization: Parameterization | None = None,
     project: bool = True,
 ) -> Measurement:
     """Measure the geometry, collapse and accuracy of a network in two passes over a data set.
@@ -38,8 +38,8 @@ def measure(
         loader: batches ``(inputs, labels)``, iterated twice. In any order, but the same samples both times.
         head: dotted name of the last linear layer, whose input is the embedding; its weight (k, d) is the classifier.
         device: where batches go; that of the head's weight where left out.
-        class_scale: delta of the training loss, shape (k,); all ones where left out. Used to project.
-        label_scale: Delta of the training loss, shape (k,); all ones where left out. Used to centre.
+        parameterization: the training loss, whose scales say what of the embeddings it sees; plain cross-entropy where
+            left out.
         project: project the class means on the row space of the classifier (:mod:`implicit_geometry.measurement` says
             why); otherwise only centre them.
 
@@ -52,7 +52,7 @@ def measure(
         >>> model[1].weight = nn.Parameter(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
         >>> batches = [(torch.tensor([[2.0, 5.0], [-2.0, 5.0]]), torch.tensor([0, 1]))]
         >>> measure(model, batches, head="1")
-        Measurement(ClassCounts([1, 1]), feature_dim=2, cdnv=0, nc1=0, self_duality=1, accuracy=1)
+        Measurement(num_classes=2, feature_dim=2, passes=2)
     """
     layer, weight = find_head(model, head)
     place = weight.device if device is None else torch.device(device)
@@ -62,7 +62,7 @@ def measure(
         for embeddings, labels, _ in head_outputs(model, loader, calls, place, home):
             first.update(embeddings, labels)
         measurement = first.compute(
-            weight, bias=getattr(layer, "bias", None), class_scale=class_scale, label_scale=label_scale, project=project
+            weight, bias=getattr(layer, "bias", None), parameterization=parameterization, project=project
         )
         scatter = _Scatter(measurement, home)
         for embeddings, labels, logits in head_outputs(model, loader, calls, place, home):

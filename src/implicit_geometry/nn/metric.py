@@ -12,7 +12,8 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from implicit_geometry._validate import InputError, whole_number
-from implicit_geometry.measurement import Measurement, measurement_from_moments
+from implicit_geometry.measurement import Measurement, measurement_from_moments, takes_whole_loss
+from implicit_geometry.parameterization import Parameterization
 
 
 class GeometryMetric(Metric):
@@ -80,13 +81,13 @@ class GeometryMetric(Metric):
         self.class_sums.index_add_(0, index, rows)
         self.class_squares.index_add_(0, index, squares)
 
+    @takes_whole_loss
     def compute(
         self,
         classifier: Tensor | ArrayLike | None = None,
         *,
         bias: Tensor | ArrayLike | None = None,
-        class_scale: ArrayLike | None = None,
-        label_scale: ArrayLike | None = None,
+        parameterization: Parameterization | None = None,
         project: bool = True,
     ) -> Measurement:
         """Measure all that was added, over all processes. Nothing is cached: another classifier gives another answer.
@@ -94,8 +95,8 @@ class GeometryMetric(Metric):
         Args:
             classifier: W, shape (num_classes, feature_dim); without it there is no geometry, only class means.
             bias: bias of the head, shape (num_classes,), where it has one.
-            class_scale: delta of the training loss, shape (num_classes,); all ones where left out. Used to project.
-            label_scale: Delta of the training loss, shape (num_classes,); all ones where left out. Used to centre.
+            parameterization: the training loss, whose scales say what of the embeddings it sees; plain cross-entropy
+                where left out.
             project: project the class means on the row space of the classifier
                 (:mod:`implicit_geometry.measurement` says why); otherwise only centre them.
 
@@ -115,8 +116,7 @@ class GeometryMetric(Metric):
             squares,
             classifier=_host_array(classifier),
             bias=_host_array(bias),
-            class_scale=class_scale,
-            label_scale=label_scale,
+            parameterization=parameterization,
             project=project,
         )
 

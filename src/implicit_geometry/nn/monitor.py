@@ -179,12 +179,11 @@ class GeometryMonitor(L.Callback):
 
     def _measure(self, watch: _Watch, pl_module: L.LightningModule) -> Measurement:
         loss = None if self.problem is None else self.problem.parameterization
-        class_scale, label_scale = (None, None) if loss is None else (loss.class_scale, loss.label_scale)
         if self.loader is None:
             bias = getattr(watch.layer, "bias", None)
-            return watch.metric.compute(watch.weight, bias=bias, class_scale=class_scale, label_scale=label_scale)
+            return watch.metric.compute(watch.weight, bias=bias, parameterization=loss)
         network, head = _network(pl_module, watch.path)
-        return measure(network, self.loader, head=head, class_scale=class_scale, label_scale=label_scale)
+        return measure(network, self.loader, head=head, parameterization=loss)
 
 
 class _Watch:
