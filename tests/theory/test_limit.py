@@ -365,7 +365,7 @@ def test_a_hundred_thousand_classes_obey_the_laws_too() -> None:
     problem = Problem(counts, vs(counts, gamma=0.2))
     solution = limit_solution(problem)
     geometry, n = solution.geometry, counts.values
-    assert solution.certificate.relative_gap < 1e-12
+    assert solution.certificate.relative_gap < 1e-11
     assert geometry.classifier.squared_norms().sum() == pytest.approx(solution.certificate.primal, rel=1e-11)
     assert n @ geometry.embedding.squared_norms() == pytest.approx(solution.certificate.primal, rel=1e-11)
     for gram, null in (

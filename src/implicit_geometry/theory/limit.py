@@ -74,8 +74,11 @@ def limit_solution(problem: Problem) -> Solution:
         v = v / np.sqrt(size @ v**2)
         geometry, nuclear_norm, rule = _assemble(size, groups.group, root_count, s, v)
         margin = _smallest_margin(size, class_scale, label_scale, root_count, s, v)
+    rounding = (rule.node.size + 2 * size.size + 32) * float(np.finfo(np.float64).eps)  # of sums of positive terms
     certificate = Certificate(
-        primal=nuclear_norm / rule.lowest / margin, dual=nuclear_norm / rule.highest, smallest_margin=margin
+        primal=nuclear_norm * (1 + rounding) / rule.lowest / margin,
+        dual=nuclear_norm * (1 - rounding) / rule.highest,
+        smallest_margin=margin,
     )
     return Solution(problem, geometry, certificate)
 
