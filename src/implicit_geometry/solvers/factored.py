@@ -14,7 +14,7 @@ from implicit_geometry._validate import Floats, InputError, whole_number
 from implicit_geometry.certificate import TOLERANCE, Certificate
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.problem import Problem, Solution, require_problem
-from implicit_geometry.solvers.nuclear import balancing_factors
+from implicit_geometry.theory.levels import balancing_weights
 
 _ROUNDS = 5
 _MAX_ITERATIONS = 20_000
@@ -206,9 +206,10 @@ class _Model:
     def dual_value(self, wrong: Floats) -> float:
         """Fenchel dual at probabilities of wrong classes, balanced for a free bias and scaled into the unit ball."""
         if self.problem.free_bias:
-            wrong = wrong * balancing_factors(self.price * self.problem.parameterization.label_scale * wrong)
-            if wrong.min() < 0:
+            weight = balancing_weights(self.price * self.problem.parameterization.label_scale * wrong)
+            if not weight.any():
                 return -np.inf
+            wrong = wrong * weight
         total = float(wrong.sum(axis=0).max()) * (1 + len(wrong) * np.finfo(np.float64).eps)
         wrong = wrong / max(1.0, total, self.gradient_norm(wrong))
         rest = wrong.sum(axis=0)

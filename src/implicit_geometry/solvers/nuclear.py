@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from implicit_geometry._validate import Floats
+from implicit_geometry.theory.levels import balancing_weights
 
 _MAX_STEPS = 1000
 _MAX_PRODUCTS = 1000
@@ -24,7 +25,6 @@ _SHRINK = 0.1
 _START = 0.01  # E at the start over the natural scales
 _WIDE = 1e-3  # relative gap of the central path at the start
 _NOISE = 1e-14
-_MAX_BALANCINGS = 60
 EPS = float(np.finfo(np.float64).eps)
 
 
@@ -78,61 +78,22 @@ class ExcessProgram:
         return float(self.natural @ diagonal) * (1 - share) / size
 
 
-def balancing_factors(flow: Floats) -> Floats:
-    """Factors 1 + h_y - h_c after which the flow into every class equals the flow out of it (one Laplacian solve)."""
-    both = flow + flow.T
-    laplacian = np.diag(both.sum(axis=0)) - both
-    surplus = flow.sum(axis=1) - flow.sum(axis=0)
-    height = np.zeros(len(flow))
-    height[1:] = np.linalg.lstsq(laplacian[1:, 1:], surplus[1:], rcond=None)[0]
-    return 1.0 + height - height[:, None]
-
-
 def balanced(flow: Floats) -> tuple[Floats, float]:
-    """The flow times exp(h_y - h_c), by which as much flows into every class as out of it.
+    """The flow with columns weighted so that as much flows into every class as out of it.
 
     Args:
         flow: from class c to class y, >= 0, shape (k, k).
 
     Returns:
-        The flow, and the largest share of an entry by which an exactly balanced one may differ from it (infinite where
-        none was found).
+        The flow, and the share of an entry by which an exactly balanced one may differ from it (infinite where none
+        was found).
     """
-    imbalance = np.inf
-    for _ in range(_MAX_BALANCINGS):
-        height = _heights(flow + flow.T, _surplus(flow))
-        change = height - height[:, None]
-        moved = float(np.abs(change[flow > 0]).max(initial=0.0))
-        if not np.isfinite(moved) or (imbalance < 1e-9 and moved > 0.5 * imbalance):
-            break
-        imbalance = moved
-        if moved < EPS:
-            break
-        flow = flow * np.exp(np.clip(change, -1.0, 1.0))
-    return flow, 4 * imbalance
-
-
-def _surplus(flow: Floats) -> Floats:
-    """What flows out of every class minus what flows in, each a sum without rounding."""
-    return np.array([math.fsum([*out, *-into]) for out, into in zip(flow, flow.T, strict=True)])
-
-
-def _heights(weight: Floats, surplus: Floats) -> Floats:
-    """Solve sum_y weight_cy (h_c - h_y) = surplus_c with h_0 = 0 by an elimination that never subtracts weights."""
-    weight, surplus = weight.copy(), surplus.copy()
-    np.fill_diagonal(weight, 0.0)
-    height = np.zeros_like(surplus)
-    total = np.ones_like(surplus)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        for c in range(len(surplus) - 1, 0, -1):
-            total[c] = weight[c, :c].sum()
-            share = weight[c, :c] / total[c]
-            surplus[:c] += share * surplus[c]
-            weight[:c, :c] += np.outer(weight[:c, c], share)
-            weight[c, :c] = share
-        for c in range(1, len(surplus)):
-            height[c] = surplus[c] / total[c] + weight[c, :c] @ height[:c]
-    return height
+    weight = balancing_weights(flow)
+    if not weight.min() > 0:
+        return flow, math.inf
+    flow = flow * weight
+    again = balancing_weights(flow)  # all ones but for rounding
+    return flow, 4 * float(again.max() / again.min() - 1) + 8 * len(flow) * EPS
 
 
 @dataclass(frozen=True)

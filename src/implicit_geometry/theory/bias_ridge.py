@@ -20,10 +20,12 @@ import numpy as np
 from implicit_geometry._validate import Floats, InputError
 from implicit_geometry.certificate import Certificate
 from implicit_geometry.problem import Problem, Solution, require_problem
-from implicit_geometry.solvers.nuclear import balancing_factors
+from implicit_geometry.theory.best_bias import best_levels
 from implicit_geometry.theory.grouped import grouped_geometry
+from implicit_geometry.theory.interior import DualProgram, interior_optimum
+from implicit_geometry.theory.levels import Levels, balancing_weights
 from implicit_geometry.theory.newton import Factored
-from implicit_geometry.theory.optimum import GOAL, closest
+from implicit_geometry.theory.optimum import GOAL, STEPS, closest
 from implicit_geometry.theory.reduced import (
     Bounds,
     Logits,
@@ -34,6 +36,9 @@ from implicit_geometry.theory.reduced import (
     rough_start,
     trimmed,
 )
+
+_FEW = 12  # groups for which dense Newton systems are cheap
+_SHORT = 60  # steps after which they are
 
 
 class _Optimum(NamedTuple):
@@ -95,6 +100,10 @@ class _Biased:
     def factored(self) -> Factored:
         return Factored(self.reduced)
 
+    @cached_property
+    def levels(self) -> Levels:
+        return Levels.of(self.reduced, self.price)
+
     def split(self, x: Floats) -> tuple[Floats, Floats]:
         """The factors and the bias."""
         return x[: -self.spread.size], x[-self.spread.size :]
@@ -150,26 +159,43 @@ class _Biased:
         factors, bias = self.split(x)
         return np.concatenate([self.factored.balanced(factors), bias])
 
-    def bounds(self, logits: Logits, bias: Floats) -> Bounds:
+    def settled(self, logits: Logits, bias: Floats) -> tuple[Logits, Floats]:
+        """X and the bias that is best for it: balanced flows make the dual bound tight."""
+        start = bias / self.reduced.null
+        level = best_levels(self.reduced, self.levels, self.reduced.exponents(logits), start)
+        return logits, level * self.reduced.null
+
+    def prove(self, x: Floats, _: Point) -> Bounds:
         """Values that enclose the optimum."""
-        point = self.at(logits, bias)
+        return self.bounds(*self.settled(*self.expand(x)))
+
+    def bounds(self, logits: Logits, bias: Floats) -> Bounds:
+        """Values that enclose the optimum, rounding counted in."""
+        point, level = self.at(logits, bias), bias / self.reduced.null
+        added = self.levels.label * (np.abs(level)[:, None] + np.abs(level))
         primal = self.reduced.objective(logits, point) + 0.5 * self.price * float(bias @ bias)
-        return Bounds(primal, self.dual_value(point.wrong))
+        return Bounds(primal + self.reduced.rounding(logits, point, added), self.dual_value(point.wrong))
 
     def dual_value(self, wrong: Floats) -> float:
         """Lower bound by probabilities of wrong classes: balanced if the bias is free, scaled into the unit ball."""
-        reduced = self.reduced
+        reduced, levels = self.reduced, self.levels
         if self.price == 0:
-            flow = reduced.null[:, None] * reduced.reach * self.spread * reduced.price * wrong
-            wrong = wrong * balancing_factors(flow)
-            if wrong.min() < 0:
-                return -np.inf
+            wrong = wrong * balancing_weights(levels.flow(reduced.price * wrong))
         own, mean = reduced.pull_back(reduced.price * wrong)
-        total = float(wrong.sum(axis=0).max()) * (1 + self.spread.size * np.finfo(np.float64).eps)
-        excess = max(1.0, total, float(np.linalg.norm(mean, 2)), -np.where(reduced.size > 1, own, 0.0).min())
-        pull = mean @ self.spread / excess
-        penalty = float(pull @ pull) / (2 * self.price) if self.price > 0 else 0.0
-        return reduced.dual_value(wrong / excess) - penalty
+        largest = max(
+            float(wrong.sum(axis=0).max()), float(np.linalg.norm(mean, 2)), -np.where(reduced.size > 1, own, 0.0).min()
+        )
+        wrong = wrong / max(1.0, largest * (1 + 4 * self.spread.size * np.finfo(np.float64).eps))
+        return reduced.dual_value(wrong) - self.penalty(wrong)
+
+    def penalty(self, wrong: Floats) -> float:
+        """What the dual pays for flows out of balance, at most, where the bias has a ridge."""
+        if self.price == 0:
+            return 0.0
+        flow = self.levels.flow(self.reduced.price * wrong)
+        received, sent = flow.sum(axis=1), flow.sum(axis=0)
+        net = np.abs(received - sent) + 4 * flow.shape[0] * np.finfo(np.float64).eps * (received + sent)
+        return float((net * net / (2 * self.levels.decay)).sum())
 
     def start(self) -> tuple[Logits, Floats]:
         """The start of the problem without bias, parted into what is orthogonal to sqrt(n) and what a bias can do."""
@@ -181,8 +207,16 @@ class _Biased:
         """Newton's method from the limit's form."""
         logits, bias = self.start()
         start = np.concatenate([self.factored.factors(logits), bias])
-        x, bounds = closest(self, start, lambda x, _: self.bounds(*self.expand(x)))
-        optimum = _Optimum(*self.expand(x), bounds)
-        candidate = trimmed(optimum.logits, self.at(optimum.logits, optimum.bias))
-        renewed = self.bounds(candidate, optimum.bias)
-        return _Optimum(candidate, optimum.bias, renewed) if renewed.gap <= max(bounds.gap, GOAL) else optimum
+        few = self.spread.size <= _FEW
+        x, bounds = closest(self, start, self.prove, _SHORT if few else STEPS)
+        if few and bounds.gap > GOAL:
+            logits, level = interior_optimum(DualProgram(self.reduced, self.levels))
+            start = np.concatenate([self.factored.factors(logits), level * self.reduced.null])
+            second, renewed = closest(self, start, self.prove, STEPS)
+            if renewed.gap < bounds.gap:
+                x, bounds = second, renewed
+        optimum = _Optimum(*self.settled(*self.expand(x)), bounds)
+        point = self.at(optimum.logits, optimum.bias)
+        candidate, bias = self.settled(trimmed(optimum.logits, point), optimum.bias)
+        renewed = self.bounds(candidate, bias)
+        return _Optimum(candidate, bias, renewed) if renewed.gap <= max(bounds.gap, GOAL) else optimum

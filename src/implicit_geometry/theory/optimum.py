@@ -17,7 +17,8 @@ GOAL = 1e-9
 
 _CLOSED = 1e-12  # relative gap that rounding may leave
 _STEEP, _FLAT = 1e-6, 1e-9  # steepness from which on the gap is looked at, and that counts as zero
-_STEPS = 2000
+STEPS = 2000
+"""Steps after which the search is given up."""
 
 
 class Optimum(NamedTuple):
@@ -47,11 +48,13 @@ def optimum(reduced: Reduced, warm: Logits | None = None) -> Optimum:
     return Optimum(candidate, renewed) if renewed.gap <= max(best.bounds.gap, GOAL) else best
 
 
-def closest(problem: Smooth, start: Floats, prove: Callable[[Floats, Point], Bounds]) -> tuple[Floats, Bounds]:
+def closest(
+    problem: Smooth, start: Floats, prove: Callable[[Floats, Point], Bounds], steps: int = STEPS
+) -> tuple[Floats, Bounds]:
     """Newton's method until the gap is closed and falls no more; the factors of the smallest gap, and its bounds."""
     best: tuple[Floats, Bounds] | None = None
     flattest = np.inf
-    for iterate in islice(descend(problem, start), _STEPS):
+    for iterate in islice(descend(problem, start), steps):
         last, steepness = iterate, iterate.steepness
         if steepness > _STEEP:
             continue

@@ -18,6 +18,9 @@ from scipy.special import xlog1py
 from implicit_geometry._validate import Floats
 from implicit_geometry.problem import ClassGroups, Problem, group_classes, varying_vectors
 
+_EPS = float(np.finfo(np.float64).eps)
+_ROUNDINGS = 8  # of a term of a sum, beyond the sum itself
+_LONGEST = 40.0  # -log(1 - t) of the largest t < 1
 _STRICT = 1e-6  # distance to 1 of a singular value of the gradient that proves the logits zero there
 
 
@@ -110,7 +113,10 @@ class Reduced:
 
     def evaluate(self, x: Logits) -> Point:
         """Loss and gradient."""
-        exponent = self.exponents(x)
+        return self.point(self.exponents(x))
+
+    def point(self, exponent: Floats) -> Point:
+        """Loss and gradient from the exponents."""
         top = np.maximum(exponent.max(axis=0), 0.0)
         odds = np.exp(exponent - top)
         total = odds.sum(axis=0)
@@ -136,22 +142,41 @@ class Reduced:
         return float(max(np.linalg.norm(mean, 2), -np.where(self.live, own, 0.0).min()))
 
     def dual_value(self, wrong: Floats) -> float:
-        """A lower bound of the optimum: the Fenchel dual of the probabilities, scaled until feasible."""
-        largest = self.gradient_norm(wrong) * (1 + 4 * self.size.size * np.finfo(np.float64).eps)
+        """A lower bound of the optimum: the Fenchel dual of the probabilities, scaled until feasible, less rounding."""
+        largest = max(self.gradient_norm(wrong), float(wrong.sum(axis=0).max())) * (1 + 4 * self.size.size * _EPS)
         wrong = wrong / max(1.0, largest)
-        total = wrong.sum(axis=0)
+        total = np.minimum(wrong.sum(axis=0), 1.0)
         with np.errstate(divide="ignore", invalid="ignore"):
-            surprise = np.where(wrong > 0, wrong * (self.offset - np.log(wrong)), 0.0).sum(axis=0)
-        return float(self.price @ (surprise - xlog1py(1 - total, -total)))
+            terms = np.where(wrong > 0, wrong * (self.offset - np.log(wrong)), 0.0)
+            sizes = np.where(wrong > 0, wrong * (1 + np.abs(self.offset) + np.abs(np.log(wrong))), 0.0)
+            sizes = sizes.sum(axis=0) - total * np.where(total < 1, np.log1p(-total), -_LONGEST)
+        rest = xlog1py(1 - total, -total)
+        rounding = _ROUNDINGS * _EPS * self.size.size * sizes
+        return float(self.price @ (terms.sum(axis=0) - rest - rounding))
 
     def objective(self, x: Logits, point: Point) -> float:
-        """Loss plus nuclear norm, an upper bound of the optimum."""
+        """Loss plus nuclear norm."""
         nuclear_norm = (self.size - 1) @ x.own + np.linalg.svd(x.mean, compute_uv=False).sum()
         return float(point.losses.sum() + nuclear_norm)
 
+    def rounding(self, x: Logits, point: Point, added: Floats | float = 0.0) -> float:
+        """By how much rounding may have lowered :meth:`objective`: exponents are sums of terms that cancel.
+
+        Args:
+            x: logits.
+            point: loss and gradient there.
+            added: size of other terms of the exponents, shape (G, G).
+        """
+        push = self.reach * np.abs(x.mean)
+        size = np.where(np.isfinite(self.offset), np.abs(self.offset), 0.0)
+        size += push + push.diagonal() + self.pull * x.own + added + self.reach * np.linalg.norm(x.mean)
+        by_exponents = (point.slope * np.expm1(_ROUNDINGS * _EPS * size)).sum()
+        by_sums = _EPS * self.size.size * _ROUNDINGS * self.objective(x, point)
+        return float(by_exponents + by_sums)
+
     def bounds(self, x: Logits, point: Point) -> Bounds:
         """What X and its gradient prove about the optimum."""
-        return Bounds(self.objective(x, point), self.dual_value(point.wrong))
+        return Bounds(self.objective(x, point) + self.rounding(x, point), self.dual_value(point.wrong))
 
 
 def reduce_problem(problem: Problem, groups: ClassGroups) -> Reduced:

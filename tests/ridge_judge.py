@@ -1,0 +1,225 @@
+"""A judge in many digits of what is stated about regularised optima: random problems, and the worst that was found.
+
+Everything is computed anew on k x k matrices from the public solution alone: mean logits, bias and certificate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import mpmath as mp
+import numpy as np
+
+from implicit_geometry import (
+    ClassCounts,
+    Parameterization,
+    Problem,
+    Solution,
+    cdt,
+    collapse_thresholds,
+    ldt,
+    logit_adjusted,
+    predict,
+    vs,
+    weighted,
+)
+
+DIGITS = 50
+RULES = ("ce", "weighted", "logit_adjusted", "cdt", "ldt", "vs", "all")
+
+
+def few_kinds(seed: int, *, largest_exponent: float = 1.0, bias: bool | None = None) -> Problem:
+    """2 to 8 classes, counts to 1e9, |gamma| <= 1, ridges over ten decades below collapse; most with a bias.
+
+    Args:
+        seed: of the draw.
+        largest_exponent: bound of |gamma|.
+        bias: whether the head has a bias; by default in two of three problems a free one, in one a bias with a ridge.
+    """
+    draw = np.random.default_rng(seed)
+    size = int(draw.integers(2, 9))
+    values = np.floor(10.0 ** draw.uniform(0, 9, size)).astype(np.int64)
+    counts, gamma = ClassCounts(values), float(draw.uniform(-largest_exponent, largest_exponent))
+    loss = _loss(str(draw.choice(RULES)), counts, gamma, draw)
+    ridge = float(collapse_thresholds(counts, loss).total * 10 ** -draw.uniform(0, 10))
+    free, bias_ridge = bool(draw.random() < 2 / 3), float(ridge * 10 ** draw.uniform(-3, 3))
+    if bias is False:
+        return Problem(counts, loss, ridge)
+    return Problem(counts, loss, ridge, True, 0.0 if free else bias_ridge)
+
+
+def _loss(rule: str, counts: ClassCounts, gamma: float, draw: np.random.Generator) -> Parameterization:
+    size, tau = counts.num_classes, float(draw.uniform(-1, 2))
+    if rule == "all":
+        return Parameterization(
+            weight=np.exp(draw.uniform(-3, 3, size)),
+            shift=draw.uniform(-5, 5, size),
+            class_scale=cdt(counts, gamma).class_scale,
+            label_scale=np.exp(draw.uniform(-3, 3, size)),
+            margin=draw.uniform(-2, 4, size),
+        )
+    made = {
+        "ce": lambda: Parameterization.neutral(size),
+        "weighted": lambda: weighted(counts, gamma),
+        "logit_adjusted": lambda: logit_adjusted(counts, tau),
+        "cdt": lambda: cdt(counts, gamma),
+        "ldt": lambda: ldt(counts, gamma),
+        "vs": lambda: vs(counts, gamma, tau),
+    }
+    return made[rule]()
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What holds of one solution in many digits, relative to the primal value.
+
+    Attributes:
+        stated_gap: of the certificate.
+        true_gap: objective at the returned logits and bias, less a lower bound of the optimum made from them.
+        primal_short: by how much the stated primal value falls short of that objective (never, if negative).
+        dual_over: by how much the stated dual value is above that objective (never, if negative).
+    """
+
+    stated_gap: float
+    true_gap: float
+    primal_short: float
+    dual_over: float
+
+    @property
+    def violated(self) -> bool:
+        """Whether a bound that was stated is wrong, by more than a digit or two of float64."""
+        return not (self.primal_short <= 1e-12 and self.dual_over <= 1e-12)
+
+
+def judge(solution: Solution) -> Judgement:
+    """Objective and dual bound at the public logits and bias, against what the certificate states."""
+    with mp.workdps(DIGITS):
+        primal, dual = _bounds(solution)
+        certificate = solution.certificate
+        unit = abs(primal) if primal else mp.mpf(1)
+        return Judgement(
+            float((mp.mpf(certificate.primal) - mp.mpf(certificate.dual)) / unit),
+            float((primal - dual) / unit),
+            float((primal - mp.mpf(certificate.primal)) / unit),
+            float((mp.mpf(certificate.dual) - primal) / unit),
+        )
+
+
+class _Exact:
+    """A problem's vectors in many digits."""
+
+    def __init__(self, problem: Problem) -> None:
+        loss = problem.parameterization
+        self.problem, self.size = problem, problem.num_classes
+        self.ridge, self.bias_ridge = mp.mpf(problem.ridge), mp.mpf(problem.bias_ridge)
+        self.count = [mp.mpf(int(n)) for n in problem.counts.values]
+        self.root = [mp.sqrt(n) for n in self.count]
+        self.weight, self.shift, self.class_scale, self.label_scale, self.margin = (
+            [mp.mpf(float(value)) for value in getattr(loss, name)]
+            for name in ("weight", "shift", "class_scale", "label_scale", "margin")
+        )
+
+    def offset(self, c: int, y: int) -> Any:
+        """Logarithm of the odds of class c for a sample of class y where all logits are zero."""
+        return self.shift[c] - self.shift[y] + self.margin[y]
+
+    def pairs(self) -> list[tuple[int, int]]:
+        """All (wrong class, label)."""
+        return [(c, y) for c in range(self.size) for y in range(self.size) if c != y]
+
+
+def _bounds(solution: Solution) -> tuple[Any, Any]:
+    exact, size = _Exact(solution.problem), solution.problem.num_classes
+    mean_logits = mp.matrix(solution.geometry.cross.dense().tolist())
+    bias = [mp.mpf(float(b)) for b in (np.zeros(size) if solution.bias is None else solution.bias)]
+    odds, scaled = mp.zeros(size), mp.zeros(size)
+    for c, y in exact.pairs():
+        delta = exact.class_scale
+        push = delta[c] * (mean_logits[c, y] + bias[c]) - delta[y] * (mean_logits[y, y] + bias[y])
+        odds[c, y] = mp.exp(exact.offset(c, y) + exact.label_scale[y] * push)
+    for c in range(size):
+        for y in range(size):
+            scaled[c, y] = mean_logits[c, y] * exact.root[y]
+    total = [mp.fsum(odds[:, y]) for y in range(size)]
+    primal = mp.fsum(exact.count[y] * exact.weight[y] * mp.log1p(total[y]) for y in range(size))
+    primal += exact.ridge * mp.fsum(mp.svd_r(scaled, compute_uv=False))
+    primal += exact.bias_ridge / 2 * mp.fsum(b * b for b in bias)
+    wrong = mp.zeros(size)
+    for c, y in exact.pairs():
+        wrong[c, y] = odds[c, y] / (1 + total[y])
+    return primal, _dual_bound(exact, wrong)
+
+
+def dual_bound(problem: Problem, wrong: Any) -> Any:
+    """Lower bound of the optimum by probabilities of wrong classes (rows) for each label, in many digits."""
+    with mp.workdps(DIGITS):
+        return _dual_bound(_Exact(problem), mp.matrix(wrong.tolist()))
+
+
+def _dual_bound(exact: _Exact, wrong: Any) -> Any:
+    """The conjugate where flows are balanced by weights of the columns and the gradient is scaled into the ball."""
+    size, wrong = exact.size, wrong.copy()
+    pull = [exact.count[y] * exact.weight[y] * exact.label_scale[y] for y in range(size)]
+    if exact.problem.free_bias:
+        balance, right = mp.zeros(size), mp.zeros(size, 1)
+        for c, y in exact.pairs():
+            balance[c, y] += pull[y] * wrong[c, y]
+            balance[y, y] -= pull[y] * wrong[c, y]
+        for y in range(size):
+            balance[size - 1, y] = 1
+        right[size - 1] = 1
+        weights = mp.lu_solve(balance, right)
+        largest = max(weights)
+        for c, y in exact.pairs():
+            wrong[c, y] *= weights[y] / largest
+    gradient = mp.zeros(size)
+    for c, y in exact.pairs():
+        gradient[c, y] += pull[y] / exact.root[y] * exact.class_scale[c] * wrong[c, y]
+        gradient[y, y] -= pull[y] / exact.root[y] * exact.class_scale[y] * wrong[c, y]
+    excess = max(mp.mpf(1), max(mp.svd_r(gradient, compute_uv=False)) / exact.ridge)
+    dual = mp.mpf(0)
+    for y in range(size):
+        share = [wrong[c, y] / excess for c in range(size)]
+        rest = 1 - mp.fsum(share)
+        surprise = mp.fsum(share[c] * (exact.offset(c, y) - mp.log(share[c])) for c in range(size) if share[c] > 0)
+        dual += exact.count[y] * exact.weight[y] * (surprise - (rest * mp.log(rest) if rest > 0 else 0))
+    if exact.bias_ridge > 0:
+        by_bias = [mp.fsum(gradient[c, y] * exact.root[y] for y in range(size)) / excess for c in range(size)]
+        dual -= mp.fsum(b * b for b in by_bias) / (2 * exact.bias_ridge)
+    return dual
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The worst over many problems.
+
+    Attributes:
+        problems: how many were drawn.
+        optimal: share with a stated relative gap of 1e-8 or less.
+        stated_gap: largest stated relative gap of these.
+        true_gap: largest true relative gap of these (an upper bound of it, in many digits).
+        excess: largest amount by which the true relative gap is above the stated one.
+        violations: seeds of problems with a stated bound that is wrong.
+    """
+
+    problems: int
+    optimal: float
+    stated_gap: float
+    true_gap: float
+    excess: float
+    violations: tuple[int, ...]
+
+
+def worst_ridge_gaps(seeds: range, *, bias: bool) -> Verdict:
+    """Solve random few-kinds problems at a positive ridge, with or without a bias, and judge every one."""
+    judged = {seed: judge(predict(few_kinds(seed, bias=None if bias else False))) for seed in seeds}
+    optimal = [one for one in judged.values() if one.stated_gap <= 1e-8]
+    return Verdict(
+        len(judged),
+        len(optimal) / len(judged),
+        max(one.stated_gap for one in optimal),
+        max(one.true_gap for one in optimal),
+        max(one.true_gap - one.stated_gap for one in judged.values()),
+        tuple(seed for seed, one in judged.items() if one.violated),
+    )
