@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-quick test-exhaustive numerics lint format bench docs clean
+.PHONY: setup demo test test-quick test-exhaustive numerics faults lint format bench docs clean
 
 setup: $(VENV)/.installed
 
@@ -26,6 +26,9 @@ test-exhaustive: setup
 
 numerics: setup
 	PYTHONPATH=tests $(BIN)/python -m numerics
+
+faults: setup
+	cd tests && ../$(BIN)/python -m faults
 
 lint: setup
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from implicit_geometry.experiments.config import sweep_specs
 from implicit_geometry.experiments.store import open_store
+from processes import linux_only, processes_of, seconds_until_none_is_left
 
 COUNTS = (30, 20, 10)
 
@@ -142,6 +144,46 @@ def test_ctrl_c_keeps_the_epochs_that_are_done(arguments, tmp_path, start):
     assert process.returncode == 130
     assert "igeom train --data features:" in out
     assert "Traceback" not in out
+
+
+@linux_only
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["as soon as there is a helper", "in training"])
+def test_no_helper_outlives_a_first_process_that_is_killed(moment, arguments, tmp_path, start):
+    process = start(*arguments, "--devices", 2, "--epochs", 100000)
+    end = time.monotonic() + 240
+
+    def reached():
+        if moment == "in training":
+            return list(tmp_path.glob("runs/working/*/checkpoint.safetensors"))
+        return len(processes_of(process.mark)) > 1
+
+    while not reached():
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    seconds_until_none_is_left(process.mark, at_most=5.0)  # the helper has typer to import before it is tied
+
+
+def test_a_run_that_another_process_has_in_hand_is_waited_for_and_said_so(features, arguments, tmp_path, igeom):
+    store, spec = open_store(tmp_path / "runs"), same_run_in_a_sweep(features)
+    claimed, waited = threading.Event(), threading.Event()
+
+    def hold():
+        with store.claim(spec):
+            claimed.set()
+            waited.wait(60)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert claimed.wait(60)
+    threading.Timer(2.0, waited.set).start()
+    code, _, err = igeom(*arguments)
+    holder.join()
+    assert code == 0
+    assert err == f"waiting for run {spec.key} (vs, seed 0), which another process has in hand\n"
 
 
 @pytest.mark.slow

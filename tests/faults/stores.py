@@ -74,8 +74,7 @@ def _bytes(path: Path) -> bytes:
 def _record(place: Path) -> Any:
     document = json.loads((place / "record.json").read_text(encoding="utf-8"))
     numbers = {name: value for name, value in document["record"].items() if not name.endswith("seconds")}
-    same_bytes = {name: document["files"][name] for name in EQUAL_TO_THE_BYTE}
-    return document["spec"], numbers, same_bytes
+    return document["spec"], numbers
 
 
 def _history(place: Path) -> pd.DataFrame:

@@ -27,7 +27,7 @@ def end_with(parent: int) -> None:
     """End this process when its parent ends: at once on Linux, where the kernel sees to it, else within half a second.
 
     The kernel watches the thread that started this process, so that the parent must start it from one that waits for
-    it.
+    it. On Windows a process keeps the number of a parent that is gone: a worker finds out at the end of its trial.
 
     Args:
         parent: number of the parent process, as itself gave it: when it is asked for here, the parent may be gone.
