@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 
@@ -103,3 +105,10 @@ def test_other_files_are_refused(tmp_path):
     ]:
         with pytest.raises(InputError, match=message):
             load_source(f"features:{tmp_path / name}")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_no_feature_file(tmp_path):
+    os.mkfifo(tmp_path / "features.npz")
+    with pytest.raises(InputError, match="cannot be read: it is no regular file"):
+        load_source(f"features:{tmp_path}/features.npz")

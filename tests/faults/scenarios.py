@@ -38,7 +38,7 @@ def killed(target: str, kills: int, ground: Ground, moments: random.Random) -> R
         if target == "worker":
             done += _kill_workers(sweep, kills - done, ground, moments)
         else:
-            with_time = sweep.wait(moments.uniform(0.0, ground.seconds)) is None
+            with_time = sweep.wait(moments.uniform(0.0, ground.longest_wait)) is None
             done += with_time
             (sweep.kill_parent if target == "parent" else sweep.kill_group)()
             longest = max(longest, sweep.check_nothing_left(result))
@@ -65,7 +65,7 @@ def _finished(store: Path) -> int:
 
 def _kill_workers(sweep: Sweep, most: int, ground: Ground, moments: random.Random) -> int:
     done, start = 0, time.monotonic()
-    while done < most and sweep.wait(moments.uniform(0.0, ground.seconds / 2)) is None:
+    while done < most and sweep.wait(moments.uniform(0.0, ground.longest_wait / 2)) is None:
         done += sweep.kill_worker(moments)
         if time.monotonic() - start > PATIENCE:
             break
@@ -208,7 +208,7 @@ def ray_driver(ground: Ground, moments: random.Random) -> Result:
         sweep = Sweep(ground, store, arguments=["--backend", "ray"])
         while not processes_of_kind(sweep.mark, "raylet") and sweep.process.poll() is None:
             time.sleep(0.1)
-        sweep.wait(moments.uniform(0.0, ground.seconds))
+        sweep.wait(moments.uniform(0.0, ground.longest_wait))
         sweep.kill_parent()
         longest = max(longest, _gone(result, sweep.mark, within=30.0))
         ground.check(result, store, complete=False)

@@ -67,13 +67,17 @@ class Ground:
         sweep: the YAML file.
         reference: store of an undisturbed sweep.
         seconds: what that sweep took.
-        moments: the random numbers of a scenario.
     """
 
     folder: Path
     sweep: Path
     reference: Path
     seconds: float
+
+    @property
+    def longest_wait(self) -> float:
+        """Seconds from the start of a sweep within which a kill falls: all of it, unless the machine is slow."""
+        return min(self.seconds, 20.0)
 
     def new_store(self, name: str) -> Path:
         """A folder that is not there yet."""

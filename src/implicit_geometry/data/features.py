@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from implicit_geometry._files import size_of_regular_file
 from implicit_geometry._validate import LARGEST_COUNT, InputError, Ints
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.data.pool import Source
@@ -34,12 +35,14 @@ def load_features(path: Path) -> Source:
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     names = ("embeddings", "labels", "test_embeddings", "test_labels")
-    with reading(f"feature file {path}"), path.open("rb") as file:
-        archive = np.load(file, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise InputError(f"feature file {path}", "must be an .npz archive of named arrays", "a single array")
-        with archive:
-            return {name: archive[name] for name in names if name in archive.files}
+    with reading(f"feature file {path}"):
+        size_of_regular_file(path)  # or a pipe would be waited for
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise InputError(f"feature file {path}", "must be an .npz archive of named arrays", "a single array")
+            with archive:
+                return {name: archive[name] for name in names if name in archive.files}
 
 
 def _embeddings(path: Path, name: str, arrays: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
