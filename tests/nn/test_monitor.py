@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import warnings
+from collections import OrderedDict
+from dataclasses import replace
 
 import lightning as L
 import numpy as np
@@ -20,10 +22,11 @@ from torch import nn
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
 from implicit_geometry import ClassCounts, Geometry, InputError, Problem, cdt, compare, effective_ridge, predict
+from implicit_geometry.certificate import Certificate
 from implicit_geometry.comparison import gram_distance
 from implicit_geometry.gram import Gram
 from implicit_geometry.nn import GeometryMonitor, VSLoss, measure, mlp
-from implicit_geometry.nn.monitor import _RidgeLattice, _Targets
+from implicit_geometry.nn.targets import RidgeLattice, Targets
 from implicit_geometry.summary import geometry_summary
 from implicit_geometry.theory.ridge import ridge_path, ridge_solution
 
@@ -197,7 +200,7 @@ class TestTheory:
 
     @pytest.mark.parametrize("ridge", [1e-9, 1e-3, 0.7, 1.7])
     def test_a_predicted_geometry_has_its_own_ridge(self, ridge):
-        found = _RidgeLattice(PROBLEM).nearest(
+        found = RidgeLattice(PROBLEM).nearest(
             ridge_solution(Problem(COUNTS, PROBLEM.parameterization, ridge)).geometry.classifier
         )
         assert abs(math.log10(found.problem.ridge / ridge)) <= 0.51 / 32
@@ -205,7 +208,7 @@ class TestTheory:
     def test_the_nearest_is_that_of_all(self):
         """Of classes in groups and in any order, by the distance itself."""
         problem = Problem([5, 60, 5, 60, 60, 20])
-        lattice = _RidgeLattice(problem)
+        lattice = RidgeLattice(problem)
         vectors = np.random.default_rng(0).normal(size=(6, 9))
         ridges = [lattice.ridge(index) for index in range(lattice.coarse.start, 0)]
         path = [solution.geometry.classifier for solution in ridge_path(problem.counts, None, ridges)]
@@ -217,13 +220,13 @@ class TestTheory:
 
     def test_classes_of_many_kinds_have_no_fitted_ridge(self):
         many = Problem(range(1, 130))
-        assert not [name for name in _Targets(many, 129, has_bias=False).columns if "ridge" in name]
+        assert set(Targets(many, 129, has_bias=False).columns) == {"summary", "etf", "limit"}
 
     def test_solutions_are_kept(self, monkeypatch):
-        lattice = _RidgeLattice(PROBLEM)
+        lattice = RidgeLattice(PROBLEM)
         classifier = ridge_solution(Problem(COUNTS, PROBLEM.parameterization, 0.1)).geometry.classifier
         first = lattice.nearest(classifier)
-        monkeypatch.setattr("implicit_geometry.nn.monitor.ridge_solution", None)
+        monkeypatch.setattr("implicit_geometry.nn.targets.ridge_solution", None)
         assert lattice.nearest(classifier) is first
 
     def test_a_head_with_bias_has_a_limit_but_no_fitted_ridge(self):
@@ -234,7 +237,7 @@ class TestTheory:
         assert monitor.history[0]["classifier_limit_distance"] > 0
         assert not [name for name in monitor.history[0] if "ridge" in name]
 
-    @pytest.mark.parametrize("problem", [Problem([5, 5]), Problem(COUNTS, bias=True)])
+    @pytest.mark.parametrize("problem", [Problem([5, 5]), Problem([9, 5]), Problem(COUNTS, bias=True)])
     def test_a_problem_of_another_head_is_refused(self, problem):
         with pytest.raises(InputError, match="problem must have the 4 classes and bias=False of the head"):
             fit(Task(), GeometryMonitor(problem))
@@ -496,7 +499,182 @@ class TestNothingToMeasure:
         assert [math.isnan(row["classifier_norm_ratio"]) for row in monitor.history] == [False, True, True]
 
 
+class ByKeyword(nn.Module):
+    """Calls a head by keyword."""
+
+    def __init__(self, head):
+        super().__init__()
+        self.head = head
+
+    def forward(self, embeddings):
+        return self.head(input=embeddings)
+
+
+class Broken:
+    """Batches that cannot be read."""
+
+    def __iter__(self):
+        raise OSError("the disk is gone")
+
+
+class TestNothingEndsATraining:
+    def test_a_limit_that_theory_does_not_give_has_no_columns(self):
+        """Of a head with a bias and more kinds of classes than can be solved: it ended the training at its start."""
+        k = 520
+        counts = ClassCounts(np.arange(1, k + 1) ** 2)
+        problem = Problem(counts, cdt(counts, gamma=-0.8), bias=True)
+        with pytest.raises(InputError):
+            predict(problem)
+        task = Task(nn.Sequential(OrderedDict(features=nn.Linear(3, 4), fc=nn.Linear(4, k))))
+        monitor = GeometryMonitor(problem)
+        with pytest.warns(UserWarning, match="no distances to the limit: problem must") as caught:
+            fit(task, monitor, train=loader(data(np.ones(k, dtype=int)), 520), epochs=2)
+        assert len([item for item in caught if "limit" in str(item.message)]) == 1
+        assert len(monitor.history) == 2
+        assert monitor.history[-1]["classifier_etf_distance"] > 0
+        assert not [name for name in monitor.history[0] if "limit" in name or "ridge" in name]
+
+    def test_nor_has_a_limit_that_is_inaccurate(self, monkeypatch):
+        solution = predict(PROBLEM)
+        poor = replace(solution, certificate=Certificate(1.0, 0.9, 1.0))
+        monkeypatch.setattr("implicit_geometry.nn.targets.predict", lambda problem: poor)
+        targets = Targets(PROBLEM, K, has_bias=False)
+        assert set(targets.columns) == {"summary", "etf", "ridge"}
+        assert "relative gap of 1.0e-01" in str(targets.missing["limit"])
+
+    @pytest.mark.parametrize(
+        ("change", "reason"),
+        [
+            (lambda task: nn.init.constant_(task.model.fc.weight, math.nan), "must be finite"),
+            (lambda task: setattr(task.model, "fc", nn.Linear(D, K)), "head must run in every training step"),
+            (lambda task: setattr(task.model, "fc", nn.Linear(D, K + 2)), "head must run in every training step"),
+            (lambda task: setattr(task.model, "fc", ByKeyword(task.model.fc)), "embedding as positional argument"),
+        ],
+        ids=["NaN weights", "another head", "another size of head", "called by keyword"],
+    )
+    def test_a_head_that_changes(self, change, reason):
+        class Robust(Task):
+            def training_step(self, batch, batch_idx):
+                logits = self.model.fc(self.model.features(batch[0]))
+                return logits.flatten(1)[:, :K].logsumexp(1).mean()
+
+        class Struck(Robust):
+            def on_train_batch_start(self, batch, batch_idx):
+                if self.global_step == 6:
+                    change(self)
+
+        monitor = GeometryMonitor(PROBLEM)
+        with pytest.warns(UserWarning, match=f"epoch 2 has no geometry: .*{reason}") as caught:
+            fit(Struck(), monitor, epochs=3)
+        assert len([item for item in caught if "no geometry" in str(item.message)]) == 1
+        assert [math.isnan(row["classifier_norm_ratio"]) for row in monitor.history] == [False, True, True]
+        assert list(monitor.history[2]) == list(monitor.history[0])
+
+    def test_batches_that_change(self):
+        class Changing(Task):
+            def training_step(self, batch, batch_idx):
+                inputs = batch[0] if isinstance(batch, list) else batch["inputs"]
+                return self.model(inputs).logsumexp(1).mean()
+
+            def on_after_batch_transfer(self, batch, dataloader_idx):
+                return {"inputs": batch[0], "labels": batch[1]} if self.global_step == 7 else batch
+
+        monitor = GeometryMonitor(PROBLEM)
+        with pytest.warns(UserWarning, match=r"epoch 2 has no geometry: batch must be \(inputs, labels, ...\)"):
+            fit(Changing(), monitor, epochs=3)
+        assert [math.isnan(row["train_overall"]) for row in monitor.history] == [False, True, False]
+        assert [math.isnan(row["cdnv"]) for row in monitor.history] == [False, True, False]
+
+    def test_labels_that_are_no_class_in_a_later_epoch(self):
+        class Changing(Task):
+            def training_step(self, batch, batch_idx):
+                return self.model(batch[0]).logsumexp(1).mean()
+
+            def on_after_batch_transfer(self, batch, dataloader_idx):
+                return [batch[0], batch[1] + 2] if self.global_step == 7 else batch
+
+        monitor = GeometryMonitor()
+        with pytest.warns(UserWarning, match=r"epoch 2 has no geometry: labels must lie in 0..3, got [45]"):
+            fit(Changing(), monitor)
+        assert math.isnan(monitor.history[1]["train_worst"])
+
+    @pytest.mark.parametrize("scale", [0.0, 1e200, 1e-200], ids=str)
+    def test_embeddings_that_float64_cannot_square_and_zeros(self, scale):
+        class Scaled(Task):
+            def training_step(self, batch, batch_idx):
+                embeddings = self.model.features(batch[0]).double() * (1.0 if self.current_epoch == 0 else scale)
+                self.model.fc(embeddings)
+                return embeddings.sum() * 0
+
+        task, monitor = Scaled(), GeometryMonitor(PROBLEM)
+        task.model.fc.double()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            fit(task, monitor)
+        messages = [str(item.message) for item in caught if "has no" in str(item.message)]
+        assert [message[:27] for message in messages] == ([] if scale == 0 else ["epoch 2 has no geometry: em"])
+        assert not [item for item in caught if issubclass(item.category, RuntimeWarning)]
+        assert math.isnan(monitor.history[1]["embedding_limit_distance"])
+        assert math.isfinite(monitor.history[0]["embedding_limit_distance"])
+
+    def test_loaders_that_fail(self):
+        for options, column in (({"test_loader": Broken()}, "test_balanced"), ({"loader": Broken()}, "cdnv")):
+            monitor = GeometryMonitor(PROBLEM, **options)
+            with pytest.warns(UserWarning, match="epoch 1 has no .*: OSError: the disk is gone"):
+                fit(Task(), monitor)
+            assert [math.isnan(row[column]) for row in monitor.history] == [True, True]
+
+    def test_a_target_that_fails_leaves_the_others(self, monkeypatch):
+        nearest, calls = RidgeLattice.nearest, []
+
+        def fail_later(lattice, classifier):
+            calls.append(classifier)
+            if len(calls) > 1:
+                raise np.linalg.LinAlgError("no convergence")
+            return nearest(lattice, classifier)
+
+        monkeypatch.setattr(RidgeLattice, "nearest", fail_later)
+        monitor = GeometryMonitor(PROBLEM)
+        with pytest.warns(UserWarning, match="geometry over the ridge: LinAlgError: no convergence"):
+            fit(Task(), monitor, epochs=1)
+        assert math.isnan(monitor.history[0]["classifier_ridge_distance"])
+        assert monitor.history[0]["classifier_limit_distance"] > 0
+
+    def test_a_weight_made_of_other_parameters_is_read_as_it_is(self):
+        task, monitor = Task(), GeometryMonitor()
+        nn.utils.parametrizations.weight_norm(task.model.fc)
+        fit(task, monitor, epochs=1)
+        embeddings, labels, _, _ = task.epoch(1)
+        expected = geometry_summary(expected_geometry(weight_of(task), embeddings, labels), COUNTS)
+        assert monitor.history[0]["classifier_norm_ratio"] == pytest.approx(expected["classifier_norm_ratio"], rel=1e-6)
+
+    def test_what_is_wrong_in_the_first_step_is_an_error_also_where_its_epoch_has_no_row(self):
+        task = Task()
+        task.other = nn.Linear(D, K)
+        with pytest.raises(InputError, match="head must run in every training step, got none of 'other'"):
+            fit(task, GeometryMonitor(head="other", every=5))
+
+    def test_the_first_step_of_an_epoch_without_row_does_not_count(self):
+        every, other = GeometryMonitor(PROBLEM), GeometryMonitor(PROBLEM, every=2)
+        fit(Task(), every)
+        fit(Task(), other)
+        assert_same(other.history, every.history[1:])
+
+
 class TestBadInput:
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"problem": COUNTS}, "problem must be a Problem, got ClassCounts"),
+            ({"head": 3}, "head must be the dotted name of a module, got int"),
+            ({"loader": 5}, "^loader must be an iterable of batches"),
+            ({"test_loader": True}, "test_loader must be an iterable of batches"),
+        ],
+    )
+    def test_arguments_of_another_type(self, options, message):
+        with pytest.raises(InputError, match=message):
+            GeometryMonitor(**options)
+
     @pytest.mark.parametrize("every", [0, 1.5, True])
     def test_every(self, every):
         with pytest.raises(InputError, match="every"):

@@ -8,10 +8,10 @@ loader, and the network is measured at rest, as :func:`~implicit_geometry.nn.mea
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import lightning as L
@@ -19,20 +19,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from implicit_geometry._validate import Floats, InputError, Ints, whole_number
-from implicit_geometry.comparison import compare
+from implicit_geometry._validate import Floats, InputError, whole_number
 from implicit_geometry.counts import ClassCounts
-from implicit_geometry.geometry import Geometry, simplex_etf
-from implicit_geometry.gram import Gram
 from implicit_geometry.measurement import Measurement
 from implicit_geometry.nn.measure import measure
 from implicit_geometry.nn.metric import GeometryMetric
+from implicit_geometry.nn.targets import Targets
 from implicit_geometry.nn.watch import describe_batch, find_head, head_outputs, watched
-from implicit_geometry.problem import Problem, Solution, group_classes, varying_vectors
-from implicit_geometry.summary import accuracy_summary, geometry_summary
-from implicit_geometry.theory.collapse import total_threshold
-from implicit_geometry.theory.predict import predict
-from implicit_geometry.theory.ridge import ridge_path, ridge_solution
+from implicit_geometry.parameterization import Parameterization
+from implicit_geometry.problem import Problem
+from implicit_geometry.summary import accuracy_summary
 
 _NAN = float("nan")
 
@@ -48,8 +44,10 @@ class GeometryMonitor(L.Callback):
     ``effective_ridge`` is the best of 32 ridges a decade, over the 12 decades below the one from which on everything
     collapses; there is none where the head has a bias, or the classes are of more than 128 kinds.
 
-    An epoch whose geometry cannot be told (a class was not seen, the network diverged) gives NaN, with one warning that
-    says why. Sums are over all processes, which all have the same history up to rounding.
+    Nothing ends a training that has done its first step. An epoch whose geometry cannot be told (a class was not seen,
+    the network diverged, the head changed) gives NaN, and so does a test accuracy that cannot be had, with one warning
+    that says why; a target that theory does not give for this problem has no columns, with a warning at the start. Sums
+    are over all processes, which all have the same history up to rounding.
 
     Args:
         problem: counts and loss of the training, for the distances to theory and for what a majority is; its ridge
@@ -63,9 +61,9 @@ class GeometryMonitor(L.Callback):
         test_loader: batches ``(inputs, labels)`` for the test accuracies. Every process reads all of them.
 
     Raises:
-        InputError: ``every`` is not a positive whole number. At the start of a fit: no such head, a problem of other
-            classes or bias than the head. In training: a batch of
-            another form, or a head that did not run.
+        InputError: an argument has the wrong type, or ``every`` is not a positive whole number. At the start of a fit:
+            no such head, a problem of other classes or bias than the head; in its first training step: a batch of
+            another form, labels that are no classes, or a head that did not run.
 
     Example:
         >>> from implicit_geometry.rules import cdt
@@ -86,6 +84,13 @@ class GeometryMonitor(L.Callback):
         loader: Iterable[Any] | None = None,
         test_loader: Iterable[Any] | None = None,
     ) -> None:
+        if problem is not None and not isinstance(problem, Problem):
+            raise InputError("problem", "must be a Problem", type(problem).__name__)
+        if not isinstance(head, str):
+            raise InputError("head", "must be the dotted name of a module", type(head).__name__)
+        for name, batches in (("loader", loader), ("test_loader", test_loader)):
+            if batches is not None and not isinstance(batches, Iterable) and not hasattr(batches, "__getitem__"):
+                raise InputError(name, "must be an iterable of batches (inputs, labels)", type(batches).__name__)
         self.problem = problem
         self.head = head
         self.every = whole_number("every", every, minimum=1)
@@ -98,25 +103,31 @@ class GeometryMonitor(L.Callback):
         """Find the head and solve the problem."""
         path = _head_path(pl_module, self.head)
         layer, weight = find_head(pl_module, path)
-        self._targets = _Targets(self.problem, len(weight), has_bias=getattr(layer, "bias", None) is not None)
+        self._warned: set[str] = set()
+        self._rate = _NAN
+        self._targets = Targets(self.problem, len(weight), has_bias=getattr(layer, "bias", None) is not None)
+        for name, error in self._targets.missing.items():
+            self._warn(trainer, name, f"no distances to the {name}", error)
         self._watch = _Watch(path, layer, weight, live=self.loader is None)
-        self._warned = False
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Note the labels."""
-        if self._watch is not None and self._records(trainer):
-            self._rate = float(trainer.optimizers[0].param_groups[0]["lr"]) if trainer.optimizers else _NAN
+        if self._watch is not None and (self._records(trainer) or not self._watch.proven):
+            self._rate = _learning_rate(trainer)
             self._watch.begin(batch)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Add the loss, which Lightning gives divided by the number of batches whose gradients it accumulates."""
-        if self._watch is not None and self._records(trainer):
+        watch = self._watch
+        if watch is not None and (self._records(trainer) or not watch.proven):
             loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
-            self._watch.end(loss * trainer.accumulate_grad_batches if isinstance(loss, Tensor) else None, len(batch[1]))
+            watch.end(loss * trainer.accumulate_grad_batches if isinstance(loss, Tensor) else None, batch)
+            if not self._records(trainer):
+                watch.reset()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Record a row and log it."""
@@ -154,34 +165,52 @@ class GeometryMonitor(L.Callback):
             self._watch.close()
             self._watch = None
 
+    def _warn(self, trainer: L.Trainer, what: str, message: str, error: Exception) -> None:
+        """Say once in a fit why something is missing."""
+        if trainer.is_global_zero and what not in self._warned:
+            reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+            warnings.warn(f"{message}: {reason}", stacklevel=2)
+            self._warned.add(what)
+
     def _row(self, watch: _Watch, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, float]:
+        epoch = f"epoch {trainer.current_epoch + 1} has no"
         hits, seen, loss = watch.totals(trainer)
         names = ["cdnv", "self_duality", *([] if self.loader is None else ["nc1"])]
+        geometry: dict[str, float] = dict.fromkeys([*names, *chain(*self._targets.columns.values())], _NAN)
         try:
             measured = self._measure(watch, pl_module)
-            geometry = {name: float(getattr(measured, name)) for name in names} | self._targets.compare(measured)
             if measured.class_accuracy is not None:
                 seen = measured.counts.values.astype(np.float64)
                 hits = measured.class_accuracy * seen
-        except InputError as error:
-            geometry = dict.fromkeys([*names, *self._targets.columns], _NAN)
-            if trainer.is_global_zero and not self._warned:
-                warnings.warn(f"epoch {trainer.current_epoch + 1} has no geometry: {error}", stacklevel=2)
-                self._warned = True
-        counts = ClassCounts(np.maximum(seen, 1)) if self.problem is None else self.problem.counts
+            found = measured.geometry
+            assert found is not None  # a head has a classifier
+            geometry |= {name: float(getattr(measured, name)) for name in names}
+        except Exception as error:  # whatever it is, the training goes on
+            self._warn(trainer, "geometry", f"{epoch} geometry", error)
+        else:
+            counts = measured.counts if self.problem is None else self.problem.counts
+            for name, part in self._targets.parts.items():
+                try:
+                    geometry |= part(found, counts)
+                except Exception as error:
+                    self._warn(trainer, name, f"{epoch} geometry over the {name}", error)
         row = {"epoch": trainer.current_epoch + 1, "learning_rate": self._rate, "train_loss": loss}
+        counts = ClassCounts(np.maximum(np.nan_to_num(seen), 1)) if self.problem is None else self.problem.counts
         parts = {"train": (hits, seen)}
         if self.test_loader is not None:
-            parts["test"] = _count_hits(*_network(pl_module, watch.path), self.test_loader)
-        for part, found in parts.items():
-            row |= {f"{part}_{name}": value for name, value in accuracy_summary(*found, counts).items()}
+            try:
+                parts["test"] = _count_hits(*_network(pl_module, watch.path), self.test_loader)
+            except Exception as error:
+                self._warn(trainer, "test", f"{epoch} test accuracy", error)
+                parts["test"] = np.full_like(hits, _NAN), np.full_like(hits, _NAN)
+        for part_name, pair in parts.items():
+            row |= {f"{part_name}_{name}": value for name, value in accuracy_summary(*pair, counts).items()}
         return row | geometry
 
     def _measure(self, watch: _Watch, pl_module: L.LightningModule) -> Measurement:
         loss = None if self.problem is None else self.problem.parameterization
         if self.loader is None:
-            bias = getattr(watch.layer, "bias", None)
-            return watch.metric.compute(watch.weight, bias=bias, parameterization=loss)
+            return watch.measured(loss)
         network, head = _network(pl_module, watch.path)
         return measure(network, self.loader, head=head, parameterization=loss)
 
@@ -197,47 +226,80 @@ class _Watch:
     """
 
     def __init__(self, path: str, layer: nn.Module, weight: Tensor, *, live: bool) -> None:
-        self.path, self.layer, self.weight = path, layer, weight
+        self.path, self.layer = path, layer
         self.home = torch.device("cpu") if weight.device.type == "mps" else weight.device  # mps has no float64
         self.metric = GeometryMetric(*weight.shape).to(self.home)
         self.hits = torch.zeros(len(weight), dtype=torch.float64, device=self.home)
         self.loss = torch.zeros(2, dtype=torch.float64, device=self.home)  # sum of loss * batch size, and of the sizes
         self.labels: Tensor | None = None  # of the training step that goes on, until the head has run
+        self.proven = False  # whether a training step has been seen: what is wrong in the first is an error
+        self.trouble: Exception | None = None  # what was wrong in a later one
         hook = torch.compiler.disable(self.observe)  # type: ignore[no-untyped-call]
         self.handle = layer.register_forward_hook(hook) if live else None
 
     def begin(self, batch: Any) -> None:
-        if not isinstance(batch, (tuple, list)) or len(batch) < 2 or not isinstance(batch[1], Tensor):
-            raise InputError("batch", "must be (inputs, labels, ...) with a tensor of labels", describe_batch(batch))
-        self.labels = batch[1]
+        with self._noting_trouble():
+            self.labels = _labels(batch)
 
     def observe(self, layer: nn.Module, inputs: tuple[Tensor, ...], logits: Tensor) -> None:
         """The hook: add the batch of the training step that goes on."""
         if self.labels is None:
             return
-        labels, self.labels = self.labels.to(self.home), None
-        embeddings, predicted = inputs[0].detach().to(self.home), logits.detach().argmax(-1).to(self.home)
+        labels, self.labels = self.labels, None
+        with self._noting_trouble():
+            if not inputs:
+                raise InputError("head", "must be called with the embedding as positional argument", "none")
+            self._add(inputs[0].detach().to(self.home), labels.to(self.home), logits.detach())
+
+    def _add(self, embeddings: Tensor, labels: Tensor, logits: Tensor) -> None:
         try:
             self.metric.update(embeddings, labels)
-        except InputError:
-            if embeddings.isfinite().all():
-                raise
-            self.metric.class_squares.fill_(_NAN)  # so that compute() refuses, in all processes
-        else:
-            known = labels.long().clamp(0, len(self.hits) - 1)
-            self.hits.index_add_(0, known, (predicted == labels).double())
+        except InputError as error:
+            if embeddings.is_floating_point() and not embeddings.isfinite().all():
+                self._spoil(error)
+                return
+            raise
+        predicted = logits.argmax(-1).to(self.home)
+        known = labels.long().clamp(0, len(self.hits) - 1)
+        self.hits.index_add_(0, known, (predicted == labels).double())
 
-    def end(self, loss: Tensor | None, size: int) -> None:
-        if self.handle is not None and self.labels is not None:
-            raise InputError(
-                "head",
-                "must run in every training step",
-                f"none of {self.path!r} (a hook on a network that was compiled and has run before is not seen)",
-            )
+    def end(self, loss: Tensor | None, batch: Any) -> None:
+        with self._noting_trouble():
+            if self.handle is not None and self.labels is not None:
+                raise InputError(
+                    "head",
+                    "must run in every training step",
+                    f"none of {self.path!r} (a hook on a network that was compiled and has run before is not seen)",
+                )
+            if loss is not None:
+                total, size = loss.detach().to(self.home, torch.float64).reshape(()), len(_labels(batch))
+                self.loss += torch.stack([total * size, torch.full_like(total, size)])
+            self.proven = True
         self.labels = None
-        if loss is not None:
-            total = loss.detach().to(self.home, torch.float64).reshape(())
-            self.loss += torch.stack([total * size, torch.full_like(total, size)])
+
+    @contextmanager
+    def _noting_trouble(self) -> Iterator[None]:
+        """After the first training step, let nothing that is wrong end the training: the epoch has no geometry."""
+        try:
+            yield
+        except Exception as error:
+            if not self.proven:
+                raise
+            self._spoil(error)
+
+    def _spoil(self, error: Exception) -> None:
+        """Make the sums of the epoch NaN, which all processes then see."""
+        self.trouble = self.trouble or error
+        for sums in (self.metric.class_squares, self.hits):
+            sums.fill_(_NAN)
+
+    def measured(self, loss: Parameterization | None) -> Measurement:
+        """The geometry of the epoch's sums, over all processes, beside the weight of the head as it is."""
+        weight: Any = self.layer.weight
+        try:
+            return self.metric.compute(weight, bias=getattr(self.layer, "bias", None), parameterization=loss)
+        except InputError as error:
+            raise self.trouble or error from None
 
     def totals(self, trainer: L.Trainer) -> tuple[Floats, Floats, float]:
         """Correct predictions and samples by class, and mean loss, over all processes."""
@@ -247,6 +309,7 @@ class _Watch:
         return hits, seen, float(loss / size) if size else _NAN
 
     def reset(self) -> None:
+        self.trouble = None
         self.metric.reset()
         self.hits.zero_()
         self.loss.zero_()
@@ -254,97 +317,6 @@ class _Watch:
     def close(self) -> None:
         if self.handle is not None:
             self.handle.remove()
-
-
-class _Targets:
-    """What a measured geometry is compared with."""
-
-    def __init__(self, problem: Problem | None, num_classes: int, *, has_bias: bool) -> None:
-        self.problem = problem
-        self.known: dict[str, Geometry] = {"etf": simplex_etf(num_classes)}
-        self.ridges: _RidgeLattice | None = None
-        if problem is not None:
-            if (problem.num_classes, problem.bias) != (num_classes, has_bias):
-                raise InputError(
-                    "problem",
-                    f"must have the {num_classes} classes and bias={has_bias} of the head",
-                    f"{problem.num_classes} classes and bias={problem.bias}",
-                )
-            self.known["limit"] = predict(replace(problem, ridge=0.0)).geometry
-            few = group_classes(*varying_vectors(problem)).size.size <= _RidgeLattice.MOST_KINDS
-            self.ridges = _RidgeLattice(problem) if few and not has_bias else None
-        counts = ClassCounts(np.ones(num_classes)) if problem is None else problem.counts
-        self.columns = list(self._compare(self.known["etf"], counts))
-
-    def compare(self, measured: Measurement) -> dict[str, float]:
-        """The columns of a measurement."""
-        geometry = measured.geometry
-        assert geometry is not None  # a head has a classifier
-        return self._compare(geometry, measured.counts if self.problem is None else self.problem.counts)
-
-    def _compare(self, geometry: Geometry, counts: ClassCounts) -> dict[str, float]:
-        row, targets = geometry_summary(geometry, counts), dict(self.known)
-        if self.ridges is not None:
-            fitted = self.ridges.nearest(geometry.classifier)
-            row["effective_ridge"], targets["ridge"] = fitted.problem.ridge, fitted.geometry
-        for name, target in targets.items():
-            row |= {f"{block}_{name}_distance": value for block, value in asdict(compare(geometry, target)).items()}
-        return row
-
-
-class _RidgeLattice:
-    """Solutions at ridges evenly spaced on a logarithmic scale, solved where asked for and kept for the next epochs.
-
-    :func:`implicit_geometry.theory.effective.effective_ridge` finds the optimum to 1e-6, and solves anew every time.
-    """
-
-    STEPS, DECADES, COARSE = 32, 12, 8  # steps a decade, decades, steps of the first search
-    MOST_KINDS = 128  # of classes, by counts and parameters: with more, a solution takes too long and too much memory
-
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
-        self.total = total_threshold(problem)
-        self.coarse = range(-self.STEPS * self.DECADES, 0, self.COARSE)
-        path = ridge_path(problem.counts, problem.parameterization, [self.ridge(index) for index in self.coarse])
-        self.solved = {index: (each, _unit_entries(each)) for index, each in zip(self.coarse, path, strict=True)}
-
-    def ridge(self, index: int) -> float:
-        return self.total * math.pow(10, index / self.STEPS)
-
-    def solution(self, index: int) -> tuple[Solution, Floats]:
-        if index not in self.solved:
-            found = ridge_solution(replace(self.problem, ridge=self.ridge(index)))
-            self.solved[index] = found, _unit_entries(found)
-        return self.solved[index]
-
-    def nearest(self, classifier: Gram) -> Solution:
-        """The solution with the nearest classifier: the best of the coarse steps, then of halved ones around it."""
-        sums = _group_sums(classifier, self.solved[self.coarse[0]][0].geometry.classifier.group)
-
-        def closeness(index: int) -> float:
-            return float(self.solution(index)[1] @ sums)
-
-        best, step = max(self.coarse, key=closeness), self.COARSE
-        while step > 1:
-            step //= 2
-            around = (index for index in (best, best - step, best + step) if self.coarse.start <= index < 0)
-            best = max(around, key=closeness)
-        return self.solution(best)[0]
-
-
-def _unit_entries(solution: Solution) -> Floats:
-    """Entries of a predicted classifier block of unit norm: of all pairs of groups, then on the diagonal."""
-    gram = solution.geometry.classifier
-    return np.append(gram.left @ gram.right.T, gram.diagonal) / gram.frobenius_norm()
-
-
-def _group_sums(gram: Gram, group: Ints) -> Floats:
-    """Sums of a measured block over what :func:`_unit_entries` holds once: their product is the inner product."""
-    left, right = np.zeros((2, group.max() + 1, gram.left.shape[1]))
-    np.add.at(left, group, gram.left[gram.group])
-    np.add.at(right, group, gram.right[gram.group])
-    own = np.bincount(group, weights=gram.squared_norms())
-    return np.append(left @ right.T - np.diag(own), own)
 
 
 def _head_path(module: nn.Module, head: str) -> str:
@@ -370,6 +342,19 @@ def _network(module: nn.Module, path: str) -> tuple[nn.Module, str]:
             return module, ".".join(names[depth:])
         module = getattr(module, name)
     raise InputError("head", "must be part of a module that maps inputs to logits", f"{path!r}, which is in none")
+
+
+def _labels(batch: Any) -> Tensor:
+    if not isinstance(batch, (tuple, list)) or len(batch) < 2 or not isinstance(batch[1], Tensor):
+        raise InputError("batch", "must be (inputs, labels, ...) with a tensor of labels", describe_batch(batch))
+    return batch[1]
+
+
+def _learning_rate(trainer: L.Trainer) -> float:
+    try:
+        return float(trainer.optimizers[0].param_groups[0]["lr"])
+    except (IndexError, KeyError, AttributeError, TypeError, ValueError):  # an optimiser of another kind
+        return _NAN
 
 
 def _count_hits(network: nn.Module, head: str, loader: Iterable[Any]) -> tuple[Floats, Floats]:
