@@ -20,6 +20,8 @@ from implicit_geometry._validate import (
     whole_number,
 )
 
+_MOST_SHOWN, _LONGEST_SHOWN = 10, 60  # counts and characters in a repr
+
 
 @dataclass(frozen=True, eq=False)
 class ClassCounts:
@@ -59,8 +61,10 @@ class ClassCounts:
         return np.array(self.values, dtype=dtype)
 
     def __repr__(self) -> str:
-        shown = ", ".join(str(n) for n in self.values[:10])
-        more = f", ... ({self.num_classes} classes)" if self.num_classes > 10 else ""
+        texts = [str(n) for n in self.values[:_MOST_SHOWN].tolist()]
+        while len(shown := ", ".join(texts)) > _LONGEST_SHOWN:
+            texts.pop()
+        more = f", ... ({self.num_classes} classes)" if self.num_classes > len(texts) else ""
         return f"ClassCounts([{shown}{more}])"
 
     @property

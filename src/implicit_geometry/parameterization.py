@@ -25,6 +25,7 @@ from numpy.typing import ArrayLike
 from implicit_geometry._validate import Floats, InputError, choice, class_number, class_vector, frozen, instance, shown
 
 _FORMAT = "implicit_geometry.parameterization"
+_MOST_SHOWN, _LONGEST_SHOWN = 10, 150  # classes and characters in a repr
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,12 +99,15 @@ class Parameterization:
         return _from_vectors, tuple(getattr(self, name) for name in NEUTRAL)
 
     def __repr__(self) -> str:
-        parts = [
-            f"{name}={np.array2string(getattr(self, name), threshold=10, precision=4, separator=', ')}"
-            for name in NEUTRAL
-            if not self.is_neutral(name)
-        ]
-        return f"Parameterization({', '.join(parts)})" if parts else f"Parameterization.neutral({self.num_classes})"
+        names = self.effects()
+        if not names:
+            return f"Parameterization.neutral({self.num_classes})"
+        if self.num_classes <= _MOST_SHOWN:
+            options: dict[str, Any] = {"precision": 4, "separator": ", ", "max_line_width": _LONGEST_SHOWN}
+            text = ", ".join(f"{name}={np.array2string(getattr(self, name), **options)}" for name in names)
+            if len(text) <= _LONGEST_SHOWN:
+                return f"Parameterization({text})"
+        return f"Parameterization(num_classes={self.num_classes}, not neutral: {', '.join(names)})"
 
     @property
     def num_classes(self) -> int:
@@ -118,6 +122,10 @@ class Parameterization:
     def is_neutral(self, name: str) -> bool:
         """Whether the named vector leaves plain cross-entropy unchanged."""
         return bool(np.all(getattr(self, choice("name", name, NEUTRAL)) == NEUTRAL[name]))
+
+    def effects(self) -> list[str]:
+        """Names of the vectors that are not neutral."""
+        return [name for name in NEUTRAL if not self.is_neutral(name)]
 
     def canonical(self) -> Parameterization:
         """Return the representative of this loss without gauge freedom.

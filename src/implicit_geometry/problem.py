@@ -15,7 +15,7 @@ from implicit_geometry.geometry import Geometry
 from implicit_geometry.parameterization import NEUTRAL, Parameterization
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Problem:
     """A training problem of the unconstrained-features model.
 
@@ -66,6 +66,11 @@ class Problem:
         if self.bias_ridge > 0 and not self.bias:
             raise InputError("bias_ridge", "must be 0 for a head without bias", f"{self.bias_ridge:g}")
 
+    def __repr__(self) -> str:
+        parts = [repr(self.counts), f"loss with {', '.join(self.parameterization.effects()) or 'nothing set'}"]
+        parts += [f"{name}={getattr(self, name):g}" for name in ("ridge", "bias_ridge") if getattr(self, name)]
+        return f"Problem({', '.join([*parts, 'bias=True'] if self.bias else parts)})"
+
     @property
     def num_classes(self) -> int:
         """Number of classes k."""
@@ -82,7 +87,7 @@ def require_problem(value: Any) -> None:
     instance("problem", value, Problem, "Problem(counts) makes one of class counts")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Solution:
     """The geometry a problem leads to, and the certificate that says how far it is proven.
 
@@ -103,6 +108,13 @@ class Solution:
     geometry: Geometry
     certificate: Certificate
     bias: Floats | None = field(default=None, compare=False)
+
+    def __repr__(self) -> str:
+        problem, certificate = self.problem, self.certificate
+        return (
+            f"Solution(num_classes={problem.num_classes}, ridge={problem.ridge:g}, bias={problem.bias}, "
+            f"status={certificate.status.value!r}, relative_gap={certificate.relative_gap:.1e})"
+        )
 
 
 @dataclass(frozen=True)

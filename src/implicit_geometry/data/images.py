@@ -25,7 +25,7 @@ _MEAN = torch.tensor([0.485, 0.456, 0.406]).reshape(3, 1, 1)
 _STD = torch.tensor([0.229, 0.224, 0.225]).reshape(3, 1, 1)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ImageFiles:
     """Images in files, read when asked for.
 
@@ -36,6 +36,9 @@ class ImageFiles:
 
     paths: tuple[str, ...]
     size: int
+
+    def __repr__(self) -> str:
+        return f"ImageFiles({len(self.paths)} files, size={self.size})"
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -12,7 +12,7 @@ from implicit_geometry._validate import InputError, Ints, whole_number
 from implicit_geometry.counts import ClassCounts
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Split:
     """Indices of an imbalanced training set and of balanced test and validation sets, no sample in two of them.
 
@@ -25,6 +25,9 @@ class Split:
     train: Ints
     test: Ints
     validation: Ints
+
+    def __repr__(self) -> str:
+        return f"Split({self.train.size} training, {self.test.size} test, {self.validation.size} validation samples)"
 
 
 def imbalanced_split(

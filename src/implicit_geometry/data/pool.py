@@ -17,7 +17,7 @@ Samples = NDArray[np.uint8] | NDArray[np.float32] | ImageFiles
 """uint8 images (n, channels, height, width), float32 inputs taken as they are (n, ...), or files of images."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Source:
     """A whole data set.
 
@@ -55,6 +55,10 @@ class Source:
         if self.test is not None and self.test_labels is not None:
             self._check_part("test", self.test, self.test_labels)
         ClassCounts.from_labels(self.train_labels, num_classes=self.num_classes)
+
+    def __repr__(self) -> str:
+        test = 0 if self.test is None else len(self.test)
+        return f"Source({self.name!r}, {len(self.train)} + {test} samples, num_classes={len(self.class_names)})"
 
     def _check_part(self, part: str, samples: Samples, labels: Ints) -> None:
         if isinstance(samples, np.ndarray) and not (

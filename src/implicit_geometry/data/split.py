@@ -22,7 +22,7 @@ from implicit_geometry.data.pool import Samples, Source
 _CHUNK = 64  # samples scaled at a time, in float64: they fit the cache
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LabelledData:
     """The samples of one run.
 
@@ -51,6 +51,10 @@ class LabelledData:
     input_shape: tuple[int, ...]
     num_classes: int
     augmentation: Callable[[Tensor], Tensor] | None = None
+
+    def __repr__(self) -> str:
+        sizes = f"{len(self.train_labels)} training, {len(self.test_labels)} test samples"
+        return f"LabelledData({sizes}, num_classes={self.num_classes}, input_shape={self.input_shape})"
 
 
 def make_split(

@@ -38,7 +38,7 @@ _NUM_RECORDS = 50
 _LARGEST_SEED = 2**32 - 1
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class UFMHistory:
     """What a training of P losses with S seeds went through, at T epochs.
 
@@ -67,6 +67,10 @@ class UFMHistory:
     def __post_init__(self) -> None:
         for name in ("epochs", "classifier", "embedding", "loss", "class_accuracy"):
             object.__setattr__(self, name, frozen(getattr(self, name)))
+
+    def __repr__(self) -> str:
+        losses, seeds, records, k, d = self.classifier.shape
+        return f"UFMHistory({losses} losses, {seeds} seeds, {records} records, num_classes={k}, feature_dim={d})"
 
     @property
     def accuracy(self) -> Floats:

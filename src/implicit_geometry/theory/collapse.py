@@ -17,7 +17,7 @@ from implicit_geometry.theory.optimum import optimum
 from implicit_geometry.theory.reduced import Logits, Reduced, gather, reduce_problem, threshold_range
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CollapseThresholds:
     """The ridges at which the optimum loses directions.
 
@@ -46,6 +46,12 @@ class CollapseThresholds:
     exact: NDArray[np.bool_]
     between_groups: float
     total: float
+
+    def __repr__(self) -> str:
+        return (
+            f"CollapseThresholds(num_classes={self.counts.num_classes}, between_groups={self.between_groups:.4g}, "
+            f"total={self.total:.4g})"
+        )
 
     def weight_decay(self, num_samples: int | None = None) -> Floats:
         """The thresholds as weight decay of a mean loss over ``num_samples`` (the counts' own by default), shape (k,).

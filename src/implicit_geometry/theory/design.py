@@ -41,7 +41,7 @@ _CLEAR = 1e-9  # relative distance kept from a collapse threshold
 _WIDE = 1e3  # ratio of scales that is warned of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Design:
     """A loss, and how near it comes to what was asked for.
 
@@ -74,6 +74,13 @@ class Design:
     exact: bool
     reachable: tuple[float, float] | None
     warnings: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return (
+            f"Design(target={self.target!r}, family={self.family!r}, exponent={self.exponent}, "
+            f"reached={self.reached:.4g}, residual={self.residual:.1e}, exact={self.exact}, "
+            f"{len(self.warnings)} warnings)"
+        )
 
 
 def design(

@@ -19,7 +19,7 @@ _DECADES = np.concatenate([np.linspace(-12.0, -1.0, 32), np.linspace(-1.0, np.lo
 _AS_NEAR = 1e-6  # difference of distances that does not count
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class EffectiveRidge:
     """The ridge that explains a measured geometry best.
 
@@ -45,6 +45,9 @@ class EffectiveRidge:
     comparison: Comparison
     solution: Solution
     at_edge: bool
+
+    def __repr__(self) -> str:
+        return f"EffectiveRidge(ridge={self.ridge:.4g}, distance={self.distance:.4g}, at_edge={self.at_edge})"
 
 
 def effective_ridge(measured: Geometry, problem: Problem, *, block: str = "classifier") -> EffectiveRidge:
