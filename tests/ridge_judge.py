@@ -223,3 +223,99 @@ def worst_ridge_gaps(seeds: range, *, bias: bool) -> Verdict:
         max(one.true_gap - one.stated_gap for one in judged.values()),
         tuple(seed for seed, one in judged.items() if one.violated),
     )
+
+
+@dataclass(frozen=True)
+class TrueNorms:
+    """Squared norms of the optimum in many digits, rounded at the end, and how well they are known.
+
+    Attributes:
+        classifier: shape (k,).
+        embedding: shape (k,).
+        gap: relative duality gap of the many-digit solution.
+    """
+
+    classifier: Any
+    embedding: Any
+    gap: float
+
+
+def true_norms(solution: Solution, digits: int = 60) -> TrueNorms:
+    """Newton's method in many digits on factors W H of the logits (no bias), started from a solution.
+
+    The factors have as many columns as the solution has directions; the gap says whether these were the right ones.
+    """
+    with mp.workdps(digits):
+        exact = _Exact(solution.problem)
+        size, one = exact.size, mp.mpf(1)
+        root = np.array(exact.root, dtype=object)
+        reach = np.array(
+            [[exact.label_scale[y] * exact.class_scale[c] / exact.root[y] for y in range(size)] for c in range(size)],
+            dtype=object,
+        )
+        price = np.array([exact.count[y] * exact.weight[y] / exact.ridge for y in range(size)], dtype=object)
+        offset = np.array(
+            [[exact.offset(c, y) if c != y else mp.mpf(0) for y in range(size)] for c in range(size)], dtype=object
+        )
+        scaled = solution.geometry.cross.dense() * np.sqrt(solution.problem.counts.values)
+        left, sigma, right = np.linalg.svd(scaled)
+        rank = int((sigma > 1e-11 * sigma[0]).sum())
+        to_mp = np.vectorize(lambda value: mp.mpf(float(value)), otypes=[object])
+        w, h = to_mp(left[:, :rank] * np.sqrt(sigma[:rank])), to_mp((right[:rank].T * np.sqrt(sigma[:rank])).T)
+        unit = np.array([[one if a == b else mp.mpf(0) for b in range(size)] for a in range(size)], dtype=object)
+
+        def wrong_at(x: Any) -> Any:
+            push = reach * x
+            exponent = offset + push - np.diagonal(push)
+            odds = np.vectorize(mp.exp, otypes=[object])(exponent) * (1 - unit)
+            return odds / (1 + odds.sum(axis=0))
+
+        def gradient_at(wrong: Any) -> Any:
+            slope = price * wrong
+            return reach * slope - unit * (np.diagonal(reach) * slope.sum(axis=0))
+
+        for _ in range(40):
+            wrong = wrong_at(w @ h)
+            by_x = gradient_at(wrong)
+            slope = np.concatenate([(w + by_x @ h.T).ravel(), (h + w.T @ by_x).ravel()])
+            jacobian = []  # of X by the factors
+            for c in range(size):
+                for i in range(rank):
+                    d = np.full((size, size), mp.mpf(0), dtype=object)
+                    d[c] = h[i]
+                    jacobian.append(d)
+            for i in range(rank):
+                for y in range(size):
+                    d = np.full((size, size), mp.mpf(0), dtype=object)
+                    d[:, y] = w[:, i]
+                    jacobian.append(d)
+            curved = []
+            for d in jacobian:
+                push = reach * d
+                change = push - np.diagonal(push)
+                bent = price * wrong * (change - (wrong * change).sum(axis=0))
+                curved.append((reach * bent - unit * (np.diagonal(reach) * bent.sum(axis=0))).ravel())
+            flat = np.array([d.ravel() for d in jacobian], dtype=object)
+            hessian = flat @ np.array(curved, dtype=object).T
+            half = size * rank
+            for c in range(size):
+                for i in range(rank):
+                    for y in range(size):
+                        hessian[c * rank + i, half + i * size + y] += by_x[c, y]
+                        hessian[half + i * size + y, c * rank + i] += by_x[c, y]
+            for index in range(2 * half):
+                hessian[index, index] += 1
+                hessian[index, index] *= 1 + mp.mpf(10) ** (-digits // 2)  # turns of the factors change nothing
+            step = mp.lu_solve(mp.matrix(hessian.tolist()), mp.matrix((-slope).tolist()))
+            step = np.array([step[index] for index in range(2 * half)], dtype=object)
+            w, h = w + step[:half].reshape(size, rank), h + step[half:].reshape(rank, size)
+            if max(abs(value) for value in step) <= mp.mpf(10) ** (-digits * 2 // 3) * max(abs(v) for v in w.ravel()):
+                break
+        wrong = wrong_at(w @ h)
+        by_x = mp.matrix(gradient_at(wrong).tolist())
+        excess = max(one, max(mp.svd_r(by_x, compute_uv=False)))
+        losses = price @ np.array([-mp.log(1 - mp.fsum(wrong[:, y])) for y in range(size)], dtype=object)
+        primal = losses + (mp.fsum(value**2 for value in w.ravel()) + mp.fsum(value**2 for value in h.ravel())) / 2
+        dual = _dual_bound(exact, mp.matrix((wrong / excess).tolist())) / exact.ridge
+        norms = [(w**2).sum(axis=1), (h**2).sum(axis=0) / root**2]
+        return TrueNorms(*(np.array([float(v) for v in norm]) for norm in norms), float((primal - dual) / primal))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from implicit_geometry._validate import Floats, InputError, Ints, flag, instance, number
 from implicit_geometry.certificate import Certificate
@@ -87,6 +87,31 @@ def require_problem(value: Any) -> None:
     instance("problem", value, Problem, "Problem(counts) makes one of class counts")
 
 
+@dataclass(frozen=True, eq=False)
+class NormError:
+    """Proven bounds of how far squared norms can be from those of the optimum, relative to what is stated.
+
+    They are infinite where nothing is known: for classes whose norms are tiny beside the largest, with strong
+    temperatures at a tiny ridge. Most errors are smaller by several digits.
+
+    Attributes:
+        classifier: of the squared norms of the classifiers, shape (k,).
+        embedding: of those of the class-mean embeddings, shape (k,).
+
+    Example:
+        >>> from implicit_geometry.theory.predict import predict
+        >>> bool(predict(Problem([50, 5], ridge=1e-3)).norm_error.classifier.max() < 1e-4)
+        True
+    """
+
+    classifier: Floats
+    embedding: Floats
+
+    def uncertain(self, tolerance: float = 0.01) -> NDArray[np.bool_]:
+        """Classes one of whose squared norms is not proven to the tolerance, shape (k,)."""
+        return np.asarray(np.maximum(self.classifier, self.embedding) > tolerance)
+
+
 @dataclass(frozen=True, repr=False)
 class Solution:
     """The geometry a problem leads to, and the certificate that says how far it is proven.
@@ -97,6 +122,8 @@ class Solution:
         certificate: bounds of the optimum, their gap and the status.
         bias: b of a head with one, shape (k,), ``None`` without. The mean logits of a class are those of
             ``geometry.cross`` plus b. Of all b of equal loss it is the one with sum_c b_c / class_scale_c = 0.
+        norm_error: at a positive ridge, how far the squared norms can be from those of the optimum; ``None`` in the
+            limit.
 
     Example:
         >>> from implicit_geometry.theory.predict import predict
@@ -108,6 +135,7 @@ class Solution:
     geometry: Geometry
     certificate: Certificate
     bias: Floats | None = field(default=None, compare=False)
+    norm_error: NormError | None = field(default=None, compare=False, repr=False)
 
     def __repr__(self) -> str:
         problem, certificate = self.problem, self.certificate

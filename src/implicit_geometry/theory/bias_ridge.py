@@ -21,12 +21,13 @@ from implicit_geometry._validate import Floats, InputError
 from implicit_geometry.certificate import Certificate
 from implicit_geometry.problem import Problem, Solution, require_problem
 from implicit_geometry.theory.best_bias import best_levels
-from implicit_geometry.theory.grouped import grouped_geometry
 from implicit_geometry.theory.interior import DualProgram, interior_optimum
 from implicit_geometry.theory.levels import Levels, balancing_weights
 from implicit_geometry.theory.newton import Factored
+from implicit_geometry.theory.norm_error import Proof, certified_geometry
 from implicit_geometry.theory.optimum import GOAL, STEPS, closest
 from implicit_geometry.theory.reduced import (
+    EPS,
     Bounds,
     Logits,
     Point,
@@ -72,16 +73,20 @@ def bias_ridge_solution(problem: Problem) -> Solution:
         raise InputError("problem", "must have ridge > 0 and bias=True", f"{problem.ridge:g} and {problem.bias}")
     groups = gather(problem)
     biased = _Biased.of(reduce_problem(problem, groups), problem.bias_ridge / problem.ridge)
-    own_mean, bias, bounds = biased.solve()
+    logits, bias, bounds = biased.solve()
     reduced = biased.reduced
     certificate = Certificate(
         primal=bounds.primal * problem.ridge,
         dual=bounds.dual * problem.ridge,
         smallest_margin=None,
-        collapsed=not (own_mean.own.any() or own_mean.mean.any()),
+        collapsed=not (logits.own.any() or logits.mean.any()),
     )
-    geometry = grouped_geometry(groups, reduced.root_count, *own_mean)
-    return Solution(problem, geometry, certificate, (bias / np.sqrt(reduced.size))[groups.group])
+    point = biased.at(logits, bias)
+    scale, level = biased.dual_scale(point.wrong), bias / reduced.null
+    geometry, norm_error = certified_geometry(
+        groups, reduced, Proof(logits, point, scale, bounds.gap, biased.levels, level)
+    )
+    return Solution(problem, geometry, certificate, (bias / np.sqrt(reduced.size))[groups.group], norm_error)
 
 
 @dataclass(frozen=True)
@@ -176,17 +181,23 @@ class _Biased:
         primal = self.reduced.objective(logits, point) + 0.5 * self.price * float(bias @ bias)
         return Bounds(primal + self.reduced.rounding(logits, point, added), self.dual_value(point.wrong))
 
-    def dual_value(self, wrong: Floats) -> float:
-        """Lower bound by probabilities of wrong classes: balanced if the bias is free, scaled into the unit ball."""
-        reduced, levels = self.reduced, self.levels
-        if self.price == 0:
-            wrong = wrong * balancing_weights(levels.flow(reduced.price * wrong))
+    def dual_scale(self, wrong: Floats) -> Floats:
+        """Factors of the columns of probabilities of wrong classes that make them a feasible dual point, shape (G,).
+
+        A free bias balances the flows between the groups; the loss gradient is scaled into the unit ball.
+        """
+        reduced, groups = self.reduced, self.spread.size
+        weights = balancing_weights(self.levels.flow(reduced.price * wrong)) if self.price == 0 else np.ones(groups)
+        wrong = wrong * weights
         own, mean = reduced.pull_back(reduced.price * wrong)
-        largest = max(
-            float(wrong.sum(axis=0).max()), float(np.linalg.norm(mean, 2)), -np.where(reduced.size > 1, own, 0.0).min()
-        )
-        wrong = wrong / max(1.0, largest * (1 + 4 * self.spread.size * np.finfo(np.float64).eps))
-        return reduced.dual_value(wrong) - self.penalty(wrong)
+        within = -np.where(reduced.size > 1, own, 0.0).min()
+        largest = max(float(wrong.sum(axis=0).max()), float(np.linalg.norm(mean, 2)), within)
+        return np.asarray(weights / max(1.0, largest * (1 + 4 * groups * EPS)))
+
+    def dual_value(self, wrong: Floats) -> float:
+        """Lower bound of the optimum by probabilities of wrong classes."""
+        wrong = wrong * self.dual_scale(wrong)
+        return self.reduced.dual_value(wrong) - self.penalty(wrong)
 
     def penalty(self, wrong: Floats) -> float:
         """What the dual pays for flows out of balance, at most, where the bias has a ridge."""
@@ -194,7 +205,7 @@ class _Biased:
             return 0.0
         flow = self.levels.flow(self.reduced.price * wrong)
         received, sent = flow.sum(axis=1), flow.sum(axis=0)
-        net = np.abs(received - sent) + 4 * flow.shape[0] * np.finfo(np.float64).eps * (received + sent)
+        net = np.abs(received - sent) + 4 * self.spread.size * EPS * (received + sent)
         return float((net * net / (2 * self.levels.decay)).sum())
 
     def start(self) -> tuple[Logits, Floats]:

@@ -13,7 +13,9 @@ from implicit_geometry.problem import ClassGroups
 _Parts = tuple[Floats, Floats, Floats, Ints]  # of a LowRank
 
 
-def grouped_geometry(groups: ClassGroups, root_count: Floats, own: Floats, mean: Floats) -> Geometry:
+def grouped_geometry(
+    groups: ClassGroups, root_count: Floats, own: Floats, mean: Floats, gradient: Floats | None = None
+) -> Geometry:
     """The geometry of balanced factors of logits X (columns scaled by sqrt(n)) that treat the classes of a group alike.
 
     Args:
@@ -21,6 +23,8 @@ def grouped_geometry(groups: ClassGroups, root_count: Floats, own: Floats, mean:
         root_count: sqrt(n) of the classes of each group, shape (G,).
         own: number by which X acts on the mean-zero vectors of each group, >= 0 (any for a group of one), shape (G,).
         mean: X on the normalised group means, shape (G, G).
+        gradient: at an optimum, the loss gradient by ``mean`` in units of the ridge, shape (G, G). It is minus the
+            polar factor of X, but holds small rows and columns to relative accuracy, which singular vectors do not.
 
     Returns:
         W W^T = (X X^T)^(1/2), the embeddings' Gram D^-1 (X^T X)^(1/2) D^-1 and X D^-1, with D = diag(sqrt(n)).
@@ -28,9 +32,11 @@ def grouped_geometry(groups: ClassGroups, root_count: Floats, own: Floats, mean:
     left, sigma, right = np.linalg.svd(mean)
     root_size = np.sqrt(groups.size)[:, None]
     apart = np.diag(np.sqrt(own / groups.size))
-    classifier, embedding = left * np.sqrt(sigma) / root_size, right.T * np.sqrt(sigma) / root_size
-    embedding, embedding_apart = embedding / root_count[:, None], apart / root_count[:, None]
-    alone = own * (1 - 1 / groups.size)
+    root_sigma = np.sqrt(sigma) / root_size
+    logits = left * root_sigma, right.T * root_sigma / root_count[:, None]
+    polar = (left, right.T) if gradient is None else (-gradient @ right.T, -gradient.T @ left)
+    classifier, embedding = polar[0] * root_sigma, polar[1] * root_sigma / root_count[:, None]
+    embedding_apart, alone = apart / root_count[:, None], own * (1 - 1 / groups.size)
 
     def block(rows: Floats, columns: Floats, rows_apart: Floats, columns_apart: Floats, scale: Floats) -> _Parts:
         diagonal = np.einsum("gi,gi->g", rows, columns) + alone / scale
@@ -39,5 +45,5 @@ def grouped_geometry(groups: ClassGroups, root_count: Floats, own: Floats, mean:
     return Geometry(
         Gram(*block(classifier, classifier, apart, apart, np.ones_like(root_count))),
         Gram(*block(embedding, embedding, embedding_apart, embedding_apart, root_count**2)),
-        LowRank(*block(classifier, embedding, apart, embedding_apart, root_count)),
+        LowRank(*block(*logits, apart, embedding_apart, root_count)),
     )

@@ -18,8 +18,12 @@ from scipy.special import xlog1py
 from implicit_geometry._validate import Floats
 from implicit_geometry.problem import ClassGroups, Problem, group_classes, varying_vectors
 
-_EPS = float(np.finfo(np.float64).eps)
-_ROUNDINGS = 8  # of a term of a sum, beyond the sum itself
+EPS = float(np.finfo(np.float64).eps)
+"""Distance from 1 to the next number of float64."""
+ROUNDINGS = 8
+"""Of a term of a sum, beyond the sum itself."""
+
+_FAR = 40.0  # change of exponents from which on the loss's steepest slope bounds its change better
 _LONGEST = 40.0  # -log(1 - t) of the largest t < 1
 _STRICT = 1e-6  # distance to 1 of a singular value of the gradient that proves the logits zero there
 
@@ -141,17 +145,21 @@ class Reduced:
         own, mean = self.pull_back(self.price * wrong)
         return float(max(np.linalg.norm(mean, 2), -np.where(self.live, own, 0.0).min()))
 
+    def feasible_scale(self, wrong: Floats) -> float:
+        """Factor, at most 1, that makes probabilities a feasible dual point."""
+        largest = max(self.gradient_norm(wrong), float(wrong.sum(axis=0).max()))
+        return 1 / max(1.0, largest * (1 + 4 * self.size.size * EPS))
+
     def dual_value(self, wrong: Floats) -> float:
         """A lower bound of the optimum: the Fenchel dual of the probabilities, scaled until feasible, less rounding."""
-        largest = max(self.gradient_norm(wrong), float(wrong.sum(axis=0).max())) * (1 + 4 * self.size.size * _EPS)
-        wrong = wrong / max(1.0, largest)
+        wrong = wrong * self.feasible_scale(wrong)
         total = np.minimum(wrong.sum(axis=0), 1.0)
         with np.errstate(divide="ignore", invalid="ignore"):
             terms = np.where(wrong > 0, wrong * (self.offset - np.log(wrong)), 0.0)
             sizes = np.where(wrong > 0, wrong * (1 + np.abs(self.offset) + np.abs(np.log(wrong))), 0.0)
             sizes = sizes.sum(axis=0) - total * np.where(total < 1, np.log1p(-total), -_LONGEST)
         rest = xlog1py(1 - total, -total)
-        rounding = _ROUNDINGS * _EPS * self.size.size * sizes
+        rounding = ROUNDINGS * EPS * self.size.size * sizes
         return float(self.price @ (terms.sum(axis=0) - rest - rounding))
 
     def objective(self, x: Logits, point: Point) -> float:
@@ -159,19 +167,19 @@ class Reduced:
         nuclear_norm = (self.size - 1) @ x.own + np.linalg.svd(x.mean, compute_uv=False).sum()
         return float(point.losses.sum() + nuclear_norm)
 
-    def rounding(self, x: Logits, point: Point, added: Floats | float = 0.0) -> float:
-        """By how much rounding may have lowered :meth:`objective`: exponents are sums of terms that cancel.
-
-        Args:
-            x: logits.
-            point: loss and gradient there.
-            added: size of other terms of the exponents, shape (G, G).
-        """
+    def exponent_rounding(self, x: Logits, terms: Floats | float = 0.0) -> Floats:
+        """How far rounding may put the exponents off, sums of terms that cancel; ``terms`` is the size of others."""
         push = self.reach * np.abs(x.mean)
         size = np.where(np.isfinite(self.offset), np.abs(self.offset), 0.0)
-        size += push + push.diagonal() + self.pull * x.own + added + self.reach * np.linalg.norm(x.mean)
-        by_exponents = (point.slope * np.expm1(_ROUNDINGS * _EPS * size)).sum()
-        by_sums = _EPS * self.size.size * _ROUNDINGS * self.objective(x, point)
+        size += push + push.diagonal() + self.pull * x.own + terms + self.reach * np.linalg.norm(x.mean)
+        return np.asarray(ROUNDINGS * EPS * size)
+
+    def rounding(self, x: Logits, point: Point, terms: Floats | float = 0.0) -> float:
+        """By how much rounding may have lowered :meth:`objective`."""
+        blur = self.exponent_rounding(x, terms)
+        convex = (point.slope * np.expm1(np.minimum(blur, _FAR))).sum(axis=0)
+        by_exponents = np.minimum(convex, self.price * blur.max(axis=0)).sum()
+        by_sums = EPS * self.size.size * ROUNDINGS * self.objective(x, point)
         return float(by_exponents + by_sums)
 
     def bounds(self, x: Logits, point: Point) -> Bounds:

@@ -17,7 +17,7 @@ from implicit_geometry.certificate import Certificate
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.problem import ClassGroups, Problem, Solution, require_problem
-from implicit_geometry.theory.grouped import grouped_geometry
+from implicit_geometry.theory.norm_error import Proof, certified_geometry
 from implicit_geometry.theory.optimum import Optimum, optimum
 from implicit_geometry.theory.reduced import Logits, Reduced, gather, reduce_problem
 
@@ -127,4 +127,7 @@ def _solution(problem: Problem, reduced: Reduced, groups: ClassGroups, best: Opt
         smallest_margin=None,
         collapsed=not (x.own.any() or x.mean.any()),
     )
-    return Solution(problem, grouped_geometry(groups, reduced.root_count, x.own, x.mean), certificate)
+    point = reduced.evaluate(x)
+    scale = np.full(x.own.shape, reduced.feasible_scale(point.wrong))
+    geometry, norm_error = certified_geometry(groups, reduced, Proof(x, point, scale, bounds.gap))
+    return Solution(problem, geometry, certificate, norm_error=norm_error)
