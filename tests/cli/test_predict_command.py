@@ -68,6 +68,19 @@ def test_a_geometry_that_is_not_proven_ends_with_exit_code_1_and_says_so(igeom, 
         assert json.loads(out)["certificate"]["relative_gap"] > 1e-8
 
 
+def test_norms_that_are_not_proven_are_marked(igeom):
+    strong = "--loss", "vs", "--gamma", -2.653, "--ridge", 5.66e-5
+    code, out, _ = igeom("predict", "761278186,185008065,11760,4,1", *strong)
+    assert code == 0
+    assert "not proven to 1%" in out
+    rows = json.loads(igeom("predict", "761278186,185008065,11760,4,1", *strong, "--json")[1])["groups"]
+    uncertain = [row["norm_error"] is None or row["norm_error"] > 0.01 for row in rows]
+    assert out.count(" * ") == sum(uncertain) > 0
+    assert not all(uncertain)
+    assert all(abs(row["alignment"]) <= 1 + 1e-12 for row in rows)
+    assert "not proven" not in igeom("predict", "step:10,10", "--ridge", 0.01)[1]
+
+
 def test_balanced_counts_have_no_block_table(igeom):
     code, out, _ = igeom("predict", "50,50,50")
     assert code == 0

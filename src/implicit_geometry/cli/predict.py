@@ -28,6 +28,7 @@ from implicit_geometry.theory.ridge import ridge_from_weight_decay
 
 _MAX_ROWS = 12
 _MAX_JSON_CLASSES = 1000
+_CERTAIN = 0.01  # relative error of a squared norm beyond which it is marked
 _TITLES = {
     "squared_norm_classifier": "|w|²",
     "squared_norm_embedding": "|h|²",
@@ -109,6 +110,7 @@ def _groups(solution: Solution) -> list[dict[str, Any]]:
     squared_w, squared_h = geometry.classifier.squared_norms(), geometry.embedding.squared_norms()
     groups = group_classes(solution.problem.counts.values, geometry.classifier.group)
     alignment = geometry.alignment()
+    error = solution.norm_error
     return [
         {
             "classes": int(size),
@@ -118,6 +120,7 @@ def _groups(solution: Solution) -> list[dict[str, Any]]:
             "squared_norm_embedding": float(squared_h[first]),
             "alignment": float(alignment[first]),
             **({} if solution.bias is None else {"bias": float(solution.bias[first])}),
+            **({} if error is None else {"norm_error": float(max(error.classifier[first], error.embedding[first]))}),
         }
         for size, first in zip(groups.size, groups.first, strict=True)
     ]
@@ -172,7 +175,11 @@ def _print_tables(solution: Solution, loss: str) -> None:
         f"{', head with a free bias' if solution.bias is not None else ''}[/]",
         soft_wrap=True,
     )
-    console.print(_norm_table(_groups(solution)))
+    groups = _groups(solution)
+    console.print(_norm_table(groups))
+    uncertain = sum(not row.get("norm_error", 0.0) <= _CERTAIN for row in groups)
+    if uncertain:
+        console.print(f"* squared norms not proven to {_CERTAIN:.0%} ({uncertain:,} rows)", soft_wrap=True)
     blocks = _blocks(solution)
     if blocks is not None:
         console.print(_block_table(counts, blocks))
@@ -196,6 +203,7 @@ def _norm_table(rows: list[dict[str, Any]]) -> Table:
             table.add_row(f"... {len(rows) - _MAX_ROWS:,} more")
             continue
         name = f"{row['first_class']}" if row["classes"] == 1 else f"{row['classes']:,} like {row['first_class']}"
+        name += "" if row.get("norm_error", 0.0) <= _CERTAIN else " *"
         table.add_row(name, f"{row['count']:,}", *(_text(row[key]) for key in columns))
     return table
 

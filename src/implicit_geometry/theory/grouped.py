@@ -27,13 +27,13 @@ def grouped_geometry(
             polar factor of X, but holds small rows and columns to relative accuracy, which singular vectors do not.
 
     Returns:
-        W W^T = (X X^T)^(1/2), the embeddings' Gram D^-1 (X^T X)^(1/2) D^-1 and X D^-1, with D = diag(sqrt(n)).
+        W W^T = (X X^T)^(1/2), the embeddings' Gram D^-1 (X^T X)^(1/2) D^-1 and X D^-1, with D = diag(sqrt(n)): products of
+        the same vectors, so that no cosine exceeds 1.
     """
     left, sigma, right = np.linalg.svd(mean)
     root_size = np.sqrt(groups.size)[:, None]
     apart = np.diag(np.sqrt(own / groups.size))
     root_sigma = np.sqrt(sigma) / root_size
-    logits = left * root_sigma, right.T * root_sigma / root_count[:, None]
     polar = (left, right.T) if gradient is None else (-gradient @ right.T, -gradient.T @ left)
     classifier, embedding = polar[0] * root_sigma, polar[1] * root_sigma / root_count[:, None]
     embedding_apart, alone = apart / root_count[:, None], own * (1 - 1 / groups.size)
@@ -45,5 +45,5 @@ def grouped_geometry(
     return Geometry(
         Gram(*block(classifier, classifier, apart, apart, np.ones_like(root_count))),
         Gram(*block(embedding, embedding, embedding_apart, embedding_apart, root_count**2)),
-        LowRank(*block(*logits, apart, embedding_apart, root_count)),
+        LowRank(*block(classifier, embedding, apart, embedding_apart, root_count)),
     )
