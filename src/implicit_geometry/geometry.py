@@ -13,6 +13,9 @@ from implicit_geometry.gram import Gram
 from implicit_geometry.lowrank import LowRank, factored, finite_array, refuse_lost_digits
 
 
+_LARGEST_COSINE = 1 + 1e-6  # beyond, the mean logit is below the rounding of the logits
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Cross(LowRank):
     """The mean logits W H^T: row c for the classifier w_c, column y for the class-mean embedding h_y.
@@ -69,16 +72,19 @@ class Cross(LowRank):
         norms = float(self.classifier_norms[c]), float(self.embedding_norms[y])
         if min(norms) == 0:
             return float("nan")
+        cosine = inner / norms[0] / norms[1]
+        if abs(cosine) > _LARGEST_COSINE:
+            raise InputError("classes", "must have a mean logit that its norms allow", f"a cosine of {cosine:.3g}")
         if c != y:
             terms = float(np.abs(self.left[self.group[c]]) @ np.abs(self.right[self.group[y]]))
             refuse_lost_digits(terms / norms[0] / norms[1])
-        return inner / norms[0] / norms[1]
+        return cosine
 
     def alignment(self) -> Floats:
-        """Cosine of w_c and h_c for every class, shape (k,) (NaN where one is zero)."""
+        """Cosine of w_c and h_c for every class, shape (k,) (NaN where one is zero, or so small that it is lost)."""
         with np.errstate(divide="ignore", invalid="ignore"):
             cosines = self.diagonal[self.group] / self.classifier_norms / self.embedding_norms
-        return np.where((self.classifier_norms > 0) & (self.embedding_norms > 0), cosines, np.nan)
+        return np.where(np.abs(cosines) <= _LARGEST_COSINE, cosines, np.nan)
 
     @property
     def _parts(self) -> tuple[NDArray[Any], ...]:

@@ -179,7 +179,9 @@ def _print_tables(solution: Solution, loss: str) -> None:
     console.print(_norm_table(groups))
     uncertain = sum(not row.get("norm_error", 0.0) <= _CERTAIN for row in groups)
     if uncertain:
-        console.print(f"* squared norms not proven to {_CERTAIN:.0%} ({uncertain:,} rows)", soft_wrap=True)
+        console.print(
+            f"* squared norms, and so cosines, not proven to {_CERTAIN:.0%} ({uncertain:,} rows)", soft_wrap=True
+        )
     blocks = _blocks(solution)
     if blocks is not None:
         console.print(_block_table(counts, blocks))

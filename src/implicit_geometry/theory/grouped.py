@@ -27,8 +27,7 @@ def grouped_geometry(
             polar factor of X, but holds small rows and columns to relative accuracy, which singular vectors do not.
 
     Returns:
-        W W^T = (X X^T)^(1/2), the embeddings' Gram D^-1 (X^T X)^(1/2) D^-1 and X D^-1, with D = diag(sqrt(n)): products of
-        the same vectors, so that no cosine exceeds 1.
+        W W^T = (X X^T)^(1/2), the embeddings' Gram D^-1 (X^T X)^(1/2) D^-1 and X D^-1 as it is, with D = diag(sqrt(n)).
     """
     left, sigma, right = np.linalg.svd(mean)
     root_size = np.sqrt(groups.size)[:, None]
@@ -45,5 +44,7 @@ def grouped_geometry(
     return Geometry(
         Gram(*block(classifier, classifier, apart, apart, np.ones_like(root_count))),
         Gram(*block(embedding, embedding, embedding_apart, embedding_apart, root_count**2)),
-        LowRank(*block(classifier, embedding, apart, embedding_apart, root_count)),
+        LowRank(
+            *block(mean / root_size, np.diag(1 / root_size[:, 0] / root_count), apart, embedding_apart, root_count)
+        ),
     )
