@@ -107,7 +107,7 @@ def test_a_geometry_of_other_things_than_matrices_is_refused() -> None:
         Geometry(None, gram, gram)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="embedding must be a Gram, got Cross"):
         Geometry(gram, simplex_etf(2).cross, gram)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="cross must be a LowRank, got ndarray"):
+    with pytest.raises(InputError, match="cross must be a LowRank, got array"):
         Geometry(gram, gram, np.eye(2))  # type: ignore[arg-type]
 
 

@@ -295,7 +295,7 @@ class TestQuantities:
             {"parameterization": Parameterization.neutral(2)},
             "parameterization must cover the 3 measured classes, got 2",
         ),
-        ({"parameterization": [1.0, 2.0, 3.0]}, "parameterization must be a Parameterization, got list"),
+        ({"parameterization": [1.0, 2.0, 3.0]}, "parameterization must be a Parameterization, got .1.0, 2.0, 3.0."),
         ({"class_scale": [1, 2, 3]}, "class_scale must be given with the whole training loss: parameterization="),
         ({"label_scale": [1, 2, 3]}, "label_scale must be given with the whole training loss: parameterization="),
         ({"class_sums": np.full((3, 2), 1e-200)}, "embeddings must be 0 or of at least 1e-145 on average.*0, 1, 2$"),

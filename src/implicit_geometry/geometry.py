@@ -12,7 +12,6 @@ from implicit_geometry._validate import Floats, InputError, class_index, class_n
 from implicit_geometry.gram import Gram
 from implicit_geometry.lowrank import LowRank, factored, finite_array, refuse_lost_digits
 
-
 _LARGEST_COSINE = 1 + 1e-6  # beyond, the mean logit is below the rounding of the logits
 
 

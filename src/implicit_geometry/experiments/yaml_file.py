@@ -122,9 +122,10 @@ def parse_yaml(text: str) -> Any:
         return yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         place = "text" if error.problem_mark is None else f"line {error.problem_mark.line + 1}"
+        problem = str(error.problem).removeprefix("found ")
         hint = " (indent with spaces)" if "\\t" in str(error.problem) else ""
         raise InputError(
-            place, "must be YAML", f"{', '.join(filter(None, (error.context, error.problem)))}{hint}"
+            place, "must be valid YAML", f"{', '.join(filter(None, (error.context, problem)))}{hint}"
         ) from error
     except yaml.YAMLError as error:
-        raise InputError("text", "must be YAML", " ".join(str(error).split())) from error
+        raise InputError("text", "must be valid YAML", " ".join(str(error).split())) from error
