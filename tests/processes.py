@@ -20,15 +20,22 @@ def marked(mark: str) -> dict[str, str]:
     return {**os.environ, MARK: mark}
 
 
-def processes_of(mark: str) -> dict[int, str]:
-    """Processes that carry a mark, with their command lines; those that have ended do not count."""
+def processes_of(mark: str, *, session: int | None = None) -> dict[int, str]:
+    """Processes that carry a mark, or are of a session, with their command lines; those that have ended do not count.
+
+    The session is for those that write their title over their environment, as some of Ray's do.
+    """
     wanted = f"{MARK}={mark}".encode()
     found = {}
     for place in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if wanted in (place / "environ").read_bytes().split(b"\0"):
+            if _session(place) == session or wanted in (place / "environ").read_bytes().split(b"\0"):
                 found[int(place.name)] = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode()
     return {number: line for number, line in found.items() if line}
+
+
+def _session(place: Path) -> int:
+    return int((place / "stat").read_text().rpartition(")")[2].split()[3])
 
 
 def children_of(parent: int) -> set[int]:

@@ -6,7 +6,9 @@ Usage: python -m faults [--kills N] [--seed S] [--only NAME ...]
 from __future__ import annotations
 
 import argparse
+import atexit
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -50,6 +52,8 @@ def main() -> None:
     if unknown:
         sys.exit(f"only must be among {', '.join(scenarios)}, got {', '.join(sorted(unknown))}")
     start = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    atexit.register(lambda: [sweep.kill_group() for sweep in Sweep.started])
     with tempfile.TemporaryDirectory(prefix="igeom-faults-") as folder:
         ground, results = _undisturbed(Path(folder))
         for name, scenario in scenarios.items():

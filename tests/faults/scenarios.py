@@ -5,18 +5,25 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
 from faults.stores import tree_digest
 from faults.sweeps import PATIENCE, Ground, Result, Sweep
 from processes import marked, processes_of
+
+RAY_SECONDS = 10.0
+"""How long Ray's processes that train may stay."""
+
+RAY_AGENT_SECONDS = 180.0
+"""How long Ray's idle agents may stay: they try to tell a cluster that is gone why they end."""
 
 CLOCK = """
 import random, time
@@ -184,56 +191,67 @@ def ray_node(ground: Ground, moments: random.Random) -> Result:
         result.skipped = "ray is not installed"
         return result
     store, mark = ground.new_store("ray"), uuid.uuid4().hex
-    command = [sys.executable, "-m", "faults.ray_node", str(ground.sweep), str(store)]
-    place = Path(__file__).parents[1]
-    done = subprocess.run(
-        command, env=marked(mark), cwd=place, capture_output=True, text=True, check=False, timeout=PATIENCE
+    process = subprocess.Popen(
+        [sys.executable, "-m", "faults.ray_node", str(ground.sweep), str(store)],
+        env=marked(mark),
+        cwd=Path(__file__).parents[1],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
     )
-    if done.returncode:
-        result.violated(f"exit code {done.returncode}: {done.stderr[-1000:]}")
-    _gone(result, mark, within=15.0)
+    _, error = process.communicate(timeout=PATIENCE)
+    if process.returncode:
+        result.violated(f"exit code {process.returncode}: {error[-1000:]}")
+    training, agents = _gone(result, mark, process.pid)
     ground.check(result, store, complete=True)
-    result.done = "1 of 2 nodes killed after the first result; store compared"
+    result.done = (
+        f"1 of 2 nodes killed after the first result; at its end trainers gone after {training:.1f} s, agents after "
+        f"{agents:.0f} s; store compared"
+    )
     return result
 
 
 def ray_driver(ground: Ground, moments: random.Random) -> Result:
-    """``kill -9`` of a sweep that has started a Ray cluster of its own: Ray's processes end with it."""
+    """``kill -9`` of a sweep that has started a Ray cluster of its own: its processes end, as Ray sees to it."""
     result = Result("Ray's driver killed")
     if find_spec("ray") is None:
         result.skipped = "ray is not installed"
         return result
-    store, longest = ground.new_store("driver"), 0.0
+    store, seconds = ground.new_store("driver"), []
     for kill in range(3):
         sweep = Sweep(ground, store, arguments=["--backend", "ray"])
-        while not processes_of_kind(sweep.mark, "raylet") and sweep.process.poll() is None:
+        while not any("raylet" in line for line in sweep.processes().values()) and sweep.process.poll() is None:
             time.sleep(0.1)
         sweep.wait(moments.uniform(0.0, ground.longest_wait))
         sweep.kill_parent()
-        longest = max(longest, _gone(result, sweep.mark, within=30.0))
+        seconds.append(_gone(result, sweep.mark, sweep.process.pid))
         ground.check(result, store, complete=False)
-        result.say(f"{kill + 1} of 3 kills")
+        result.say(f"{kill + 1} of 3 kills, {_finished(store)} runs finished")
     Sweep(ground, store).check_ended_well(result)
     ground.check(result, store, complete=True)
-    result.done = f"3 kills, Ray's processes gone after at most {longest:.1f} s; store compared"
+    training, agents = (max(times) for times in zip(*seconds, strict=True))
+    result.done = f"3 kills, trainers gone after at most {training:.1f} s, agents after {agents:.0f} s; store compared"
     return result
 
 
-def processes_of_kind(mark: str, word: str) -> list[int]:
-    """Processes with a mark whose command line has a word."""
-    return [number for number, line in processes_of(mark).items() if word in line]
-
-
-def _gone(result: Result, mark: str, *, within: float) -> float:
+def _gone(result: Result, mark: str, session: int) -> tuple[float, float]:
+    """Seconds until Ray's processes have ended: those that train, and its agents."""
     start = time.monotonic()
-    while left := processes_of(mark):
-        if time.monotonic() - start > within:
-            result.violated(f"{within:g} s later there still are {left}")
+    training = 0.0
+    while left := processes_of(mark, session=session):
+        seconds = time.monotonic() - start
+        trainers = {number: line for number, line in left.items() if "Agent" not in line}
+        training = seconds if trainers else training
+        overdue = trainers if seconds < RAY_AGENT_SECONDS else left
+        if overdue and seconds > RAY_SECONDS:
+            result.violated(f"{seconds:.0f} s later there still are {overdue}")
             for number in left:
-                os.kill(number, 9)
+                with suppress(ProcessLookupError):
+                    os.kill(number, signal.SIGKILL)
             break
         time.sleep(0.05)
-    return time.monotonic() - start
+    return training, time.monotonic() - start
 
 
 class _CannotMount(Exception):

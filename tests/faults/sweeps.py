@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from faults.stores import differences
 from processes import children_of, marked, processes_of
@@ -101,6 +102,8 @@ class Sweep:
         environment: further variables.
     """
 
+    started: ClassVar[list[Sweep]] = []
+
     def __init__(
         self,
         ground: Ground,
@@ -122,6 +125,7 @@ class Sweep:
                 stderr=log,
                 start_new_session=True,
             )
+        self.started.append(self)
 
     def wait(self, seconds: float = PATIENCE) -> int | None:
         """The exit code; None where it does not end in time."""
@@ -130,8 +134,12 @@ class Sweep:
         except subprocess.TimeoutExpired:
             return None
 
+    def processes(self) -> dict[int, str]:
+        """It and all that it has started, with their command lines."""
+        return processes_of(self.mark, session=self.process.pid)
+
     def workers(self) -> list[int]:
-        """The processes that it has started."""
+        """The processes that it has started itself."""
         return sorted(children_of(self.process.pid) & processes_of(self.mark).keys())
 
     def kill_parent(self) -> None:
@@ -140,10 +148,10 @@ class Sweep:
         self.process.wait()
 
     def kill_group(self) -> None:
-        """``kill -9`` of the command and its workers."""
-        with suppress(ProcessLookupError):
+        """``kill -9`` of the command and its workers, unless it has ended."""
+        if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+            self.process.wait()
 
     def kill_worker(self, moments: random.Random) -> bool:
         """``kill -9`` of one worker; whether there was one."""
@@ -156,7 +164,7 @@ class Sweep:
     def check_nothing_left(self, result: Result, *, allowed: float = ALLOWED_SECONDS) -> float:
         """See that no process of it lives on; those that do are named, then ended. Gives the seconds they took."""
         start = time.monotonic()
-        while left := processes_of(self.mark):
+        while left := self.processes():
             if time.monotonic() - start > allowed:
                 result.violated(f"{allowed:g} s later there still are {left}")
                 for number in left:
