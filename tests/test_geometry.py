@@ -40,7 +40,7 @@ def test_blocks_over_different_classes_are_refused() -> None:
     two, three = Gram.from_factors(np.eye(2)), Gram.from_factors(np.eye(3))
     with pytest.raises(InputError, match=r"'classifier': 2, 'embedding': 2, 'cross': 3"):
         Geometry(two, two, three)
-    with pytest.raises(InputError, match=r"right must have the shape of left, \(2, 2\), got \(3, 3\)"):
+    with pytest.raises(InputError, match=r"embedding must have the shape of classifier, \(2, 2\), got \(3, 3\)"):
         Geometry.from_factors(np.eye(2), np.eye(3))
 
 

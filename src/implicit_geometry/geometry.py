@@ -139,7 +139,7 @@ class Geometry:
             InputError: a factor is not a finite matrix, their shapes differ, or a vector is neither zero nor of a size
                 whose square float64 holds.
         """
-        cross = LowRank(*factored(classifier, embedding))
+        cross = LowRank(*factored(classifier, embedding, ("classifier", "embedding")))
         return cls(Gram.from_factors(cross.left), Gram.from_factors(cross.right), cross)
 
     @property

@@ -137,16 +137,17 @@ class Gram(LowRank):
         Raises:
             InputError: the mask has another shape, or holds only one kind.
         """
-        mask = np.asarray(majority, dtype=bool)
-        if mask.shape != (self.num_classes,) or mask.all() or not mask.any():
+        mask = np.asarray(majority)
+        if mask.dtype != np.bool_ or mask.shape != (self.num_classes,) or mask.all() or not mask.any():
             raise InputError(
                 "majority",
                 f"must be a mask of shape ({self.num_classes},) with classes of both kinds",
-                f"shape {mask.shape} with {int(mask.sum())} majority classes",
+                f"{mask.dtype} of shape {mask.shape}",
             )
         squared = self.squared_norms()
         cosines = self.block_cosines(mask)
         with np.errstate(divide="ignore", invalid="ignore"):
+            squared = squared / squared.max()
             ratio = np.divide(squared[mask].mean(), squared[~mask].mean())
         return BlockSummary(float(ratio), float(cosines[1, 1]), float(cosines[0, 0]), float(cosines[0, 1]))
 

@@ -118,13 +118,13 @@ class LowRank:
         off-diagonal entries cancel.
 
         Raises:
-            InputError: the products of ``left`` and ``right`` overflow.
+            InputError: entries, or products of the largest of ``left`` and ``right``, above 1e290.
         """
         with np.errstate(over="ignore"):
             low_rank = np.abs(self.left).max(initial=0) * np.abs(self.right).max(initial=0)
         peak = float(max(np.abs(self.diagonal).max(), low_rank))
-        if not np.isfinite(peak):
-            raise InputError("left and right", "must have products within float64's range", "larger ones")
+        if not peak <= _LARGEST**2:
+            raise InputError("entries", f"must be at most {_LARGEST**2:g} for a Frobenius norm", f"up to {peak:g}")
         if peak == 0:
             return 0.0
         m, diagonal, left = self.multiplicity, self.diagonal / peak, self.left / peak
@@ -180,17 +180,21 @@ class LowRank:
         return self.diagonal, self.left, self.right, self.group
 
 
-def factored(left: ArrayLike, right: ArrayLike | None) -> tuple[Floats, Floats, Floats, Ints]:
+def factored(
+    left: ArrayLike, right: ArrayLike | None, names: tuple[str, str] = ("left", "right")
+) -> tuple[Floats, Floats, Floats, Ints]:
     """Diagonal, left, right and group of all products ``left[i] . right[j]``; ``right`` defaults to ``left``.
+
+    Errors call the factors by their ``names``.
 
     Raises:
         InputError: the factors are not two finite matrices of one shape, or a row is neither zero nor of a size whose
             square float64 holds.
     """
-    rows = _vectors("left", left)
-    columns = rows if right is None else _vectors("right", right)
+    rows = _vectors(names[0], left)
+    columns = rows if right is None else _vectors(names[1], right)
     if rows.shape != columns.shape:
-        raise InputError("right", f"must have the shape of left, {rows.shape}", columns.shape)
+        raise InputError(names[1], f"must have the shape of {names[0]}, {rows.shape}", columns.shape)
     return np.einsum("ij,ij->i", rows, columns), rows, columns, np.arange(len(rows))
 
 

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import cdist
 
-from implicit_geometry._validate import Floats, InputError, Ints, frozen, instance
+from implicit_geometry._validate import Floats, InputError, Ints, frozen, instance, numeric_vector
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.parameterization import Parameterization
@@ -69,9 +69,17 @@ class Measurement:
     centre_agreement: float | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.counts, ClassCounts):
+            raise InputError("counts", "must be ClassCounts", type(self.counts).__name__)
         for name in _ARRAYS:
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, frozen(np.asarray(getattr(self, name), dtype=np.float64)))
+            given = getattr(self, name)
+            if given is not None or name in _ARRAYS[:3]:
+                array = _numbers(name, given)
+                shape = self.class_means.shape if name in ("embedding", "classifier") else (self.num_classes,)
+                fits = array.ndim == 2 and len(array) == shape[0] if name == "class_means" else array.shape == shape
+                if not fits:
+                    raise InputError(name, "must have one entry or vector for each class", f"shape {array.shape}")
+                object.__setattr__(self, name, frozen(array))
 
     def __repr__(self) -> str:
         passes = 1 if self.class_nc1 is None else 2
@@ -183,11 +191,21 @@ def measurement_from_moments(
         >>> m.class_means.tolist(), m.embedding.tolist(), m.class_variance.tolist()
         ([[2.0, 1.0], [0.0, 1.0]], [[2.0, 0.0], [0.0, 0.0]], [0.0, 0.0])
     """
-    samples = np.asarray(counts)
+    samples = numeric_vector("counts", counts)
+    num_classes = samples.size
+    if num_classes < 2 or not (np.isfinite(samples) & (samples >= 0) & (samples == np.floor(samples))).all():
+        raise InputError("counts", "must hold a whole number >= 0 for each of at least 2 classes", samples[:10])
+    if not isinstance(project, (bool, np.bool_)):
+        raise InputError("project", "must be True or False", type(project).__name__)
+    class_sums = _numbers("class_sums", class_sums)
+    if class_sums.ndim != 2 or class_sums.shape[0] != num_classes or class_sums.size == 0:
+        raise InputError("class_sums", f"must have shape ({num_classes}, d)", class_sums.shape)
+    class_squares = _numbers("class_squares", class_squares)
+    if class_squares.shape != samples.shape:
+        raise InputError("class_squares", f"must have shape ({num_classes},)", class_squares.shape)
     _refuse_classes(samples == 0, "must have samples of every class", "none of")
     finite = np.isfinite(class_sums).all(axis=1) & np.isfinite(class_squares)
     _refuse_classes(~finite, "must be finite", "NaN or infinity in")
-    num_classes = len(samples)
     weight = None if classifier is None else _array("classifier", classifier, class_sums.shape)
     offset = None if bias is None else _array("bias", bias, (num_classes,))
     if offset is not None and weight is None:
@@ -244,8 +262,18 @@ def _centred(means: Floats, weights: Floats | Ints) -> Floats:
     return np.asarray(means - np.average(means, axis=0, weights=weights))
 
 
+def _numbers(name: str, values: ArrayLike) -> Floats:
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind not in "iuf":
+            raise TypeError(f"dtype {array.dtype}")
+    except (TypeError, ValueError) as error:
+        raise InputError(name, "must be an array of numbers", str(error)[:80]) from error
+    return array.astype(np.float64)
+
+
 def _array(name: str, values: ArrayLike, shape: tuple[int, ...]) -> Floats:
-    array = np.asarray(values, dtype=np.float64)
+    array = _numbers(name, values)
     if array.shape != shape:
         raise InputError(name, f"must have shape {shape}", array.shape)
     if not np.isfinite(array).all():
@@ -253,9 +281,10 @@ def _array(name: str, values: ArrayLike, shape: tuple[int, ...]) -> Floats:
     return array
 
 
-def _refuse_classes(bad: NDArray[np.bool_], expectation: str, found: str) -> None:
+def _refuse_classes(bad: NDArray[np.bool_], expectation: str, given: str) -> None:
     if bad.any():
         names = np.flatnonzero(bad)
         shown = ", ".join(str(index) for index in names[:10])
         more = f", ... ({names.size} classes)" if names.size > 10 else ""
-        raise InputError("embeddings", expectation, f"{found} class{'es' if names.size > 1 else ''} {shown}{more}")
+        got = f"{given} class{'es' if names.size > 1 else ''} {shown}{more}"
+        raise InputError("embeddings", expectation, got)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 import numpy as np
 from numpy.typing import ArrayLike
 
+from implicit_geometry._validate import InputError, numeric_vector
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.gram import BlockSummary
@@ -26,6 +27,9 @@ def geometry_summary(geometry: Geometry, counts: ClassCounts) -> dict[str, float
         For ``classifier`` and ``embedding``: ``_norm_ratio`` (squared), ``_cos_majority``, ``_cos_minority`` and
         ``_cos_between``.
 
+    Raises:
+        InputError: an argument has the wrong type, or the numbers of classes differ.
+
     Source: Behnia et al. (2023), Fig. 3.
 
     Example:
@@ -33,6 +37,12 @@ def geometry_summary(geometry: Geometry, counts: ClassCounts) -> dict[str, float
         >>> geometry_summary(simplex_etf(4), ClassCounts([9, 9, 1, 1]))["classifier_norm_ratio"]
         1.0
     """
+    if not isinstance(geometry, Geometry):
+        raise InputError("geometry", "must be a Geometry", type(geometry).__name__)
+    if not isinstance(counts, ClassCounts):
+        raise InputError("counts", "must be ClassCounts", type(counts).__name__)
+    if counts.num_classes != geometry.num_classes:
+        raise InputError("counts", f"must cover the {geometry.num_classes} classes of geometry", counts.num_classes)
     undefined = BlockSummary(*[float("nan")] * 4)
     summaries = {
         block: undefined if counts.majority.all() else getattr(geometry, block).block_summary(counts.majority)
@@ -53,6 +63,9 @@ def accuracy_summary(hits: ArrayLike, seen: ArrayLike, counts: ClassCounts) -> d
         Fractions, in which every class of a group weighs the same. NaN for a group without classes, or with a class
         that was not seen.
 
+    Raises:
+        InputError: an argument has the wrong type, or the numbers of classes differ.
+
     Source: the shots are those of Liu et al. (2019), Large-Scale Long-Tailed Recognition in an Open World.
 
     Example:
@@ -60,7 +73,12 @@ def accuracy_summary(hits: ArrayLike, seen: ArrayLike, counts: ClassCounts) -> d
         >>> found["balanced"], found["many"], found["medium"], found["few"]
         (0.75, 1.0, nan, 0.5)
     """
-    right, total = np.asarray(hits, dtype=np.float64), np.asarray(seen, dtype=np.float64)
+    if not isinstance(counts, ClassCounts):
+        raise InputError("counts", "must be ClassCounts", type(counts).__name__)
+    right, total = numeric_vector("hits", hits), numeric_vector("seen", seen)
+    for name, given in (("hits", right), ("seen", total)):
+        if given.size != counts.num_classes:
+            raise InputError(name, f"must have one entry for each of {counts.num_classes} classes", given.size)
     many, few = counts.values > MANY, counts.values < FEW
     groups = {
         "balanced": np.ones_like(many),

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from implicit_geometry._validate import InputError
+from implicit_geometry.nn.check import tensor
+from implicit_geometry.nn.heads import check_head
 from implicit_geometry.nn.losses import MEMORY_BOUND, VSLoss
 from implicit_geometry.parameterization import NEUTRAL
 
@@ -55,6 +57,7 @@ def vs_linear_loss(
         >>> vs_linear_loss(criterion, embeddings, torch.zeros(2, 3), torch.tensor([0, 1]))
         tensor([0.2877, 1.3863])
     """
+    _check_types(criterion, embeddings, weight, target, bias)
     if type(criterion) is VSLoss and weight.shape[:1] == (criterion.num_classes,) and not criterion.label_smoothing:
         vectors = tuple(map(criterion.vectors(embeddings.dtype).get, NEUTRAL))
         dim = _class_dim_of_node(embeddings, weight, target, bias, vectors)
@@ -67,7 +70,19 @@ def vs_linear_loss(
         raise InputError(
             "embeddings", f"must have the {weight.shape[-1]} dimensions of weight", f"shape {tuple(embeddings.shape)}"
         )
-    return _expression(criterion, embeddings, weight, target, bias)
+    try:
+        return _expression(criterion, embeddings, weight, target, bias)
+    except RuntimeError:
+        check_head(embeddings, weight, bias)
+        raise
+
+
+def _check_types(criterion: VSLoss, embeddings: Tensor, weight: Tensor, target: Tensor, bias: Tensor | None) -> None:
+    if not isinstance(criterion, VSLoss):
+        raise InputError("criterion", "must be a VSLoss", type(criterion).__name__)
+    for name, value in (("embeddings", embeddings), ("weight", weight), ("target", target)):
+        tensor(name, value)
+    tensor("bias", bias, optional=True)
 
 
 def _expression(criterion: VSLoss, embeddings: Tensor, weight: Tensor, target: Tensor, bias: Tensor | None) -> Tensor:

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from implicit_geometry._validate import InputError
+from implicit_geometry.nn.check import same_place, tensor
 
 
 def vs_linear(
@@ -39,7 +40,8 @@ def vs_linear(
         The adjusted logits, shape (..., C).
 
     Raises:
-        InputError: a vector does not have one entry a class.
+        InputError: an argument is no tensor, a vector does not have one entry for each class, or the parts of the head
+            do not fit one another.
 
     Source: Kini et al. (2021), Eq. (2).
 
@@ -49,6 +51,10 @@ def vs_linear(
         >>> vs_linear(h, W, class_scale=torch.tensor([1.0, 0.5]), shift=torch.tensor([0.0, 3.0]))
         tensor([[1., 4.]])
     """
+    for name, value in (("embeddings", embeddings), ("weight", weight)):
+        tensor(name, value)
+    for name, vector in (("bias", bias), ("class_scale", class_scale), ("shift", shift)):
+        tensor(name, vector, optional=True)
     for name, vector in (("class_scale", class_scale), ("shift", shift)):
         if vector is not None and vector.shape != weight.shape[:1]:
             raise InputError(
@@ -61,4 +67,26 @@ def vs_linear(
         bias = None if bias is None else bias * class_scale
     if shift is not None:
         bias = shift if bias is None else bias + shift
-    return F.linear(embeddings, weight, bias)
+    try:
+        return F.linear(embeddings, weight, bias)
+    except RuntimeError:
+        check_head(embeddings, weight, bias)
+        raise
+
+
+def check_head(embeddings: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    """Refuse parts of a linear head that do not fit one another, in words; called once they have failed.
+
+    Raises:
+        InputError: a part has another shape, dtype or device than the weight asks for.
+    """
+    if weight.ndim != 2:
+        raise InputError("weight", "must have shape (C, d)", f"shape {tuple(weight.shape)}")
+    if embeddings.ndim == 0 or embeddings.shape[-1] != weight.shape[1]:
+        raise InputError("embeddings", f"must have {weight.shape[1]} dimensions", f"shape {tuple(embeddings.shape)}")
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise InputError("bias", f"must have shape ({weight.shape[0]},)", f"shape {tuple(bias.shape)}")
+    for name, value in (("weight", weight), ("bias", bias)):
+        same_place(name, value, "embeddings", embeddings)
+        if value is not None and value.dtype != embeddings.dtype:
+            raise InputError(name, f"must have the dtype of embeddings, {embeddings.dtype}", value.dtype)

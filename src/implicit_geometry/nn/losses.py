@@ -12,11 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from implicit_geometry._validate import Floats, InputError, choice, number
+from implicit_geometry._validate import Floats, InputError, choice, number, whole_number
+from implicit_geometry.nn import check
 from implicit_geometry.nn.exact import corrections, recast, restored
 from implicit_geometry.parameterization import NEUTRAL, Parameterization
 
 _HALF = (torch.float16, torch.bfloat16)
+_REDUCTIONS = ("mean", "sum", "none")
 MEMORY_BOUND = 2**16  # logits beyond which one pass over memory costs more than the dispatch of an operation
 
 
@@ -61,8 +63,9 @@ def vs_loss(
         ``logits`` without C.
 
     Raises:
-        InputError: ``logits`` lack a class, ``target`` has a wrong shape or dtype, or class probabilities meet
-            ``label_scale`` or ``margin``, which need a label.
+        InputError: an argument is no tensor or on another device, ``logits`` lack a class, ``target`` has a wrong shape
+            or dtype, class probabilities meet ``label_scale`` or ``margin``, which need a label, or an option is out of
+            range.
         IndexError: on a CPU, as in ``F.cross_entropy``: a class index is neither ``ignore_index`` nor in 0..C-1.
 
     Source: Kini et al. (2021), Eq. (2), with the label-dependent temperatures of Behnia et al. (2023), Eq. (3).
@@ -72,6 +75,8 @@ def vs_loss(
         >>> vs_loss(logits, target, class_scale=torch.tensor([0.5, 1.0]), shift=torch.tensor([-1.0, 0.0]))
         tensor(0.6931)
     """
+    if label_smoothing:
+        number("label_smoothing", label_smoothing, minimum=0, maximum=1)  # torch takes NaN for none
     vectors = (shift, class_scale, label_scale, margin)
     try:
         adjusted = logits
@@ -90,8 +95,9 @@ def vs_loss(
             label_smoothing=label_smoothing,
             reduction=reduction,
         )
-    except (IndexError, RuntimeError, ValueError) as error:
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
         _check_fit(logits, target, dict(zip(NEUTRAL, (weight, *vectors), strict=True)))
+        _check_options(ignore_index, label_smoothing, reduction)
         if isinstance(error, IndexError):
             raise IndexError(_out_of_range(logits, target, ignore_index)) from error
         raise
@@ -143,12 +149,15 @@ class VSLoss(nn.Module):
             kind = type(parameterization).__name__
             raise InputError("parameterization", "must be a Parameterization (a rule of the counts returns one)", kind)
         self.num_classes = parameterization.num_classes
-        self.reduction = choice("reduction", reduction, ("mean", "sum", "none"))
-        self.ignore_index = ignore_index
+        self.reduction = choice("reduction", reduction, _REDUCTIONS)
+        self.ignore_index = _index("ignore_index", ignore_index)
         self.label_smoothing = number("label_smoothing", label_smoothing, minimum=0, maximum=1)
+        if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+            raise InputError("dtype", "must be a floating torch.dtype", repr(dtype)[:60])
         precision = dtype or torch.promote_types(torch.get_default_dtype(), torch.float32)
+        place = None if device is None else check.device("device", device)
         for name in NEUTRAL:
-            values = None if parameterization.is_neutral(name) else _tensor(parameterization, name, precision, device)
+            values = None if parameterization.is_neutral(name) else _tensor(parameterization, name, precision, place)
             self.register_buffer(name, values)
         kept = [name for name, values in self._buffers.items() if values is not None]
         self._exact: dict[str, Floats] = {name: getattr(parameterization, name) for name in kept}
@@ -156,6 +165,8 @@ class VSLoss(nn.Module):
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss of a batch; shapes and errors as in :func:`vs_loss`."""
+        if not isinstance(logits, Tensor):
+            check.tensor("logits", logits)
         if logits.ndim == 0 or logits.shape[_class_dim(logits)] != self.num_classes:
             raise _wrong_classes(logits, self.num_classes, "parameterization")
         return vs_loss(
@@ -282,6 +293,12 @@ def _as_cross_entropy(loss: Tensor, logits: Tensor, target: Tensor) -> Tensor:
 
 def _check_fit(logits: Tensor, target: Tensor, vectors: dict[str, Tensor | None]) -> None:
     """Refuse inputs that do not fit one another, in words; called once they have failed, for it takes its time."""
+    check.tensor("logits", logits)
+    check.tensor("target", target)
+    for name, vector in vectors.items():
+        check.tensor(name, vector, optional=True)
+        if vector is not None and vector.is_complex():
+            raise InputError(name, "must hold real numbers", _describe(vector))
     if logits.ndim == 0 or not logits.is_floating_point():
         raise InputError("logits", "must be floating-point scores with a class dimension", _describe(logits))
     dim = _class_dim(logits)
@@ -290,6 +307,8 @@ def _check_fit(logits: Tensor, target: Tensor, vectors: dict[str, Tensor | None]
             raise InputError(name, "must have shape (C,)", _describe(vector))
         if vector is not None and vector.shape[0] != logits.shape[dim]:
             raise _wrong_classes(logits, vector.shape[0], name)
+    if logits.shape[dim] == 0:
+        raise InputError("logits", f"must have at least one class in dimension {dim}", _describe(logits))
     index_shape = logits.shape[:dim] + logits.shape[dim + 1 :]
     is_index = target.shape == index_shape and target.dtype in (torch.int64, torch.uint8)
     is_probability = target.shape == logits.shape and target.is_floating_point()
@@ -304,6 +323,18 @@ def _check_fit(logits: Tensor, target: Tensor, vectors: dict[str, Tensor | None]
         raise InputError(
             "target", "must hold class indices, since label_scale and margin depend on the label", _describe(target)
         )
+    for name, given in {"target": target, **vectors}.items():
+        check.same_place(name, given, "logits", logits)
+
+
+def _check_options(ignore_index: int, label_smoothing: float, reduction: str) -> None:
+    _index("ignore_index", ignore_index)
+    number("label_smoothing", label_smoothing, minimum=0, maximum=1)
+    choice("reduction", reduction, _REDUCTIONS)
+
+
+def _index(name: str, value: int) -> int:
+    return whole_number(name, value, minimum=-(2**63), maximum=2**63 - 1)
 
 
 def _out_of_range(logits: Tensor, target: Tensor, ignore_index: int) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from implicit_geometry._validate import InputError
 from implicit_geometry.measurement import Measurement, leading_rows, takes_whole_loss
+from implicit_geometry.nn import check
 from implicit_geometry.nn.metric import GeometryMetric
 from implicit_geometry.nn.watch import find_head, head_outputs, watched
 from implicit_geometry.parameterization import Parameterization
@@ -44,8 +45,8 @@ def measure(
             why); otherwise only centre them.
 
     Raises:
-        InputError: no such head, batches of another form, a class without samples, embeddings that are not finite, or
-            passes that differ.
+        InputError: an argument has the wrong type, no such head, batches of another form, a class without samples,
+            embeddings that are not finite, or passes that differ.
 
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(2, 2, bias=False))
@@ -54,8 +55,11 @@ def measure(
         >>> measure(model, batches, head="1")
         Measurement(num_classes=2, feature_dim=2, passes=2)
     """
+    check.module("model", model)
+    if not isinstance(loader, Iterable) and not hasattr(loader, "__getitem__"):
+        raise InputError("loader", "must be an iterable of batches (inputs, labels)", type(loader).__name__)
     layer, weight = find_head(model, head)
-    place = weight.device if device is None else torch.device(device)
+    place = weight.device if device is None else check.device("device", device)
     home = torch.device("cpu") if place.type == "mps" else place  # mps has no float64
     first, second = (GeometryMetric(weight.shape[0], weight.shape[1], sync_on_compute=False).to(home) for _ in range(2))
     with watched(model, layer) as calls:

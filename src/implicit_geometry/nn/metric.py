@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torchmetrics import Metric
 
-from implicit_geometry._validate import InputError, whole_number
+from implicit_geometry._validate import InputError
 from implicit_geometry.measurement import Measurement, measurement_from_moments, takes_whole_loss
+from implicit_geometry.nn.check import dimension, refuse_too_many_entries
 from implicit_geometry.parameterization import Parameterization
 
 
@@ -34,7 +35,7 @@ class GeometryMetric(Metric):
         **kwargs: options of :class:`torchmetrics.Metric`.
 
     Raises:
-        InputError: a size is out of range.
+        InputError: a size is out of range, the sums take more than 64 GiB, or an option is none of torchmetrics.
 
     Example:
         >>> metric = GeometryMetric(num_classes=2, feature_dim=2)
@@ -51,9 +52,13 @@ class GeometryMetric(Metric):
     class_squares: Tensor
 
     def __init__(self, num_classes: int, feature_dim: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.num_classes = whole_number("num_classes", num_classes, minimum=2)
-        self.feature_dim = whole_number("feature_dim", feature_dim, minimum=1)
+        try:
+            super().__init__(**kwargs)
+        except ValueError as error:
+            raise InputError("kwargs", "must be options of torchmetrics.Metric", f"{kwargs} ({error})") from error
+        self.num_classes = dimension("num_classes", num_classes, minimum=2)
+        self.feature_dim = dimension("feature_dim", feature_dim)
+        refuse_too_many_entries("class sums (num_classes x feature_dim)", self.num_classes * self.feature_dim)
         rows = self.num_classes + 1  # the last row takes the labels out of range that no check has seen
         self.add_state("counts", torch.zeros(rows, dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("class_sums", torch.zeros(rows, self.feature_dim, dtype=torch.float64), dist_reduce_fx="sum")
@@ -114,8 +119,8 @@ class GeometryMetric(Metric):
             counts,
             sums,
             squares,
-            classifier=_host_array(classifier),
-            bias=_host_array(bias),
+            classifier=_host_array("classifier", classifier),
+            bias=_host_array("bias", bias),
             parameterization=parameterization,
             project=project,
         )
@@ -163,9 +168,13 @@ class GeometryMetric(Metric):
             raise InputError("embeddings", "must be finite", f"NaN, infinity or overflow in row {row}")
 
 
-def _host_array(values: Tensor | ArrayLike | None) -> ArrayLike | None:
+def _host_array(name: str, values: Tensor | ArrayLike | None) -> ArrayLike | None:
     """A tensor of any device and dtype as a float64 array; anything else as it is."""
-    return values.detach().cpu().to(torch.float64).numpy() if isinstance(values, Tensor) else values
+    if not isinstance(values, Tensor):
+        return values
+    if values.is_complex():
+        raise InputError(name, "must hold real numbers", values.dtype)
+    return values.detach().cpu().to(torch.float64).numpy()
 
 
 def _refuse_without_float64(device: torch.device) -> None:

@@ -8,6 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from implicit_geometry._validate import whole_number
+from implicit_geometry.nn.check import dimension, module, refuse_too_many_entries
+
+LARGEST_DEPTH = 10_000
+"""Hidden layers of an :func:`mlp`."""
 
 
 def with_head(features: nn.Module, feature_dim: int, num_classes: int) -> nn.Sequential:
@@ -22,14 +26,17 @@ def with_head(features: nn.Module, feature_dim: int, num_classes: int) -> nn.Seq
         ``nn.Sequential`` of ``features`` and ``fc``.
 
     Raises:
-        InputError: a size is not a positive whole number, or there are fewer than two classes.
+        InputError: ``features`` is no module, a size is not a positive whole number, there are fewer than two classes,
+            or the head has more than 2^33 entries.
 
     Example:
         >>> with_head(nn.Identity(), 5, 3).fc
         Linear(in_features=5, out_features=3, bias=False)
     """
-    d = whole_number("feature_dim", feature_dim, minimum=1)
-    head = nn.Linear(d, whole_number("num_classes", num_classes, minimum=2), bias=False)
+    module("features", features)
+    d, k = dimension("feature_dim", feature_dim), dimension("num_classes", num_classes, minimum=2)
+    refuse_too_many_entries("head (num_classes x feature_dim)", d * k)
+    head = nn.Linear(d, k, bias=False)
     return nn.Sequential(OrderedDict(features=features, fc=head))
 
 
@@ -44,14 +51,14 @@ def linear(in_features: int, num_classes: int) -> nn.Sequential:
         ``nn.Sequential`` of ``features`` (inputs flattened) and ``fc``.
 
     Raises:
-        InputError: a size is not a positive whole number.
+        InputError: a size is not a positive whole number, or the matrices have more than 2^33 entries.
 
     Example:
         >>> import torch
         >>> linear(64, 10)(torch.zeros(4, 64)).shape
         torch.Size([4, 10])
     """
-    return with_head(nn.Flatten(), whole_number("in_features", in_features, minimum=1), num_classes)
+    return with_head(nn.Flatten(), dimension("in_features", in_features), num_classes)
 
 
 def mlp(in_features: int, num_classes: int, *, depth: int = 3, width: int = 256) -> nn.Sequential:
@@ -67,7 +74,7 @@ def mlp(in_features: int, num_classes: int, *, depth: int = 3, width: int = 256)
         ``nn.Sequential`` of ``features`` (inputs flattened, embeddings of shape (N, width)) and ``fc``.
 
     Raises:
-        InputError: a size is not a positive whole number.
+        InputError: a size is not a positive whole number, or the matrices have more than 2^33 entries.
 
     Source: Behnia et al. (2023), Section 5 use ``depth=6, width=2048``.
 
@@ -76,10 +83,11 @@ def mlp(in_features: int, num_classes: int, *, depth: int = 3, width: int = 256)
         >>> mlp(64, 10, depth=2, width=32)(torch.zeros(4, 8, 8)).shape
         torch.Size([4, 10])
     """
-    size = whole_number("in_features", in_features, minimum=1)
-    hidden = whole_number("width", width, minimum=1)
+    size, hidden = dimension("in_features", in_features), dimension("width", width)
+    number = whole_number("depth", depth, minimum=1, maximum=LARGEST_DEPTH)
+    refuse_too_many_entries("mlp (in_features x width, then width x width)", hidden * (size + (number - 1) * hidden))
     layers: list[nn.Module] = [nn.Flatten()]
-    for _ in range(whole_number("depth", depth, minimum=1)):
+    for _ in range(number):
         layers += [nn.Linear(size, hidden), nn.BatchNorm1d(hidden), nn.ReLU()]
         size = hidden
     return with_head(nn.Sequential(*layers), hidden, num_classes)
@@ -97,7 +105,7 @@ def resnet18(in_channels: int, num_classes: int, *, width: int = 64) -> nn.Seque
         ``nn.Sequential`` of ``features`` (embeddings of shape (N, 8 * width)) and ``fc``.
 
     Raises:
-        InputError: a size is not a positive whole number.
+        InputError: a size is not a positive whole number, or the matrices have more than 2^33 entries.
 
     Source: He et al. (2016), with the stem of their CIFAR networks; Behnia et al. (2023), Section 5.
 
@@ -106,8 +114,9 @@ def resnet18(in_channels: int, num_classes: int, *, width: int = 64) -> nn.Seque
         >>> resnet18(1, 10, width=4)(torch.zeros(2, 1, 28, 28)).shape
         torch.Size([2, 10])
     """
-    channels = whole_number("width", width, minimum=1)
-    stem = _convolution(whole_number("in_channels", in_channels, minimum=1), channels, 1)
+    channels, colours = dimension("width", width), dimension("in_channels", in_channels)
+    refuse_too_many_entries("resnet18 (2,727 x width^2 and its stem)", 2727 * channels**2 + 9 * colours * channels)
+    stem = _convolution(colours, channels, 1)
     layers: list[nn.Module] = [stem, nn.BatchNorm2d(channels), nn.ReLU()]
     for stage in range(4):
         wider = channels if stage == 0 else 2 * channels

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from implicit_geometry._validate import InputError, choice, whole_number
+from implicit_geometry._validate import InputError, choice
 from implicit_geometry.nn import models
+from implicit_geometry.nn.check import dimension
 
 Shape = tuple[int, ...]
 
@@ -54,8 +55,12 @@ def make_network(name: str, input_shape: Shape, num_classes: int, **options: Any
         Linear(in_features=32, out_features=10, bias=False)
     """
     check_network(name, options)
-    shape = tuple(whole_number("input_shape", size, minimum=1) for size in input_shape)
-    k = whole_number("num_classes", num_classes, minimum=2)
+    if not isinstance(input_shape, Iterable) or isinstance(input_shape, str):
+        raise InputError("input_shape", "must be a sequence of sizes", type(input_shape).__name__)
+    shape = tuple(dimension("input_shape", size) for size in input_shape)
+    if not shape:
+        raise InputError("input_shape", "must hold at least one size", "none")
+    k = dimension("num_classes", num_classes, minimum=2)
     source, _, part = name.partition(":")
     if name in _OWN:
         return _OWN[name](shape, k, **options)
@@ -85,6 +90,8 @@ def check_network(name: str, options: Mapping[str, Any]) -> None:
         ...     print(error)
         options of mlp must be among depth, width, got 'widht'; did you mean 'width'?
     """
+    if not isinstance(options, Mapping):
+        raise InputError("options", "must be a mapping of names to values", type(options).__name__)
     source, _, part = str(name).partition(":")
     if reserved := {"name", "input_shape", "num_classes"} & set(options):
         raise InputError(f"options of {name}", "must not hold what is given beside them", sorted(reserved))

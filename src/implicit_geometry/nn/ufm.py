@@ -12,7 +12,7 @@ from W and from the h_i of the batch. On average over the batches that is 1/N of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
@@ -28,6 +28,8 @@ from implicit_geometry.comparison import gram_distance
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.lowrank import LowRank
+from implicit_geometry.nn import check
+from implicit_geometry.nn.check import dimension, refuse_too_many_entries
 from implicit_geometry.nn.losses import VSLoss
 from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.problem import Problem
@@ -36,6 +38,7 @@ _BLOCKS = ("classifier", "embedding", "cross")
 _DTYPE = torch.float64
 _NUM_RECORDS = 50
 _LARGEST_SEED = 2**32 - 1
+_MOST_EPOCHS = 10**9
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -179,22 +182,35 @@ def train_ufm(
         (1.0, -1.0)
     """
     values = ClassCounts(counts)
+    for name, given in (("parameterizations", parameterizations), ("seeds", seeds)):
+        if not isinstance(given, Iterable):
+            raise InputError(name, "must be a sequence", type(given).__name__)
+    if on_epoch is not None and not callable(on_epoch):
+        raise InputError("on_epoch", "must be a function of the epoch", type(on_epoch).__name__)
+    for loss in parameterizations:
+        if not isinstance(loss, Parameterization):
+            raise InputError("parameterizations", "must hold Parameterizations", type(loss).__name__)
     losses = tuple(Problem(values, loss).parameterization for loss in parameterizations)
     streams = tuple(whole_number("seeds", seed, minimum=0, maximum=_LARGEST_SEED) for seed in seeds)
     if not losses or not streams:
         raise InputError(
             "parameterizations and seeds", "must hold at least one value each", f"{len(losses)} and {len(streams)}"
         )
-    width = whole_number("feature_dim", feature_dim, minimum=values.num_classes - 1)
-    last = whole_number("epochs", epochs, minimum=1)
+    width = dimension("feature_dim", feature_dim, minimum=values.num_classes - 1)
+    runs, samples = len(losses) * len(streams), values.num_samples
+    refuse_too_many_entries(
+        "runs (losses x seeds x samples x (feature_dim + num_classes))", runs * samples * (width + values.num_classes)
+    )
+    last = whole_number("epochs", epochs, minimum=1, maximum=_MOST_EPOCHS)
     size = whole_number("batch_size", batch_size, minimum=1, maximum=values.num_samples)
     rate = number("learning_rate", learning_rate, minimum=0.0, exclusive=True)
     decay = rate * number("ridge", ridge, minimum=0.0)
     spread = number("initial_scale", initial_scale, minimum=0.0, exclusive=True)
     recorded = _record_epochs(record_epochs, last)
+    place = check.device("device", device)
 
     with torch.inference_mode(), _one_thread():
-        descent = _Descent(values, losses, streams, width, size, spread, torch.device(device))
+        descent = _Descent(values, losses, streams, width, size, spread, place)
         records = [descent.record()] if 0 in recorded else []
         for epoch in range(1, last + 1):
             descent.run_epoch(rate, decay)
@@ -356,4 +372,6 @@ def _tables(losses: tuple[Parameterization, ...]) -> list[Tensor]:
 def _record_epochs(given: Sequence[int] | None, last: int) -> list[int]:
     if given is None:
         given = np.geomspace(1, last, _NUM_RECORDS).round().astype(int).tolist()
+    if not isinstance(given, Iterable):
+        raise InputError("record_epochs", "must be a sequence of epochs", type(given).__name__)
     return sorted({whole_number("record_epochs", epoch, minimum=0, maximum=last) for epoch in given} | {last})

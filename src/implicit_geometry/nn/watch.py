@@ -22,7 +22,7 @@ def find_head(model: nn.Module, head: str) -> tuple[nn.Module, Tensor]:
         InputError: no such layer, or one without a weight matrix.
     """
     modules = dict(model.named_modules())
-    if head not in modules:
+    if not isinstance(head, str) or head not in modules:
         linear = [repr(name) for name, module in modules.items() if isinstance(module, nn.Linear)]
         raise InputError(
             "head", "must name a module of the model", f"{head!r}; its linear layers are {', '.join(linear) or 'none'}"
