@@ -46,7 +46,8 @@ def vs_linear_loss(
         The loss, shape () or, for the reduction ``"none"``, (N,).
 
     Raises:
-        InputError: ``embeddings`` do not fit ``weight``, or the logits or ``target`` do not fit ``criterion``.
+        InputError: an argument has the wrong type, ``embeddings`` or ``bias`` do not fit ``weight``, or the logits or
+            ``target`` do not fit ``criterion``.
         IndexError: a class index is neither ``ignore_index`` nor in 0..C-1.
 
     Source: Kini et al. (2021), Eq. (2), as in :func:`~implicit_geometry.nn.losses.vs_loss`.
@@ -57,7 +58,14 @@ def vs_linear_loss(
         >>> vs_linear_loss(criterion, embeddings, torch.zeros(2, 3), torch.tensor([0, 1]))
         tensor([0.2877, 1.3863])
     """
-    _check_types(criterion, embeddings, weight, target, bias)
+    if not (
+        isinstance(criterion, VSLoss)
+        and isinstance(embeddings, Tensor)
+        and isinstance(weight, Tensor)
+        and isinstance(target, Tensor)
+        and (bias is None or isinstance(bias, Tensor))
+    ):
+        _refuse_types(criterion, embeddings, weight, target, bias)
     if type(criterion) is VSLoss and weight.shape[:1] == (criterion.num_classes,) and not criterion.label_smoothing:
         vectors = tuple(map(criterion.vectors(embeddings.dtype).get, NEUTRAL))
         dim = _class_dim_of_node(embeddings, weight, target, bias, vectors)
@@ -77,7 +85,7 @@ def vs_linear_loss(
         raise
 
 
-def _check_types(criterion: VSLoss, embeddings: Tensor, weight: Tensor, target: Tensor, bias: Tensor | None) -> None:
+def _refuse_types(criterion: Any, embeddings: Any, weight: Any, target: Any, bias: Any) -> None:
     if not isinstance(criterion, VSLoss):
         raise InputError("criterion", "must be a VSLoss", type(criterion).__name__)
     for name, value in (("embeddings", embeddings), ("weight", weight), ("target", target)):
