@@ -11,35 +11,37 @@ constant ``label_scale`` is absorbed by it. All quantities live on groups of equ
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
 from implicit_geometry._validate import Floats, InputError
-from implicit_geometry.certificate import Certificate
 from implicit_geometry.problem import Problem, Solution, require_problem
 from implicit_geometry.theory.best_bias import best_levels
 from implicit_geometry.theory.interior import DualProgram, interior_optimum
 from implicit_geometry.theory.levels import Levels, balancing_weights
 from implicit_geometry.theory.newton import Factored
 from implicit_geometry.theory.norm_error import Proof, certified_geometry
-from implicit_geometry.theory.optimum import GOAL, STEPS, closest
+from implicit_geometry.theory.optimum import FEW, GOAL, STEPS, closest
 from implicit_geometry.theory.reduced import (
     EPS,
+    LARGEST,
     Bounds,
     Logits,
     Point,
     Reduced,
     gather,
+    proven,
     reduce_problem,
     rough_start,
     trimmed,
+    within_float64,
 )
 
-_FEW = 12  # groups for which dense Newton systems are cheap
-_SHORT = 60  # steps after which they are
+_NEGLIGIBLE = 1e-9  # ridge on the bias over that of the logits, for a start
+_SHORT = 60  # steps after which the interior-point method is cheaper
 
 
 class _Optimum(NamedTuple):
@@ -72,20 +74,17 @@ def bias_ridge_solution(problem: Problem) -> Solution:
     if problem.ridge <= 0 or not problem.bias:
         raise InputError("problem", "must have ridge > 0 and bias=True", f"{problem.ridge:g} and {problem.bias}")
     groups = gather(problem)
-    biased = _Biased.of(reduce_problem(problem, groups), problem.bias_ridge / problem.ridge)
-    logits, bias, bounds = biased.solve()
-    reduced = biased.reduced
-    certificate = Certificate(
-        primal=bounds.primal * problem.ridge,
-        dual=bounds.dual * problem.ridge,
-        smallest_margin=None,
-        collapsed=not (logits.own.any() or logits.mean.any()),
-    )
-    point = biased.at(logits, bias)
-    scale, level = biased.dual_scale(point.wrong), bias / reduced.null
-    geometry, norm_error = certified_geometry(
-        groups, reduced, Proof(logits, point, scale, bounds.gap, biased.levels, level)
-    )
+    with within_float64(problem):
+        reduced = reduce_problem(problem, groups)
+        biased = _Biased.of(reduced, problem.bias_ridge / problem.ridge)
+        if not (biased.price == 0 or 1 / LARGEST < biased.price < LARGEST):
+            raise InputError("bias_ridge", "must keep its quotient by ridge within float64", problem.bias_ridge)
+        logits, bias, bounds = biased.solve()
+        certificate = proven(problem, bounds, not (logits.own.any() or logits.mean.any()))
+        point = biased.at(logits, bias)
+        scale, level = biased.dual_scale(point.wrong), bias / reduced.null
+        proof = Proof(logits, point, scale, bounds.gap, biased.levels, level)
+        geometry, norm_error = certified_geometry(groups, reduced, proof)
     return Solution(problem, geometry, certificate, (bias / np.sqrt(reduced.size))[groups.group], norm_error)
 
 
@@ -108,6 +107,11 @@ class _Biased:
     @cached_property
     def levels(self) -> Levels:
         return Levels.of(self.reduced, self.price)
+
+    @cached_property
+    def free(self) -> _Biased:
+        """The problem whose bias costs nothing: no optimum is above that of the problem itself."""
+        return replace(self, price=0.0)
 
     def split(self, x: Floats) -> tuple[Floats, Floats]:
         """The factors and the bias."""
@@ -196,8 +200,9 @@ class _Biased:
 
     def dual_value(self, wrong: Floats) -> float:
         """Lower bound of the optimum by probabilities of wrong classes."""
-        wrong = wrong * self.dual_scale(wrong)
-        return self.reduced.dual_value(wrong) - self.penalty(wrong)
+        scaled = wrong * self.dual_scale(wrong)
+        value = self.reduced.dual_value(scaled) - self.penalty(scaled)
+        return max(value, self.free.dual_value(wrong)) if self.price > 0 else value
 
     def penalty(self, wrong: Floats) -> float:
         """What the dual pays for flows out of balance, at most, where the bias has a ridge."""
@@ -215,13 +220,18 @@ class _Biased:
         return Logits(own, total - np.outer(bias, self.spread)), bias
 
     def solve(self) -> _Optimum:
-        """Newton's method from the limit's form."""
+        """Zero with the best bias where it is the optimum, else Newton's method from the limit's form."""
+        zero = Logits(np.zeros_like(self.spread), np.zeros_like(self.reduced.reach))
+        zero, bias = self.settled(zero, np.zeros_like(self.spread))
+        if self.reduced.gradient_norm(self.at(zero, bias).wrong) <= 1:
+            return _Optimum(zero, bias, self.bounds(zero, bias))
         logits, bias = self.start()
         start = np.concatenate([self.factored.factors(logits), bias])
-        few = self.spread.size <= _FEW
+        few = self.spread.size <= FEW
         x, bounds = closest(self, start, self.prove, _SHORT if few else STEPS)
         if few and bounds.gap > GOAL:
-            logits, level = interior_optimum(DualProgram(self.reduced, self.levels))
+            easiest = self if self.price > _NEGLIGIBLE else self.free
+            logits, level = interior_optimum(DualProgram(self.reduced, easiest.levels))
             start = np.concatenate([self.factored.factors(logits), level * self.reduced.null])
             second, renewed = closest(self, start, self.prove, STEPS)
             if renewed.gap < bounds.gap:

@@ -1,8 +1,8 @@
-"""The optimum for a few kinds of classes and a bias, by an interior-point method in the probabilities.
+"""The optimum for a few kinds of classes, by an interior-point method in the probabilities of wrong classes.
 
 In the factors of X a step of relative length t bends the exponents by t^2 times their largest terms. These cancel where
 label scales are far apart (a free bias then outgrows the exponents a hundred thousand times): the descent creeps. The
-dual program over the probabilities p of wrong classes, t[h] = sum_g p[g, h],
+dual program over these probabilities p, t[h] = sum_g p[g, h],
 
     max sum_h price[h] (sum_g p[g, h] (offset[g, h] - log p[g, h]) - (1 - t[h]) log(1 - t[h])) - penalty(balance p)
 
@@ -95,7 +95,8 @@ class DualProgram:
 
     def start(self) -> Floats:
         """Equal flows between all groups, well inside."""
-        p = 1 / (self.levels.label[self.place[1]] * self.price)
+        label = np.where(self.levels.label > 0, self.levels.label, 1.0)
+        p = 1 / (label[self.place[1]] * self.price)
         largest = max((self.sums @ p).max(), np.linalg.norm(self.mean @ p, 2), (self.own @ p).max(initial=0.0))
         return np.asarray(p / (2 * largest))
 

@@ -33,6 +33,11 @@ class Levels:
         spread = np.sqrt(reduced.size) * reduced.root_count
         return cls(reduced.reach[0] * spread * reduced.null[0], bias_decay * reduced.null**2)
 
+    @classmethod
+    def none(cls, reduced: Reduced) -> Levels:
+        """Those of a head without a bias: they change nothing."""
+        return cls(np.zeros_like(reduced.size), np.ones_like(reduced.size))
+
     def change(self, level: Floats) -> Floats:
         """What levels add to the exponents, shape (G, G)."""
         return np.asarray(self.label * (level[:, None] - level))

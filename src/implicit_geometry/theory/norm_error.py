@@ -99,7 +99,7 @@ def _gap(reduced: Reduced, x: Logits, slope: Floats, right: Floats, scale: Float
     entropy = np.maximum(entropy, 0.0) + EPS * ROUNDINGS * total * tilt + (slope * blur * (tilt + blur)).sum(axis=0)
     own, mean = reduced.pull_back(slope * scale)
     left, sigma, turned = np.linalg.svd(x.mean)
-    tension = np.maximum(1 + np.einsum("gi,gh,ih->i", left, mean, turned), 0.0)
+    tension = np.maximum(1 + ((left.T @ mean) * turned).sum(axis=1), 0.0)
     within = reduced.copies * x.own
     size = sigma.sum() + within.sum() + (np.abs(mean) * np.abs(x.mean)).sum()
     rounding = ROUNDINGS * reduced.size.size * EPS * size
@@ -163,16 +163,19 @@ def _combine(
         direct_error = (whole * rows.error + np.abs(rows.value) * slopes.error).sum(axis=1)
         other = -slopes.value.T @ rows.value
         other_error = whole.T @ rows.error + slopes.error.T @ np.abs(rows.value)
-        bent = np.einsum("gh,hi,gi->g", slopes.value, other, slopes.value)
-        size = np.abs(other) + other_error
-        bent_error = np.einsum("gh,hi,gi->g", whole, size, whole)
-        bent_error -= np.einsum("gh,hi,gi->g", np.abs(slopes.value), np.abs(other), np.abs(slopes.value))
+        bent = _forms(slopes.value, other)
+        bent_error = _forms(whole, np.abs(other) + other_error) - _forms(np.abs(slopes.value), np.abs(other))
         wanted = value * scale * reduced.size
         within = (reduced.size - 1) * own.value
         off = np.minimum(np.abs(wanted - within - direct) + direct_error, np.abs(wanted - within - bent) + bent_error)
         off = off + (reduced.size - 1) * own.error
         errors.append(np.where(off == 0, 0.0, np.where(np.isfinite(off) & (wanted > 0), off / wanted, np.inf)))
     return errors[0], errors[1]
+
+
+def _forms(rows: Floats, matrix: Floats) -> Floats:
+    """The quadratic form row matrix row^T of every row."""
+    return np.asarray(((rows @ matrix) * rows).sum(axis=1))
 
 
 def _turned(known: _Known) -> _Known:

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from implicit_geometry._validate import Floats
+from implicit_geometry.theory.interior import DualProgram, interior_optimum
+from implicit_geometry.theory.levels import Levels
 from implicit_geometry.theory.newton import Factored, Smooth, descend
 from implicit_geometry.theory.reduced import Bounds, Logits, Point, Reduced, rough_start, trimmed
 
@@ -17,6 +19,9 @@ GOAL = 1e-9
 
 _CLOSED = 1e-12  # relative gap that rounding may leave
 _STEEP, _FLAT = 1e-6, 1e-9  # steepness from which on the gap is looked at, and that counts as zero
+FEW = 12
+"""Kinds of classes up to which dense Newton systems are cheap."""
+
 STEPS = 2000
 """Steps after which the search is given up."""
 
@@ -43,6 +48,9 @@ def optimum(reduced: Reduced, warm: Logits | None = None) -> Optimum:
     best = newton(rough_start(reduced) if warm is None else warm)
     if warm is not None and best.bounds.gap > GOAL:
         best = min(best, newton(rough_start(reduced)), key=lambda found: found.bounds.gap)
+    if best.bounds.gap > GOAL and reduced.size.size <= FEW:
+        logits, _ = interior_optimum(DualProgram(reduced, Levels.none(reduced)))
+        best = min(best, newton(logits), key=lambda found: found.bounds.gap)
     candidate = trimmed(best.logits, reduced.evaluate(best.logits))
     renewed = reduced.bounds(candidate, reduced.evaluate(candidate))
     return Optimum(candidate, renewed) if renewed.gap <= max(best.bounds.gap, GOAL) else best

@@ -8,6 +8,8 @@ at any ridge. Everything here is divided by the ridge: the objective is ``losses
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,13 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import xlog1py
 
-from implicit_geometry._validate import Floats
+from implicit_geometry._validate import Floats, InputError
+from implicit_geometry.certificate import Certificate
 from implicit_geometry.problem import ClassGroups, Problem, group_classes, varying_vectors
 
 EPS = float(np.finfo(np.float64).eps)
 """Distance from 1 to the next number of float64."""
 ROUNDINGS = 8
 """Of a term of a sum, beyond the sum itself."""
+
+LARGEST = 1e290
+"""Products of numbers beyond it, or below its inverse, lose digits."""
 
 _FAR = 40.0  # change of exponents from which on the loss's steepest slope bounds its change better
 _LONGEST = 40.0  # -log(1 - t) of the largest t < 1
@@ -203,7 +209,7 @@ def reduce_problem(problem: Problem, groups: ClassGroups) -> Reduced:
     pull = np.tile(scale / root_count * (1 - 1 / size), (size.size, 1))
     pull[index, index] = scale / root_count * (size > 1)
     null = np.sqrt(size) * (class_scale.min() / class_scale)
-    return Reduced(
+    reduced = Reduced(
         size=size,
         copies=np.maximum(size - 1, 1.0),
         live=(size > 1) & (threshold_range(weight * scale * root_count, size, margin)[1] > problem.ridge),
@@ -215,6 +221,49 @@ def reduce_problem(problem: Problem, groups: ClassGroups) -> Reduced:
         reach=reach,
         pull=pull,
     )
+    _check_range(problem, reduced)
+    return reduced
+
+
+def _check_range(problem: Problem, reduced: Reduced) -> None:
+    """Refuse quotients of weights, scales and ridge that float64 holds only with a loss of digits, or not at all."""
+    kinds = reduced.price, reduced.reach, reduced.natural, reduced.pull[reduced.pull > 0]
+    inside = all(1 / LARGEST < values.min(initial=1.0) <= values.max(initial=1.0) < LARGEST for values in kinds)
+    if not (inside and not np.isnan(reduced.offset).any() and (reduced.offset < LARGEST).all()):
+        raise _out_of_range(problem)
+
+
+def _out_of_range(problem: Problem) -> InputError:
+    return InputError("ridge", "must leave counts, weights, scales and shifts over it within float64", problem.ridge)
+
+
+@contextmanager
+def within_float64(problem: Problem) -> Iterator[None]:
+    """Overflow on the way is no matter (such steps are not taken); where nothing finite is left, refuse the problem.
+
+    Raises:
+        InputError: the computation broke down.
+    """
+    with np.errstate(all="ignore"):
+        try:
+            yield
+        except InputError:
+            raise
+        except (ArithmeticError, ValueError) as error:  # LinAlgError is a ValueError
+            raise _out_of_range(problem) from error
+
+
+def proven(problem: Problem, bounds: Bounds, collapsed: bool) -> Certificate:
+    """The certificate of bounds in units of the ridge.
+
+    Raises:
+        InputError: the primal value is not finite.
+    """
+    with np.errstate(all="ignore"):
+        primal, dual = bounds.primal * problem.ridge, bounds.dual * problem.ridge
+    if not np.isfinite(primal):
+        raise _out_of_range(problem)
+    return Certificate(primal, dual if np.isfinite(dual) else -np.inf, smallest_margin=None, collapsed=collapsed)
 
 
 def threshold_range(strength: Floats, size: Floats, margin: Floats) -> tuple[Floats, Floats]:

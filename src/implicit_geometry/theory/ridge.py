@@ -13,13 +13,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from implicit_geometry._validate import LARGEST_COUNT, InputError, class_vector, number, whole_number
-from implicit_geometry.certificate import Certificate
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.problem import ClassGroups, Problem, Solution, require_problem
 from implicit_geometry.theory.norm_error import Proof, certified_geometry
 from implicit_geometry.theory.optimum import Optimum, optimum
-from implicit_geometry.theory.reduced import Logits, Reduced, gather, reduce_problem
+from implicit_geometry.theory.reduced import Logits, Reduced, gather, proven, reduce_problem, within_float64
 
 
 def ridge_solution(problem: Problem) -> Solution:
@@ -51,8 +50,9 @@ def ridge_solution(problem: Problem) -> Solution:
             "problem", "must have ridge > 0 and bias=False", f"ridge={problem.ridge:g} and bias={problem.bias}"
         )
     groups = gather(problem)
-    reduced = reduce_problem(problem, groups)
-    return _solution(problem, reduced, groups, optimum(reduced))
+    with within_float64(problem):
+        reduced = reduce_problem(problem, groups)
+        return _solution(problem, reduced, groups, optimum(reduced))
 
 
 def ridge_path(
@@ -83,10 +83,11 @@ def ridge_path(
     warm: Logits | None = None
     for index in np.argsort(values, kind="stable").tolist():
         problem = Problem(base.counts, base.parameterization, ridge=float(values[index]))
-        reduced = reduce_problem(problem, groups)
-        best = optimum(reduced, warm)
-        warm = best.logits
-        solutions[index] = _solution(problem, reduced, groups, best)
+        with within_float64(problem):
+            reduced = reduce_problem(problem, groups)
+            best = optimum(reduced, warm)
+            warm = best.logits
+            solutions[index] = _solution(problem, reduced, groups, best)
     return tuple(solutions[index] for index in range(values.size))
 
 
@@ -121,12 +122,7 @@ def ridge_from_weight_decay(
 
 def _solution(problem: Problem, reduced: Reduced, groups: ClassGroups, best: Optimum) -> Solution:
     x, bounds = best
-    certificate = Certificate(
-        primal=bounds.primal * problem.ridge,
-        dual=bounds.dual * problem.ridge,
-        smallest_margin=None,
-        collapsed=not (x.own.any() or x.mean.any()),
-    )
+    certificate = proven(problem, bounds, not (x.own.any() or x.mean.any()))
     point = reduced.evaluate(x)
     scale = np.full(x.own.shape, reduced.feasible_scale(point.wrong))
     geometry, norm_error = certified_geometry(groups, reduced, Proof(x, point, scale, bounds.gap))
