@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from implicit_geometry._validate import InputError, choice, flag, instance, number, numeric_vector, whole_number
+from implicit_geometry._validate import (
+    InputError,
+    choice,
+    file_path,
+    flag,
+    instance,
+    number,
+    numeric_vector,
+    whole_number,
+)
 from implicit_geometry.comparison import compare
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.experiments.training import Diverged
@@ -158,3 +167,20 @@ def test_the_largest_counts_can_be_made() -> None:
 def test_a_ridge_beyond_float64_is_refused() -> None:
     with pytest.raises(InputError, match=r"^ridge = num_samples \* weight_decay must be a finite number"):
         ridge_from_weight_decay(1e308, 10**10)
+
+
+def test_the_limit_takes_any_shift_and_weight() -> None:
+    extreme = Parameterization(weight=[1e-300, 1e300], shift=[-1e300, 1e300], margin=[1e300, 0.0])
+    found, plain = predict(Problem(COUNTS, extreme)), predict(Problem(COUNTS))
+    assert found.geometry == plain.geometry
+
+
+@pytest.mark.parametrize("value", [None, 3, b"results", "a\0b", "\ud800", ["results"]])
+def test_no_path(value: Any) -> None:
+    with pytest.raises(InputError, match=r"^folder must be a path, got"):
+        file_path("folder", value)
+
+
+def test_a_representative_beyond_float64_is_refused() -> None:
+    with pytest.raises(InputError, match=r"^label_scale must be finite and positive"):
+        Parameterization(class_scale=[1e300, 1e300], label_scale=[1e300, 1.0]).canonical()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 import reprlib
 from collections.abc import Iterable
 from numbers import Real
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -163,6 +165,21 @@ def instance(name: str, value: Any, kind: type[T], hint: str = "") -> T:
     if isinstance(value, kind):
         return value
     raise InputError(name, f"must be a {kind.__name__}{hint and f' ({hint})'}", shown(value))
+
+
+def file_path(name: str, value: Any) -> Path:
+    """Return a path that the file system can be asked for.
+
+    Example:
+        >>> file_path("output", "results").name
+        'results'
+    """
+    try:
+        if not isinstance(value, (str, os.PathLike)) or b"\0" in os.fsencode(value):
+            raise TypeError
+        return Path(value)
+    except (TypeError, ValueError) as error:
+        raise InputError(name, "must be a path", shown(value)) from error
 
 
 def choice(name: str, value: Any, options: Iterable[str]) -> str:

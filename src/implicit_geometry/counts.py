@@ -211,7 +211,7 @@ class ClassCounts:
         if array.ndim != 1 or array.size == 0:
             raise InputError("labels", "must be a non-empty one-dimensional sequence", f"shape {array.shape}")
         if array.dtype.kind not in "iu":
-            whole = array.dtype.kind == "f" and bool(np.all(np.isfinite(array) & (array == np.floor(array))))
+            whole = array.dtype.kind == "f" and bool(np.all((np.abs(array) < 2**63) & (array == np.floor(array))))
             if not whole:
                 raise InputError("labels", "must be whole numbers", f"dtype {array.dtype}")
             array = array.astype(np.int64)

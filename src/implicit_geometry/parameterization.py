@@ -133,17 +133,19 @@ class Parameterization:
         ``(class_scale * a, label_scale / a)`` and ``shift + b`` leave the loss unchanged; here the geometric mean of
         ``class_scale`` is 1 and the mean of ``shift`` is 0.
 
+        Raises:
+            InputError: a vector of the representative leaves float64.
+
         Example:
             >>> Parameterization(class_scale=[2.0, 2.0], shift=[1.0, 3.0]).canonical()
             Parameterization(shift=[-1.,  1.], label_scale=[2., 2.])
         """
         scale = float(np.exp(np.mean(np.log(self.class_scale))))
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # what leaves float64 is refused by name
+            shift = self.shift - self.shift.mean()
+            class_scale, label_scale = self.class_scale / scale, self.label_scale * scale
         return Parameterization(
-            weight=self.weight,
-            shift=self.shift - self.shift.mean(),
-            class_scale=self.class_scale / scale,
-            label_scale=self.label_scale * scale,
-            margin=self.margin,
+            weight=self.weight, shift=shift, class_scale=class_scale, label_scale=label_scale, margin=self.margin
         )
 
     def to_dict(self) -> dict[str, list[float]]:

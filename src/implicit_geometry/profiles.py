@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
-from implicit_geometry._validate import InputError, instance, shown, whole_number
+from implicit_geometry._validate import InputError, file_path, instance, shown, whole_number
 from implicit_geometry.counts import ClassCounts
 
 _PROFILE = re.compile(r"(step|exp|zipf):(.*)")
@@ -64,7 +63,7 @@ def _numbers(text: str) -> list[float]:
 
 def _numbers_in_file(text: str) -> list[float]:
     try:
-        return _numbers(Path(text).read_text(encoding="utf-8"))
+        return _numbers(file_path("counts", text).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(
             "counts",

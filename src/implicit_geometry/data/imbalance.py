@@ -32,7 +32,7 @@ class Split:
 
 def imbalanced_split(
     labels: ArrayLike,
-    counts: ClassCounts,
+    counts: ClassCounts | ArrayLike,
     *,
     test_per_class: int,
     validation_per_class: int = 0,
@@ -62,8 +62,9 @@ def imbalanced_split(
     """
     test = whole_number("test_per_class", test_per_class)
     validation = whole_number("validation_per_class", validation_per_class)
+    whole_number("seed", seed)
+    found, counts = ClassCounts.from_labels(labels), ClassCounts(counts)
     array = np.asarray(labels)
-    found = ClassCounts.from_labels(array)
     if found.num_classes != counts.num_classes:
         raise InputError("counts", f"must cover the {found.num_classes} classes of labels", counts.num_classes)
     short = np.flatnonzero(found.values < counts.values + test + validation)

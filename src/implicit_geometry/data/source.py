@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from implicit_geometry._validate import InputError, Ints, choice, whole_number
+from implicit_geometry._validate import InputError, Ints, choice, instance, whole_number
 from implicit_geometry.data.features import load_features
 from implicit_geometry.data.images import DEFAULT_SIZE, find_images, has_class_folders
 from implicit_geometry.data.pool import Source
@@ -42,7 +42,7 @@ def load_source(
         >>> digits.input_shape, digits.num_classes, len(digits.train)
         ((1, 8, 8), 10, 1797)
     """
-    kind, _, path = str(name).partition(":")
+    kind, _, path = instance("name", name, str).partition(":")
     if path and kind == "folder":
         size = DEFAULT_SIZE if image_size is None else whole_number("image_size", image_size, minimum=1)
         return _load_folder(Path(path).expanduser(), size)

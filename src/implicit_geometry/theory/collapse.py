@@ -64,7 +64,7 @@ class CollapseThresholds:
             array([0.0643, 0.0643, 0.0203, 0.0203])
         """
         samples = self.counts.num_samples if num_samples is None else num_samples
-        return np.asarray(self.ridge / whole_number("num_samples", samples, minimum=1))
+        return np.asarray(self.ridge / number("num_samples", whole_number("num_samples", samples, minimum=1)))
 
     def smallest_surviving_count(self, weight_decay: float) -> Floats:
         """How many samples a class needs to survive a weight decay, its parameters and the other samples held fixed.
