@@ -45,5 +45,10 @@ bench: setup
 docs: setup
 	$(BIN)/mkdocs build --strict
 
+attack: setup
+	$(BIN)/python tests/law/runner.py --cases 50000 --processes 2
+
+.PHONY: attack
+
 clean:
 	rm -rf $(VENV) build dist site .mypy_cache .pytest_cache .ruff_cache

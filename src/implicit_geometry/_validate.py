@@ -63,16 +63,21 @@ def frozen(array: NDArray[Any]) -> NDArray[Any]:
     return copy
 
 
-def numeric_vector(name: str, values: Any) -> Floats:
-    """Return a one-dimensional float64 array, or raise naming what was given instead."""
+def numeric_array(name: str, values: Any, expected: str = "numbers") -> Floats:
+    """Return a float64 array of any shape, or raise naming what was given instead."""
     try:
         array = np.asarray(values)
         if array.dtype.kind not in "iuf":
             raise TypeError(f"dtype {array.dtype}")
         with np.errstate(over="ignore"):  # of longer floats: infinity is refused by name
-            array = array.astype(np.float64)
+            return array.astype(np.float64)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(name, "must be a sequence of numbers", f"{shown(values)} ({error})") from error
+        raise InputError(name, f"must be {expected}", f"{shown(values)} ({error})") from error
+
+
+def numeric_vector(name: str, values: Any) -> Floats:
+    """Return a one-dimensional float64 array, or raise naming what was given instead."""
+    array = numeric_array(name, values, "a sequence of numbers")
     if array.ndim != 1:
         raise InputError(name, "must be one-dimensional", f"shape {array.shape}")
     return array

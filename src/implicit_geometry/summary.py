@@ -7,7 +7,7 @@ from dataclasses import asdict
 import numpy as np
 from numpy.typing import ArrayLike
 
-from implicit_geometry._validate import InputError, numeric_vector
+from implicit_geometry._validate import InputError, instance, numeric_vector
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.gram import BlockSummary
@@ -28,7 +28,7 @@ def geometry_summary(geometry: Geometry, counts: ClassCounts) -> dict[str, float
         ``_cos_between``.
 
     Raises:
-        InputError: an argument has the wrong type, or the numbers of classes differ.
+        InputError: the geometry is none, or has other classes than the counts.
 
     Source: Behnia et al. (2023), Fig. 3.
 
@@ -37,12 +37,9 @@ def geometry_summary(geometry: Geometry, counts: ClassCounts) -> dict[str, float
         >>> geometry_summary(simplex_etf(4), ClassCounts([9, 9, 1, 1]))["classifier_norm_ratio"]
         1.0
     """
-    if not isinstance(geometry, Geometry):
-        raise InputError("geometry", "must be a Geometry", type(geometry).__name__)
-    if not isinstance(counts, ClassCounts):
-        raise InputError("counts", "must be ClassCounts", type(counts).__name__)
-    if counts.num_classes != geometry.num_classes:
-        raise InputError("counts", f"must cover the {geometry.num_classes} classes of geometry", counts.num_classes)
+    counts = ClassCounts(counts)
+    if instance("geometry", geometry, Geometry).num_classes != counts.num_classes:
+        raise InputError("geometry", f"must have the {counts.num_classes} classes of counts", geometry.num_classes)
     undefined = BlockSummary(*[float("nan")] * 4)
     summaries = {
         block: undefined if counts.majority.all() else getattr(geometry, block).block_summary(counts.majority)
@@ -64,7 +61,7 @@ def accuracy_summary(hits: ArrayLike, seen: ArrayLike, counts: ClassCounts) -> d
         that was not seen.
 
     Raises:
-        InputError: an argument has the wrong type, or the numbers of classes differ.
+        InputError: ``hits`` or ``seen`` are not one number for each class.
 
     Source: the shots are those of Liu et al. (2019), Large-Scale Long-Tailed Recognition in an Open World.
 
@@ -73,12 +70,11 @@ def accuracy_summary(hits: ArrayLike, seen: ArrayLike, counts: ClassCounts) -> d
         >>> found["balanced"], found["many"], found["medium"], found["few"]
         (0.75, 1.0, nan, 0.5)
     """
-    if not isinstance(counts, ClassCounts):
-        raise InputError("counts", "must be ClassCounts", type(counts).__name__)
+    counts = ClassCounts(counts)
     right, total = numeric_vector("hits", hits), numeric_vector("seen", seen)
-    for name, given in (("hits", right), ("seen", total)):
-        if given.size != counts.num_classes:
-            raise InputError(name, f"must have one entry for each of {counts.num_classes} classes", given.size)
+    for name, vector in (("hits", right), ("seen", total)):
+        if vector.size != counts.num_classes:
+            raise InputError(name, f"must have one number for each of the {counts.num_classes} classes", vector.size)
     many, few = counts.values > MANY, counts.values < FEW
     groups = {
         "balanced": np.ones_like(many),

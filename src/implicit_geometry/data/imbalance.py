@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from implicit_geometry._validate import InputError, Ints, whole_number
+from implicit_geometry._validate import LARGEST_COUNT, InputError, Ints, whole_number
 from implicit_geometry.counts import ClassCounts
 
 
@@ -60,8 +60,8 @@ def imbalanced_split(
         >>> split.train.size, split.test.size, set(split.train) & set(split.test)
         (4, 4, set())
     """
-    test = whole_number("test_per_class", test_per_class)
-    validation = whole_number("validation_per_class", validation_per_class)
+    test = whole_number("test_per_class", test_per_class, maximum=LARGEST_COUNT)
+    validation = whole_number("validation_per_class", validation_per_class, maximum=LARGEST_COUNT)
     whole_number("seed", seed)
     found, counts = ClassCounts.from_labels(labels), ClassCounts(counts)
     array = np.asarray(labels)

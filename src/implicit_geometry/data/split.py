@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
-from implicit_geometry._validate import InputError, Ints, whole_number
+from implicit_geometry._validate import InputError, Ints, flag, instance, whole_number
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.data.augment import standard_augmentation
 from implicit_geometry.data.images import ImageFiles, LabelledImages
@@ -91,7 +91,9 @@ def make_split(
         >>> len(data.train_labels), len(data.test_labels), data.input_shape
         (550, 500, (1, 8, 8))
     """
-    if counts.num_classes != source.num_classes:
+    counts = ClassCounts(counts)
+    flag("augment", augment)
+    if counts.num_classes != instance("source", source, Source).num_classes:
         raise InputError("counts", f"must cover the {source.num_classes} classes of {source.name}", counts.num_classes)
     if augment and len(source.input_shape) != 3:
         raise InputError("augment", f"must be off for {source.name}, whose samples are not images")

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import AutoMinorLocator, FuncFormatter, LogLocator
 from numpy.typing import ArrayLike, NDArray
 
-from implicit_geometry._validate import Floats, InputError, choice, whole_number
+from implicit_geometry._validate import Floats, InputError, choice, numeric_array, whole_number
 from implicit_geometry.report.frames import (
     require_columns,
     rule_runs,
@@ -302,7 +302,7 @@ def shared_legend(figure: Figure, order: Sequence[str], columns: int) -> None:
 
 
 def _unit_norm(title: str, matrix: ArrayLike) -> Floats:
-    entries = np.asarray(matrix, dtype=np.float64)
+    entries = numeric_array(f"matrix {title!r}", matrix)
     norm = float(np.linalg.norm(entries)) if entries.ndim == 2 else np.nan
     if entries.ndim != 2 or entries.shape[0] != entries.shape[1] or not np.isfinite(norm) or norm == 0:
         raise InputError(

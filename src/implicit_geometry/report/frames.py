@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from implicit_geometry._validate import InputError
+from implicit_geometry._validate import InputError, instance
 from implicit_geometry.report.style import RULE_STYLES
 
 _ORDER = {rule: position for position, rule in enumerate(RULE_STYLES)}
@@ -17,11 +17,12 @@ def require_columns(name: str, frame: pd.DataFrame, columns: Iterable[str]) -> N
     """Check that a table has the columns that are read.
 
     Raises:
-        InputError: a column is missing.
+        InputError: it is no table, or a column is missing.
 
     Example:
         >>> require_columns("records", pd.DataFrame({"rule": ["ce"]}), ["rule"])
     """
+    instance(name, frame, pd.DataFrame)
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise InputError(name, f"must have the columns {', '.join(missing)}", ", ".join(map(str, frame.columns)))

@@ -9,7 +9,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from PIL import Image
 
-from implicit_geometry._validate import choice
+from implicit_geometry._validate import choice, file_path, instance
 from implicit_geometry.experiments.store import write_atomically
 
 DOTS_PER_INCH = 200
@@ -67,7 +67,8 @@ def save_figure(figure: Figure, path: str | Path) -> None:
         Traceback (most recent call last):
         implicit_geometry._validate.InputError: suffix of path must be one of .png, .svg, got '.bmp'
     """
-    target = Path(path)
+    instance("figure", figure, Figure)
+    target = file_path("path", path)
     suffix = choice("suffix of path", target.suffix.lower(), (".png", ".svg"))
     content = png_bytes(figure) if suffix == ".png" else svg_text(figure).encode("utf-8")
     write_atomically(target, lambda part: part.write_bytes(content))

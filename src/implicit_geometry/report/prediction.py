@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from implicit_geometry._validate import Floats, InputError
+from implicit_geometry._validate import Floats, InputError, instance
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.gram import Gram
@@ -27,8 +27,11 @@ def geometry_picture(counts: ClassCounts, geometry: Geometry) -> Figure:
         geometry: over the same classes, at most :data:`MAX_CLASSES`.
 
     Raises:
-        InputError: too many classes for a picture.
+        InputError: too many classes for a picture, or a geometry of other classes.
     """
+    counts = ClassCounts(counts)
+    if instance("geometry", geometry, Geometry).num_classes != counts.num_classes:
+        raise InputError("geometry", f"must have the {counts.num_classes} classes of counts", geometry.num_classes)
     if counts.num_classes > MAX_CLASSES:
         raise InputError("counts", f"must have at most {MAX_CLASSES} classes to be drawn", counts.num_classes)
     with matplotlib.rc_context(FIGURE_STYLE):

@@ -212,7 +212,7 @@ def reduce_problem(problem: Problem, groups: ClassGroups) -> Reduced:
     reduced = Reduced(
         size=size,
         copies=np.maximum(size - 1, 1.0),
-        live=(size > 1) & (threshold_range(weight * scale * root_count, size, margin)[1] > problem.ridge),
+        live=(size > 1) & (threshold_range(weight * scale * root_count, size, margin * (size > 1))[1] > problem.ridge),
         root_count=root_count,
         natural=root_count / scale,
         null=null / np.linalg.norm(null),
