@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-quick test-exhaustive numerics faults lint format bench docs clean
+.PHONY: setup demo test test-quick test-exhaustive attack faults numerics lint format bench docs clean
 
 setup: $(VENV)/.installed
 
@@ -24,11 +24,14 @@ test-quick: setup
 test-exhaustive: setup
 	$(BIN)/python -m pytest -n 2 -m exhaustive
 
-numerics: setup
-	PYTHONPATH=tests $(BIN)/python -m numerics
+attack: setup
+	$(BIN)/python tests/law/runner.py --cases 50000 --processes 2
 
 faults: setup
 	cd tests && ../$(BIN)/python -m faults
+
+numerics: setup
+	cd tests && ../$(BIN)/python -m numerics
 
 lint: setup
 	$(BIN)/ruff check .
@@ -45,8 +48,6 @@ bench: setup
 docs: setup
 	$(BIN)/mkdocs build --strict
 
-attack: setup
-	$(BIN)/python tests/law/runner.py --cases 50000 --processes 2
 
 .PHONY: attack
 
