@@ -49,7 +49,5 @@ docs: setup
 	$(BIN)/mkdocs build --strict
 
 
-.PHONY: attack
-
 clean:
 	rm -rf $(VENV) build dist site .mypy_cache .pytest_cache .ruff_cache
