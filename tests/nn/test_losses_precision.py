@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+from pathlib import Path
 from typing import Any
 
 import mpmath
@@ -219,6 +220,29 @@ def test_compiles_without_a_graph_break() -> None:
     loss.load_state_dict(criterion(OTHER).state_dict())
     expected = exact_losses(rounded(OTHER), logits, target)
     np.testing.assert_allclose(compiled(logits, target).numpy(), expected, rtol=1e-13)
+
+
+def test_distributed_data_parallel_broadcasts_the_buffers_alone(tmp_path: Path) -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head, self.loss = nn.Linear(K, K, bias=False).double(), criterion()
+
+        def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+            found: Tensor = self.loss(self.head(logits), target)
+            return found
+
+    model, (logits, target) = Model(), batch()
+    nn.init.eye_(model.head.weight)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        wrapped = nn.parallel.DistributedDataParallel(model)
+        for _ in range(2):
+            found = wrapped(logits, target)
+            found.sum().backward()
+    finally:
+        torch.distributed.destroy_process_group()
+    np.testing.assert_allclose(found.detach().numpy(), exact_losses(UNEVEN, logits, target), rtol=1e-13)
 
 
 def _loss_in_a_process(loss: VSLoss, logits: Tensor, target: Tensor, found: Tensor) -> None:
