@@ -380,7 +380,7 @@ ATTACKS = [
         ("predict",),
         asks(most_classes=4, decades=9, exponent=2.5),
         check_limit_precisely,
-        15,
+        35,
     ),
     Attack(
         "predict: limit with bias",
@@ -394,7 +394,7 @@ ATTACKS = [
         ("predict",),
         asks(most_classes=5, decades=9, exponent=3.0).map(lambda ask: replace(ask, bias=True)),
         check_biased_limit,
-        15,
+        25,
         ("parameterization", "problem"),
     ),
     Attack("predict: ridge", ("predict",), asks(ridge=(-0.2, 4.0), everything=True), check_ridge, 45),
@@ -403,7 +403,7 @@ ATTACKS = [
         ("predict",),
         asks(most_classes=4, decades=9, exponent=1.5, ridge=(0.0, 8.0), everything=True),
         check_ridge_precisely,
-        10,
+        35,
         LOSS,
     ),
     Attack(
@@ -411,9 +411,10 @@ ATTACKS = [
         ("predict",),
         asks(most_classes=5, ridge=(-0.2, 4.0), bias=True, everything=True).map(lambda ask: replace(ask, bias=True)),
         check_biased_ridge,
-        12,
+        35,
     ),
     Attack("predict: extremes", ("predict",), seeds.map(draw_extreme), check_extreme, 30, None),
+    Attack("predict: limit, many classes", ("predict",), asks(most_classes=150, exponent=0.8), check_limit, 10),
     Attack("ridge_path", ("ridge_path",), seeds, check_path, 6),
     Attack(
         "collapse_thresholds: total",
@@ -423,7 +424,7 @@ ATTACKS = [
         15,
     ),
     Attack("collapse_thresholds: groups", ("collapse_thresholds",), seeds.map(draw_twins), check_collapse_within, 8),
-    Attack("design", ("design", "Design"), seeds.map(draw_design), check_design, 12, ("counts",)),
+    Attack("design", ("design", "Design"), seeds.map(draw_design), check_design, 20, ("counts",)),
     Attack("effective_ridge", ("effective_ridge", "EffectiveRidge"), seeds, check_effective_ridge, 1),
     Attack(
         "STEP formulas",

@@ -229,6 +229,28 @@ def check_gram(seed: int) -> str:
     return ORACLE
 
 
+def check_extreme_gram(seed: int) -> str:
+    """Vectors of any size: norms and cosines as in exact arithmetic, or a refusal."""
+    rng = np.random.default_rng(seed)
+    size = 10.0 ** rng.uniform(-320, 308, (int(rng.integers(2, 5)), 1) if rng.random() < 0.5 else ())
+    with np.errstate(over="ignore", under="ignore"):
+        factor = rng.uniform(-1, 1, (np.size(size) if np.ndim(size) else 3, 2)) * size
+    if rng.random() < 0.3:
+        factor[0] = 0.0
+    gram = ig.Gram.from_factors(factor)
+    exact = [[mpmath.mpf(float(x)) for x in row] for row in factor]
+    norms = [mpmath.sqrt(mpmath.fdot(row, row)) for row in exact]
+    assert close(gram.norms(), [float(x) for x in norms], 1e-12)
+    for i, j in ((0, 1), (1, 0), (1, 1)):
+        found = gram.cosine(i, j)
+        if norms[i] * norms[j] == 0:
+            assert math.isnan(found)
+        else:
+            assert abs(found - mpmath.fdot(exact[i], exact[j]) / norms[i] / norms[j]) < 1e-6
+    assert math.isfinite(gram.frobenius_norm())
+    return ORACLE
+
+
 def scaled_distance(a: Floats, b: Floats) -> float:
     return float(np.linalg.norm(a / np.linalg.norm(a) - b / np.linalg.norm(b)))
 
@@ -254,7 +276,12 @@ def check_geometry(seed: int) -> str:
     geometry = ig.Geometry.from_factors(w, h)
     norms = np.linalg.norm(w, axis=1) * np.linalg.norm(h, axis=1)
     assert close(geometry.alignment(), np.einsum("ij,ij->i", w, h) / norms, 1e-10, 1e-13)
-    assert close(geometry.cross.dense(), w @ h.T, 1e-12, 1e-12 * float(np.abs(w @ h.T).max()))
+    cross = geometry.cross
+    assert close(cross.dense(), w @ h.T, 1e-12, 1e-12 * float(np.abs(w @ h.T).max()))
+    cosines = w @ h.T / np.outer(np.linalg.norm(w, axis=1), np.linalg.norm(h, axis=1))
+    k = len(w)
+    assert close([[cross.cosine(c, y) for y in range(k)] for c in range(k)], cosines, 1e-9, 1e-12)
+    assert close(cross.alignment(), np.diag(cosines), 1e-10, 1e-13)
     summary = geometry_summary(geometry, ig.ClassCounts(np.arange(1, len(w) + 1)))
     assert all(isinstance(value, float) for value in summary.values())
     repr(geometry)
@@ -340,7 +367,8 @@ ATTACKS = [
         "ClassCounts.from_labels",
         ("ClassCounts",),
         st.tuples(
-            st.lists(st.integers(0, 6), min_size=1, max_size=60),
+            st.lists(st.integers(0, 6), min_size=1, max_size=60)
+            | st.lists(st.integers(0, 3), max_size=30).map(lambda tail: [*range(4), *tail]),
             st.sampled_from(["list", "tensor", "int64", "uint8", "float32"]),
         ),
         check_from_labels,
@@ -364,9 +392,10 @@ ATTACKS = [
         15,
         ("ridge",),
     ),
-    Attack("Gram", ("Gram", "BlockSummary"), seeds, check_gram, 50),
+    Attack("Gram", ("Gram", "LowRank", "BlockSummary"), seeds, check_gram, 50),
+    Attack("Gram: extremes", ("Gram",), seeds, check_extreme_gram, 15, ("left", "classes", "vectors")),
     Attack("compare", ("compare", "Comparison"), seeds, check_compare, 45),
-    Attack("Geometry", ("Geometry",), seeds, check_geometry, 20),
+    Attack("Geometry", ("Geometry", "Cross"), seeds, check_geometry, 20),
     Attack("simplex_etf", ("simplex_etf",), st.integers(2, 100_000), check_simplex, 10),
     Attack(
         "accuracy_summary",
@@ -501,6 +530,27 @@ ATTACKS = [
         covers=("Gram",),
         names=("factor", "other", "i", "groups", "majority", "classes"),
         may_hold_nan=True,
+    ),
+    nonsense_for(
+        "Cross methods",
+        lambda c, y: [
+            getattr(ig.Geometry.from_factors(np.eye(3), np.eye(3)).cross, name)(c, y) for name in ("entry", "cosine")
+        ],
+        {"c": lambda: 0, "y": lambda: 1},
+        share=3,
+        covers=("Cross",),
+    ),
+    nonsense_for(
+        "LowRank",
+        ig.LowRank,
+        {
+            "diagonal": lambda: [1.0, 1.0],
+            "left": lambda: [[1.0], [1.0]],
+            "right": lambda: [[1.0], [1.0]],
+            "group": lambda: [0, 1],
+        },
+        share=4,
+        names=("parts",),
     ),
     nonsense_for(
         "Geometry",
