@@ -40,6 +40,11 @@ def test_random_problems_are_solved_and_their_certificates_hold_in_many_digits(s
     assert not judged.violated
 
 
+@pytest.mark.parametrize("seed", [10093, 10172, 10173, 1201])
+def test_a_bias_far_from_zero_is_found_where_the_logits_collapse_and_where_valleys_are_long(seed: int) -> None:
+    assert predict(few_kinds(seed)).certificate.relative_gap <= 1e-8
+
+
 @pytest.mark.parametrize("seed", range(100, 110))
 def test_without_a_bias_the_certificates_hold_too(seed: int) -> None:
     judged = judge(predict(few_kinds(seed, bias=False)))

@@ -223,8 +223,9 @@ class _Biased:
         """Zero with the best bias where it is the optimum, else Newton's method from the limit's form."""
         zero = Logits(np.zeros_like(self.spread), np.zeros_like(self.reduced.reach))
         zero, bias = self.settled(zero, np.zeros_like(self.spread))
-        if self.reduced.gradient_norm(self.at(zero, bias).wrong) <= 1:
-            return _Optimum(zero, bias, self.bounds(zero, bias))
+        nothing = _Optimum(zero, bias, self.bounds(zero, bias))
+        if nothing.bounds.gap <= GOAL:
+            return nothing
         logits, bias = self.start()
         start = np.concatenate([self.factored.factors(logits), bias])
         few = self.spread.size <= FEW

@@ -48,9 +48,10 @@ def optimum(reduced: Reduced, warm: Logits | None = None) -> Optimum:
     best = newton(rough_start(reduced) if warm is None else warm)
     if warm is not None and best.bounds.gap > GOAL:
         best = min(best, newton(rough_start(reduced)), key=lambda found: found.bounds.gap)
-    if best.bounds.gap > GOAL and reduced.size.size <= FEW:
-        logits, _ = interior_optimum(DualProgram(reduced, Levels.none(reduced)))
-        best = min(best, newton(logits), key=lambda found: found.bounds.gap)
+    if best.bounds.gap > GOAL:
+        few = reduced.size.size <= FEW
+        again = interior_optimum(DualProgram(reduced, Levels.none(reduced)))[0] if few else best.logits
+        best = min(best, newton(again), key=lambda found: found.bounds.gap)
     candidate = trimmed(best.logits, reduced.evaluate(best.logits))
     renewed = reduced.bounds(candidate, reduced.evaluate(candidate))
     return Optimum(candidate, renewed) if renewed.gap <= max(best.bounds.gap, GOAL) else best
