@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from implicit_geometry import ClassCounts, Problem, cdt, collapse_thresholds, ldt, predict, vs
 from implicit_geometry.certificate import Status
-from implicit_geometry.theory.norm_error import _log_ratios
+from implicit_geometry.theory.norm_error import _log_ratios, _slope_errors
 from ridge_judge import true_norms
 
 COUNTS = np.array([761278186, 185008065, 11760, 4, 1])
@@ -87,3 +87,8 @@ def test_no_ratio_within_the_divergence_is_outside_the_bounds(log_slope: float, 
     up, down = _log_ratios(np.array(slope), gap)
     if slope * (math.expm1(y) - y) <= gap:
         assert -down * (1 + 1e-9) - 1e-7 <= y <= up * (1 + 1e-9) + 1e-7
+        assert slope * abs(math.expm1(y)) <= _slope_errors(np.array(slope), gap) * (1 + 1e-9) + 1e-7 * slope
+
+
+def test_a_probability_of_zero_may_be_off_by_the_gap() -> None:
+    assert _slope_errors(np.array([0.0, 1e-30]), 0.5).tolist() == pytest.approx([1.0, 1.0])

@@ -219,6 +219,12 @@ class _Biased:
         bias = total @ self.spread / (self.spread @ self.spread)
         return Logits(own, total - np.outer(bias, self.spread)), bias
 
+    def interior_start(self) -> Floats:
+        """Near the optimum, by a dense method."""
+        easiest = self if self.price > _NEGLIGIBLE else self.free
+        logits, level = interior_optimum(DualProgram(self.reduced, easiest.levels))
+        return np.concatenate([self.factored.factors(logits), level * self.reduced.null])
+
     def solve(self) -> _Optimum:
         """Zero with the best bias where it is the optimum, else Newton's method from the limit's form."""
         zero = Logits(np.zeros_like(self.spread), np.zeros_like(self.reduced.reach))
@@ -230,11 +236,8 @@ class _Biased:
         start = np.concatenate([self.factored.factors(logits), bias])
         few = self.spread.size <= FEW
         x, bounds = closest(self, start, self.prove, _SHORT if few else STEPS)
-        if few and bounds.gap > GOAL:
-            easiest = self if self.price > _NEGLIGIBLE else self.free
-            logits, level = interior_optimum(DualProgram(self.reduced, easiest.levels))
-            start = np.concatenate([self.factored.factors(logits), level * self.reduced.null])
-            second, renewed = closest(self, start, self.prove, STEPS)
+        if bounds.gap > GOAL:
+            second, renewed = closest(self, self.interior_start() if few else self.balanced(x), self.prove)
             if renewed.gap < bounds.gap:
                 x, bounds = second, renewed
         optimum = _Optimum(*self.settled(*self.expand(x)), bounds)

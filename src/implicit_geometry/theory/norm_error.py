@@ -64,7 +64,7 @@ def norm_errors(reduced: Reduced, proof: Proof, stated: tuple[Floats, Floats]) -
     """Bounds of the errors of the stated squared norms of classifiers and embeddings, over these, shapes (G,)."""
     x, point, scale, _, levels, level = proof
     terms = 0.0 if levels is None else levels.label * (np.abs(level)[:, None] + np.abs(level))
-    blur = reduced.exponent_rounding(x, terms)
+    blur = reduced.exponent_rounding(x, terms) + ROUNDINGS * reduced.size.size * EPS
     slope, rest = point.slope * scale, 1 - (point.wrong * scale).sum(axis=0)
     right = np.exp(-point.losses / reduced.price)
     gap = _gap(reduced, x, point.slope, right, scale, blur)
@@ -123,8 +123,9 @@ def _log_ratios(slope: Floats, gap: float) -> tuple[Floats, Floats]:
 
 def _slope_errors(slope: Floats, gap: float) -> Floats:
     """How far price p* can be from price p."""
-    up = np.minimum(np.sqrt(2 * gap / np.maximum(slope, 0.1 * gap)), 5.0)
-    return np.minimum(slope * np.expm1(up), 2 * gap + 0.3863 * slope)
+    small = slope < 0.1 * gap
+    up = np.sqrt(2 * gap / np.where(small, gap, slope))
+    return np.where(small, 2 * gap + 0.3863 * slope, np.minimum(slope * np.expm1(up), 2 * gap + 0.3863 * slope))
 
 
 def _logit_errors(
@@ -155,14 +156,15 @@ def _combine(
     reduced: Reduced, x: _Known, gradient: _Known, own: _Known, stated: tuple[Floats, Floats]
 ) -> tuple[Floats, Floats]:
     """Both forms of each Gram matrix's diagonal; the nearer bound counts."""
-    errors = []
+    errors, rounding = [], ROUNDINGS * reduced.size.size * EPS
     scales = np.ones_like(reduced.size), reduced.root_count**2
     for rows, slopes, value, scale in zip((x, _turned(x)), (gradient, _turned(gradient)), stated, scales, strict=True):
         whole = np.abs(slopes.value) + slopes.error
         direct = -(rows.value * slopes.value).sum(axis=1)
-        direct_error = (whole * rows.error + np.abs(rows.value) * slopes.error).sum(axis=1)
+        size, blurred = np.abs(rows.value), rows.error + 2 * rounding * np.abs(rows.value)
+        direct_error = (whole * blurred + size * slopes.error).sum(axis=1)
         other = -slopes.value.T @ rows.value
-        other_error = whole.T @ rows.error + slopes.error.T @ np.abs(rows.value)
+        other_error = whole.T @ blurred + slopes.error.T @ size
         bent = _forms(slopes.value, other)
         bent_error = _forms(whole, np.abs(other) + other_error) - _forms(np.abs(slopes.value), np.abs(other))
         wanted = value * scale * reduced.size
