@@ -192,5 +192,5 @@ def test_a_network_is_not_built_to_be_checked(monkeypatch):
         devices.append(self.weight.device.type)
 
     monkeypatch.setattr(nn.Linear, "__init__", record)
-    check_network("mlp", {"depth": 4, "width": 100_000})
+    check_network("mlp", {"depth": 4, "width": 40_000})
     assert set(devices) == {"meta"}

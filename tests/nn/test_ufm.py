@@ -285,8 +285,8 @@ def test_history_is_read_only():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"feature_dim": 1}, "feature_dim must be .* at least 2, got 1"),
-        ({"epochs": 0}, "epochs must be .* at least 1, got 0"),
+        ({"feature_dim": 1}, "feature_dim must be .* (at least|between) 2.*, got 1"),
+        ({"epochs": 0}, "epochs must be .* (at least|between) 1.*, got 0"),
         ({"batch_size": 8}, "batch_size must be .* between 1 and 7, got 8"),
         ({"learning_rate": 0.0}, "learning_rate must be .* above 0"),
         ({"ridge": -1.0}, "ridge must be .* at least 0"),
