@@ -157,6 +157,12 @@ def test_a_worker_whose_parent_was_gone_before_it_asked_does_nothing():
     assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"")
 
 
+def test_a_worker_that_is_asked_nothing_ends_in_silence():
+    command = [sys.executable, "-P", worker.__file__, str(os.getpid())]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
 def test_a_worker_without_the_kernels_help_watches_its_parent():
     """What happens where there is no prctl: the worker looks at its parent's number every half second."""
     script = (

@@ -55,7 +55,10 @@ def serve(requests: TextIO, answers: TextIO) -> None:
     The first line holds ``path`` (of modules), ``folder`` and ``resources``, each further one a spec. An answer is a
     list: ``["ended", ENDING]``, or ``["refused", argument, expectation, given]`` of an input error.
     """
-    setting = json.loads(requests.readline())
+    first = requests.readline()
+    if not first:  # the parent was interrupted before it said anything
+        return
+    setting = json.loads(first)
     sys.path[:] = setting["path"]
     import torch
 
