@@ -24,6 +24,9 @@ from implicit_geometry import (
     vs,
     weighted,
 )
+from implicit_geometry.theory.bias_ridge import _Biased
+from implicit_geometry.theory.optimum import optimum
+from implicit_geometry.theory.reduced import gather, reduce_problem
 
 DIGITS = 50
 RULES = ("ce", "weighted", "logit_adjusted", "cdt", "ldt", "vs", "all")
@@ -88,14 +91,19 @@ class Judgement:
 
     @property
     def violated(self) -> bool:
-        """Whether a bound that was stated is wrong, by more than a digit or two of float64."""
-        return not (self.primal_short <= 1e-12 and self.dual_over <= 1e-12)
+        """Whether a bound that was stated is wrong, or the true gap above the stated one, by more than 1e-12."""
+        return not max(self.primal_short, self.dual_over, self.true_gap - self.stated_gap) <= 1e-12
 
 
 def judge(solution: Solution) -> Judgement:
-    """Objective and dual bound at the public logits and bias, against what the certificate states."""
+    """Objective at the public logits and bias, and lower bounds of the optimum, against what the certificate states.
+
+    Any probabilities of wrong classes give a lower bound. Those at the public logits suffer from their rounding, so
+    that the solver's own are tried too; the bound itself is computed anew in many digits for both.
+    """
     with mp.workdps(DIGITS):
         primal, dual = _bounds(solution)
+        dual = max(dual, dual_bound(solution.problem, solver_probabilities(solution.problem)))
         certificate = solution.certificate
         unit = abs(primal) if primal else mp.mpf(1)
         return Judgement(
@@ -130,25 +138,70 @@ class _Exact:
 
 
 def _bounds(solution: Solution) -> tuple[Any, Any]:
+    """Objective at the returned logits and bias; dual value at these logits with the bias that is best for them."""
     exact, size = _Exact(solution.problem), solution.problem.num_classes
     mean_logits = mp.matrix(solution.geometry.cross.dense().tolist())
-    bias = [mp.mpf(float(b)) for b in (np.zeros(size) if solution.bias is None else solution.bias)]
-    odds, scaled = mp.zeros(size), mp.zeros(size)
-    for c, y in exact.pairs():
-        delta = exact.class_scale
-        push = delta[c] * (mean_logits[c, y] + bias[c]) - delta[y] * (mean_logits[y, y] + bias[y])
-        odds[c, y] = mp.exp(exact.offset(c, y) + exact.label_scale[y] * push)
+    bias = mp.matrix([float(b) for b in (np.zeros(size) if solution.bias is None else solution.bias)])
+    scaled = mp.matrix(size, size)
     for c in range(size):
         for y in range(size):
             scaled[c, y] = mean_logits[c, y] * exact.root[y]
-    total = [mp.fsum(odds[:, y]) for y in range(size)]
-    primal = mp.fsum(exact.count[y] * exact.weight[y] * mp.log1p(total[y]) for y in range(size))
+    wrong, right = _probabilities(exact, mean_logits, bias)
+    primal = -mp.fsum(exact.count[y] * exact.weight[y] * mp.log(right[y]) for y in range(size))
     primal += exact.ridge * mp.fsum(mp.svd_r(scaled, compute_uv=False))
     primal += exact.bias_ridge / 2 * mp.fsum(b * b for b in bias)
-    wrong = mp.zeros(size)
-    for c, y in exact.pairs():
-        wrong[c, y] = odds[c, y] / (1 + total[y])
+    if solution.problem.bias:
+        for _ in range(4):
+            bias += _bias_step(exact, wrong, right, bias)
+            wrong, right = _probabilities(exact, mean_logits, bias)
     return primal, _dual_bound(exact, wrong)
+
+
+def _probabilities(exact: _Exact, mean_logits: Any, bias: Any) -> tuple[Any, list[Any]]:
+    odds, delta = mp.zeros(exact.size), exact.class_scale
+    for c, y in exact.pairs():
+        push = delta[c] * (mean_logits[c, y] + bias[c]) - delta[y] * (mean_logits[y, y] + bias[y])
+        odds[c, y] = mp.exp(exact.offset(c, y) + exact.label_scale[y] * push)
+    total = [1 + mp.fsum(odds[:, y]) for y in range(exact.size)]
+    for c, y in exact.pairs():
+        odds[c, y] /= total[y]
+    return odds, [1 / t for t in total]
+
+
+def _bias_step(exact: _Exact, wrong: Any, right: list[Any], bias: Any) -> Any:
+    """Newton's step of the bias at fixed logits; a free one does not move along the direction that changes nothing."""
+    size, delta = exact.size, exact.class_scale
+    slope, hessian = exact.bias_ridge * bias, exact.bias_ridge * mp.eye(size)
+    for y in range(size):
+        strength = exact.count[y] * exact.weight[y] * exact.label_scale[y]
+        share = [right[y] if c == y else wrong[c, y] for c in range(size)]
+        for c in range(size):
+            slope[c] += strength * delta[c] * (wrong[c, y] if c != y else -mp.fsum(wrong[:, y]))
+            for d in range(size):
+                bent = (share[c] if c == d else 0) - share[c] * share[d]
+                hessian[c, d] += strength * exact.label_scale[y] * delta[c] * delta[d] * bent
+    if exact.problem.free_bias:
+        unit = max(hessian[c, c] for c in range(size)) * min(delta) ** 2
+        for c in range(size):
+            for d in range(size):
+                hessian[c, d] += unit / (delta[c] * delta[d])
+    return mp.lu_solve(hessian, -slope)
+
+
+def solver_probabilities(problem: Problem) -> Any:
+    """What the solver's optimum gives to wrong classes (rows) for each label, shape (k, k)."""
+    groups = gather(problem)
+    reduced = reduce_problem(problem, groups)
+    if problem.bias:
+        solver = _Biased.of(reduced, problem.bias_ridge / problem.ridge)
+        logits, bias, _ = solver.solve()
+        wrong = solver.at(logits, bias).wrong
+    else:
+        wrong = reduced.evaluate(optimum(reduced).logits).wrong
+    wrong = wrong / (reduced.size[:, None] - np.eye(reduced.size.size)).clip(1)
+    whole = wrong[groups.group][:, groups.group]
+    np.fill_diagonal(whole, 0.0)
+    return whole
 
 
 def dual_bound(problem: Problem, wrong: Any) -> Any:

@@ -47,7 +47,7 @@ def test_ridges_at_the_ends_of_float64(ridge: float, bias: bool, bias_ridge: flo
 @pytest.mark.parametrize("vector", [*[(size,) * 5 for size in SIZES], *SPANS])
 def test_weights_and_scales_at_the_ends_of_float64(name: str, vector: tuple[float, ...]) -> None:
     loss = Parameterization(**{name: vector})  # type: ignore[arg-type]
-    for ridge, (bias, bias_ridge) in itertools.product((1e-300, 1.0, 1e300), HEADS[:2]):
+    for ridge, (bias, bias_ridge) in itertools.product((1e-300, 1.0), HEADS[:2]):
         holds(Problem(COUNTS, loss, ridge, bias, bias_ridge))
 
 
