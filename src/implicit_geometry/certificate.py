@@ -33,7 +33,7 @@ class Status(Enum):
 
 
 _REMEDIES = {
-    Status.OPTIMAL: "The relative gap is at or below the tolerance: no geometry has an objective lower by more than that.",
+    Status.OPTIMAL: "The relative gap is at or below the tolerance: no geometry has an objective lower by more.",
     Status.COLLAPSED: "The ridge is above every collapse threshold, so the global optimum is zero: lower the ridge.",
     Status.INACCURATE: (
         "The relative gap is above the tolerance: the geometry is an approximation; "
