@@ -94,9 +94,10 @@ class NormError:
     They are infinite where nothing is known: for classes whose norms are tiny beside the largest, with strong
     temperatures at a tiny ridge. Most errors are smaller by several digits.
 
-    Attributes:
-        classifier: of the squared norms of the classifiers, shape (k,).
-        embedding: of those of the class-mean embeddings, shape (k,).
+    Args:
+        classifier_rows: of the squared norms of the classifiers, one per kind of classes, shape (G,).
+        embedding_rows: of those of the class-mean embeddings, shape (G,).
+        group: row of each class, shape (k,).
 
     Example:
         >>> from implicit_geometry.theory.predict import predict
@@ -104,12 +105,23 @@ class NormError:
         True
     """
 
-    classifier: Floats
-    embedding: Floats
+    classifier_rows: Floats
+    embedding_rows: Floats
+    group: Ints
+
+    @property
+    def classifier(self) -> Floats:
+        """Of the squared norms of the classifiers, shape (k,)."""
+        return self.classifier_rows[self.group]
+
+    @property
+    def embedding(self) -> Floats:
+        """Of the squared norms of the class-mean embeddings, shape (k,)."""
+        return self.embedding_rows[self.group]
 
     def uncertain(self, tolerance: float = 0.01) -> NDArray[np.bool_]:
         """Classes one of whose squared norms is not proven to the tolerance, shape (k,)."""
-        return np.asarray(np.maximum(self.classifier, self.embedding) > tolerance)
+        return np.asarray(np.maximum(self.classifier_rows, self.embedding_rows) > tolerance)[self.group]
 
 
 @dataclass(frozen=True, repr=False)

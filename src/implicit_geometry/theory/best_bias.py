@@ -11,6 +11,7 @@ from implicit_geometry.theory.reduced import Reduced
 
 _STEPS = 100
 _CLOSE = 0.1  # change of the exponents below which a full step converges quadratically
+_DONE = 1e-9  # after which the next one is below rounding
 _TINY = 1e-290  # below it numbers lose digits
 
 
@@ -42,10 +43,12 @@ def best_levels(reduced: Reduced, levels: Levels, exponent: Floats, start: Float
         length = float(levels.label.max() * (step.max() - step.min()))
         if length > _CLOSE:
             level = level + np.log1p(length) / length * step
-        elif length < 0.5 * smallest:
-            level, smallest = level + step, length
-        else:
+            continue
+        if length < 0.5 * smallest:
+            level = level + step
+        if length <= _DONE or length >= 0.5 * smallest:
             break
+        smallest = length
     return np.asarray(level - reduced.null**2 @ level) if not levels.decay.any() else level
 
 

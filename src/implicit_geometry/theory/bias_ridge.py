@@ -183,7 +183,8 @@ class _Biased:
         point, level = self.at(logits, bias), bias / self.reduced.null
         added = self.levels.label * (np.abs(level)[:, None] + np.abs(level))
         primal = self.reduced.objective(logits, point) + 0.5 * self.price * float(bias @ bias)
-        return Bounds(primal + self.reduced.rounding(logits, point, added), self.dual_value(point.wrong))
+        rounding = self.reduced.rounding(logits, point, added)
+        return Bounds(primal + rounding, self.dual_value(point.wrong), rounding)
 
     def dual_scale(self, wrong: Floats) -> Floats:
         """Factors of the columns of probabilities of wrong classes that make them a feasible dual point, shape (G,).

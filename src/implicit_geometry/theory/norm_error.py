@@ -57,7 +57,7 @@ def certified_geometry(groups: ClassGroups, reduced: Reduced, proof: Proof) -> t
     stated = geometry.classifier.diagonal, geometry.embedding.diagonal
     with np.errstate(all="ignore"):
         errors = norm_errors(reduced, proof, stated)
-    return geometry, NormError(*(error[groups.group] for error in errors))
+    return geometry, NormError(*errors, groups.group)
 
 
 def norm_errors(reduced: Reduced, proof: Proof, stated: tuple[Floats, Floats]) -> tuple[Floats, Floats]:

@@ -17,7 +17,6 @@ from implicit_geometry.theory.reduced import Bounds, Logits, Point, Reduced, rou
 GOAL = 1e-9
 """Relative gap that ends the search."""
 
-_CLOSED = 1e-12  # relative gap that rounding may leave
 _STEEP, _FLAT = 1e-6, 1e-9  # steepness from which on the gap is looked at, and that counts as zero
 FEW = 12
 """Kinds of classes up to which dense Newton systems are cheap."""
@@ -70,9 +69,9 @@ def closest(
         bounds = prove(iterate.factors, iterate.point)
         if best and best[1].gap <= GOAL and bounds.gap > 0.5 * best[1].gap and steepness > 0.5 * flattest:
             break
-        if best is None or bounds.gap < max(best[1].gap, _CLOSED):
+        if best is None or bounds.gap < best[1].gap or bounds.closed:
             best = iterate.factors, bounds
         flattest = min(flattest, steepness)
-        if bounds.gap <= _CLOSED and steepness <= _FLAT:
+        if bounds.closed and steepness <= _FLAT:
             break
     return best or (last.factors, prove(last.factors, last.point))

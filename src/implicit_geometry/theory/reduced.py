@@ -31,6 +31,7 @@ LARGEST = 1e290
 
 _FAR = 40.0  # change of exponents from which on the loss's steepest slope bounds its change better
 _LONGEST = 40.0  # -log(1 - t) of the largest t < 1
+_CLOSED = 1e-12  # relative gap that rounding may leave besides
 _STRICT = 1e-6  # distance to 1 of a singular value of the gradient that proves the logits zero there
 
 
@@ -61,16 +62,28 @@ class Point:
 
 
 class Bounds(NamedTuple):
-    """Values, in units of the ridge, that enclose the optimum."""
+    """Values, in units of the ridge, that enclose the optimum.
+
+    Attributes:
+        primal: upper bound.
+        dual: lower bound.
+        rounding: what the upper bound allows for rounding; the lower bound allows for about as much.
+    """
 
     primal: float
     dual: float
+    rounding: float = 0.0
 
     @property
     def gap(self) -> float:
         """Relative gap, at least 0 (infinite where a value is not finite)."""
         gap = max(self.primal - self.dual, 0.0) / abs(self.primal) if self.primal else 0.0
         return gap if np.isfinite(gap) else np.inf
+
+    @property
+    def closed(self) -> bool:
+        """Whether little more than the allowance for rounding is left of the gap."""
+        return self.gap <= _CLOSED + (4 * self.rounding / abs(self.primal) if self.primal else 0.0)
 
 
 @dataclass(frozen=True)
@@ -190,7 +203,8 @@ class Reduced:
 
     def bounds(self, x: Logits, point: Point) -> Bounds:
         """What X and its gradient prove about the optimum."""
-        return Bounds(self.objective(x, point) + self.rounding(x, point), self.dual_value(point.wrong))
+        rounding = self.rounding(x, point)
+        return Bounds(self.objective(x, point) + rounding, self.dual_value(point.wrong), rounding)
 
 
 def reduce_problem(problem: Problem, groups: ClassGroups) -> Reduced:
