@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -134,8 +136,7 @@ class Solution:
         certificate: bounds of the optimum, their gap and the status.
         bias: b of a head with one, shape (k,), ``None`` without. The mean logits of a class are those of
             ``geometry.cross`` plus b. Of all b of equal loss it is the one with sum_c b_c / class_scale_c = 0.
-        norm_error: at a positive ridge, how far the squared norms can be from those of the optimum; ``None`` in the
-            limit.
+        norm_proof: what :attr:`norm_error` is computed by.
 
     Example:
         >>> from implicit_geometry.theory.predict import predict
@@ -147,7 +148,12 @@ class Solution:
     geometry: Geometry
     certificate: Certificate
     bias: Floats | None = field(default=None, compare=False)
-    norm_error: NormError | None = field(default=None, compare=False, repr=False)
+    norm_proof: Callable[[], NormError] | None = field(default=None, compare=False)
+
+    @cached_property
+    def norm_error(self) -> NormError | None:
+        """How far the squared norms can be from those of the optimum at a positive ridge; ``None`` in the limit."""
+        return None if self.norm_proof is None else self.norm_proof()
 
     def __repr__(self) -> str:
         problem, certificate = self.problem, self.certificate

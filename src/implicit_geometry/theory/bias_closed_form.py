@@ -323,7 +323,12 @@ def _logits(limit: BiasedLimit, outside_left: Floats, outside_right: Floats) -> 
     level = float(size @ (v * s * r))
     root_samples = float(np.sqrt(size @ n**2))
     diagonal = s * outside_left * outside_right + v * r * sum_of_others(size, v * s * r)
-    left, right = np.column_stack([v, -v * q]), np.column_stack([r * (level - p), r])
+    if size.size <= _FEW:
+        unit = np.eye(size.size)
+        rest = (size - unit[:, None, :] - unit) @ (v * s * r)  # [i, j]: over the classes other than i and j
+        left, right = v[:, None] * r * (rest - p * outside_right - (q * outside_left)[:, None]), unit
+    else:
+        left, right = np.column_stack([v, -v * q]), np.column_stack([r * (level - p), r])
     cross = LowRank(diagonal / n, left, right / n[:, None], limit.groups.group)
     push = float((limit.class_scale * v).max()) / root_samples  # class_scale * v is constant
     loss = 16 * _EPS * push * limit.label_scale * (level + p + q.max())

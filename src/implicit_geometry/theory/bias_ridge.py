@@ -84,8 +84,8 @@ def bias_ridge_solution(problem: Problem) -> Solution:
         point = biased.at(logits, bias)
         scale, level = biased.dual_scale(point.wrong), bias / reduced.null
         proof = Proof(logits, point, scale, bounds.gap, biased.levels, level)
-        geometry, norm_error = certified_geometry(groups, reduced, proof)
-    return Solution(problem, geometry, certificate, (bias / np.sqrt(reduced.size))[groups.group], norm_error)
+        geometry, norm_proof = certified_geometry(groups, reduced, proof)
+    return Solution(problem, geometry, certificate, (bias / np.sqrt(reduced.size))[groups.group], norm_proof)
 
 
 @dataclass(frozen=True)

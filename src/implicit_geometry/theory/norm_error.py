@@ -15,11 +15,13 @@ The gap is summed from terms none of which is negative, free of the cancellation
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from implicit_geometry._validate import Floats
+from implicit_geometry._validate import Floats, Ints
 from implicit_geometry.certificate import TOLERANCE
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.problem import ClassGroups, NormError
@@ -48,16 +50,19 @@ class Proof(NamedTuple):
     level: Floats = np.zeros(0)
 
 
-def certified_geometry(groups: ClassGroups, reduced: Reduced, proof: Proof) -> tuple[Geometry, NormError]:
-    """The geometry of a solution, and bounds of the errors of its squared norms."""
+def certified_geometry(groups: ClassGroups, reduced: Reduced, proof: Proof) -> tuple[Geometry, Callable[[], NormError]]:
+    """The geometry of a solution, and what computes bounds of the errors of its squared norms."""
     optimal = proof.gap <= TOLERANCE
     geometry = grouped_geometry(
         groups, reduced.root_count, *proof.logits, proof.point.mean_gradient if optimal else None
     )
     stated = geometry.classifier.diagonal, geometry.embedding.diagonal
+    return geometry, partial(_norm_error, reduced, proof, stated, groups.group)
+
+
+def _norm_error(reduced: Reduced, proof: Proof, stated: tuple[Floats, Floats], group: Ints) -> NormError:
     with np.errstate(all="ignore"):
-        errors = norm_errors(reduced, proof, stated)
-    return geometry, NormError(*errors, groups.group)
+        return NormError(*norm_errors(reduced, proof, stated), group)
 
 
 def norm_errors(reduced: Reduced, proof: Proof, stated: tuple[Floats, Floats]) -> tuple[Floats, Floats]:

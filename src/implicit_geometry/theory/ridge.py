@@ -125,5 +125,5 @@ def _solution(problem: Problem, reduced: Reduced, groups: ClassGroups, best: Opt
     certificate = proven(problem, bounds, not (x.own.any() or x.mean.any()))
     point = reduced.evaluate(x)
     scale = np.full(x.own.shape, reduced.feasible_scale(point.wrong))
-    geometry, norm_error = certified_geometry(groups, reduced, Proof(x, point, scale, bounds.gap))
-    return Solution(problem, geometry, certificate, norm_error=norm_error)
+    geometry, norm_proof = certified_geometry(groups, reduced, Proof(x, point, scale, bounds.gap))
+    return Solution(problem, geometry, certificate, norm_proof=norm_proof)

@@ -37,7 +37,7 @@ from implicit_geometry.geometry import Geometry
 from implicit_geometry.gram import BlockSummary
 from implicit_geometry.lowrank import MAX_DENSE_CLASSES
 
-_LARGEST_RATIO = 1e150  # for the formulas' powers
+_LARGEST_RATIO = 1e200  # for the formulas' powers
 
 
 @dataclass(frozen=True)
