@@ -233,16 +233,20 @@ def finite_array(name: str, values: Any) -> Floats:
         array = np.asarray(values)
         if array.dtype.kind not in "iuf":
             raise TypeError(f"dtype {array.dtype}")
-    except (TypeError, ValueError) as error:
+        with np.errstate(over="ignore"):  # of longer floats: infinity is refused by name
+            array = array.astype(np.float64, order="C", copy=False)
+    except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(name, "must be an array of numbers", error) from error
-    array = array.astype(np.float64, order="C", copy=False)
     if not np.isfinite(array).all():
         raise InputError(name, "must be finite", "NaN or infinity")
     return frozen(array) if array.flags.writeable else array
 
 
 def _rows_of_classes(values: Any, rows: int) -> Ints:
-    group = np.asarray(values)
+    try:
+        group = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError("group", "must hold the row of every class", error) from error
     if group.ndim != 1 or group.size == 0 or group.dtype.kind not in "iu":
         raise InputError("group", "must hold the row of every class", f"{group.dtype} of shape {group.shape}")
     if not 0 <= group.min() <= group.max() < rows:

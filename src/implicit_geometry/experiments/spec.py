@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from implicit_geometry._validate import InputError, choice, number, whole_number
+from implicit_geometry._validate import InputError, choice, number, shown, whole_number
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.rules import make_parameterization
@@ -43,7 +43,7 @@ class DataSpec:
     def __post_init__(self) -> None:
         _text("name", self.name)
         if not isinstance(self.augment, bool):
-            raise InputError("augment", "must be true or false", repr(self.augment))
+            raise InputError("augment", "must be true or false", shown(self.augment))
         for name, minimum in (("test_per_class", 1), ("validation_per_class", 0), ("image_size", 1)):
             if getattr(self, name) is not None:
                 whole_number(name, getattr(self, name), minimum=minimum)
@@ -174,12 +174,12 @@ _PARTS: dict[str, type[Any]] = {"data": DataSpec, "network": NetworkSpec, "optim
 
 def _text(name: str, value: Any) -> None:
     if not isinstance(value, str):
-        raise InputError(name, "must be a text", repr(value))
+        raise InputError(name, "must be a text", shown(value))
 
 
 def _named(name: str, values: Any) -> dict[str, Any]:
     if not (isinstance(values, Mapping) and all(isinstance(key, str) for key in values)):
-        raise InputError(name, "must be names with values", repr(values))
+        raise InputError(name, "must be names with values", shown(values))
     return dict(values)
 
 

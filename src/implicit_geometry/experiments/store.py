@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from implicit_geometry._files import read_regular_file
-from implicit_geometry._validate import InputError
+from implicit_geometry._validate import InputError, file_path
 from implicit_geometry.experiments.run import Array, Failure, Run
 from implicit_geometry.experiments.run_files import (
     ARRAYS,
@@ -212,7 +212,7 @@ def open_store(folder: str | Path) -> RunStore:
     Raises:
         InputError: the folder cannot be written, is a file, or holds something else.
     """
-    path = Path(folder)
+    path = file_path("folder", folder)
     marker = path / MARKER
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -235,7 +235,7 @@ def existing_store(folder: str | Path) -> RunStore:
     Raises:
         InputError: it is not a results folder.
     """
-    path = Path(folder)
+    path = file_path("folder", folder)
     try:
         content = json.loads(read_regular_file(path / MARKER, at_most=_MARKER_BYTES).decode("utf-8"))
     except (OSError, UnicodeDecodeError) as error:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from implicit_geometry._validate import InputError, whole_number
+from implicit_geometry._validate import InputError, shown, whole_number
 
 LARGEST_DIMENSION = 10**8
 """Of a vector of a network: features, embeddings or units."""
@@ -44,9 +44,9 @@ def device(name: str, value: Any) -> torch.device:
     try:
         place = torch.device(value)
         torch.empty(0, device=place)
-    except (TypeError, RuntimeError, AssertionError, NotImplementedError) as error:
+    except (TypeError, ValueError, RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).partition("\n")[0][:80]
-        raise InputError(name, "must be a device that torch can use", f"{value!r} ({reason})") from error
+        raise InputError(name, "must be a device that torch can use", f"{shown(value)} ({reason})") from error
     return place
 
 

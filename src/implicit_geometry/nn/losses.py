@@ -75,7 +75,7 @@ def vs_loss(
         >>> vs_loss(logits, target, class_scale=torch.tensor([0.5, 1.0]), shift=torch.tensor([-1.0, 0.0]))
         tensor(0.6931)
     """
-    if label_smoothing:
+    if not (isinstance(label_smoothing, float) and 0 <= label_smoothing <= 1):
         number("label_smoothing", label_smoothing, minimum=0, maximum=1)  # torch takes NaN for none
     vectors = (shift, class_scale, label_scale, margin)
     try:

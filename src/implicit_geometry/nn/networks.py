@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from implicit_geometry._validate import InputError, choice
+from implicit_geometry._validate import InputError, choice, instance
 from implicit_geometry.nn import models
 from implicit_geometry.nn.check import dimension
 
@@ -92,7 +92,7 @@ def check_network(name: str, options: Mapping[str, Any]) -> None:
     """
     if not isinstance(options, Mapping):
         raise InputError("options", "must be a mapping of names to values", type(options).__name__)
-    source, _, part = str(name).partition(":")
+    source, _, part = instance("network", name, str).partition(":")
     if reserved := {"name", "input_shape", "num_classes"} & set(options):
         raise InputError(f"options of {name}", "must not hold what is given beside them", sorted(reserved))
     if name in _OWN:
