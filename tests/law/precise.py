@@ -48,8 +48,16 @@ def limit_of(ask: Ask, mean_logits: Floats, bias: Floats | None, digits: int = 6
         return Recomputed(float(nuclear_norm(x)), float(margin))
 
 
-def biased_candidate(ask: Ask, digits: int = 120) -> tuple[float, bool]:
-    """|P S P_r|_*, and whether its polar factor has no positive entry off the diagonal: then it is the optimum."""
+class Candidate(NamedTuple):
+    """P S P_r: its nuclear norm, whether it is the optimum, and the mean logits (columns divided by sqrt(n))."""
+
+    nuclear_norm: float
+    is_optimal: bool
+    mean_logits: Floats
+
+
+def biased_candidate(ask: Ask, digits: int = 120) -> Candidate:
+    """It is the optimum where its polar factor has no positive entry off the diagonal."""
     with mpmath.workdps(digits):
         k = ask.num_classes
         delta, label = ([mpmath.mpf(float(x)) for x in ask.vector(name)] for name in ("class_scale", "label_scale"))
@@ -69,7 +77,8 @@ def biased_candidate(ask: Ask, digits: int = 120) -> tuple[float, bool]:
             column = vectors[:, index]
             polar += (x * column / root_value) * column.T
         largest = max(polar[i, j] for i in range(k) for j in range(k) if i != j)
-        return float(mpmath.fsum(mpmath.sqrt(values[index]) for index in order)), largest <= 0
+        logits = np.array([[float(x[i, j] / root[j]) for j in range(k)] for i in range(k)])
+        return Candidate(float(mpmath.fsum(mpmath.sqrt(values[index]) for index in order)), bool(largest <= 0), logits)
 
 
 def _unit(vector: list[Any]) -> list[Any]:

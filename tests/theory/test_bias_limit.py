@@ -22,6 +22,8 @@ from implicit_geometry.solvers.nuclear import balanced
 from implicit_geometry.theory import bias_limit
 from implicit_geometry.theory.bias import bias_solution
 from implicit_geometry.theory.limit import limit_solution
+from law.cases import Ask
+from law.precise import biased_candidate
 from numerics import bias_limit as judge
 from solutions import BLOCKS, assert_same_geometry, logits_of, vectors_of, with_bias
 from strategies import class_counts, problems, scales
@@ -340,3 +342,21 @@ def test_an_exactly_balanced_flow_is_within_the_stated_share(seed: int, k: int, 
                 surplus[c] += exact[c, y] - exact[y, c]
         height = [mpmath.mpf(0), *mpmath.lu_solve(laplacian[1:, 1:], surplus[1:])]
         assert max(height) - min(height) <= imbalance
+
+
+@pytest.mark.parametrize(
+    ("counts", "class_scale", "label_scale"),
+    [
+        ([3, 253092034], [4e8, 2.6e-9], [1.0, 1.0]),
+        ([8, 25193663, 8, 8], [6e4, 4.3e-15, 6e4, 6e4], [5.6, 0.0058, 5.6, 5.6]),
+        ([72032927, 8319807, 2], [2e6, 7e4, 6.6e-12], [3e4, 900.0, 4e-8]),
+    ],
+)
+def test_mean_logits_of_a_class_next_to_unseen_by_the_loss_are_right(
+    counts: list[int], class_scale: list[float], label_scale: list[float]
+) -> None:
+    """Its row is what is left of sums that are nearly equal: once 5.0 instead of -6e-22."""
+    ask = Ask(counts, {"class_scale": class_scale, "label_scale": label_scale}, bias=True)
+    geometry, exact = ask.predict().geometry, biased_candidate(ask)
+    assert exact.is_optimal
+    np.testing.assert_allclose(geometry.cross.dense(), exact.mean_logits, rtol=1e-9)
