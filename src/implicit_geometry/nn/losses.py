@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from implicit_geometry._validate import Floats, InputError, choice, number, whole_number
+from implicit_geometry._validate import Floats, InputError, choice, number, shown, whole_number
 from implicit_geometry.nn import check
 from implicit_geometry.nn.exact import corrections, recast, restored
 from implicit_geometry.parameterization import NEUTRAL, Parameterization
@@ -153,7 +153,7 @@ class VSLoss(nn.Module):
         self.ignore_index = _index("ignore_index", ignore_index)
         self.label_smoothing = number("label_smoothing", label_smoothing, minimum=0, maximum=1)
         if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
-            raise InputError("dtype", "must be a floating torch.dtype", repr(dtype)[:60])
+            raise InputError("dtype", "must be a floating torch.dtype", shown(dtype)[:60])
         precision = dtype or torch.promote_types(torch.get_default_dtype(), torch.float32)
         place = None if device is None else check.device("device", device)
         for name in NEUTRAL:
