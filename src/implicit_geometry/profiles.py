@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from implicit_geometry._files import read_regular_file
 from implicit_geometry._validate import InputError, file_path, instance, shown, whole_number
 from implicit_geometry.counts import ClassCounts
 
 _PROFILE = re.compile(r"(step|exp|zipf):(.*)")
+_MOST_BYTES = 2**30  # of a file of counts
 
 
 def parse_counts(text: str, *, max_count: int = 5000) -> ClassCounts:
@@ -63,7 +65,7 @@ def _numbers(text: str) -> list[float]:
 
 def _numbers_in_file(text: str) -> list[float]:
     try:
-        return _numbers(file_path("counts", text).read_text(encoding="utf-8"))
+        return _numbers(read_regular_file(file_path("counts", text), at_most=_MOST_BYTES).decode("utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(
             "counts",

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -147,3 +148,17 @@ except SystemExit:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+@pytest.mark.parametrize("place", ["counts", "parameters"])
+def test_a_pipe_or_a_device_in_place_of_a_file_is_not_waited_for(igeom, tmp_path, place):
+    pipe, device = tmp_path / "pipe", tmp_path / "device"
+    os.mkfifo(pipe)
+    device.symlink_to("/dev/zero")
+    for path in (pipe, device):
+        given = [path] if place == "counts" else ["5,5", "--parameters", path]
+        code, _, err = igeom("predict", *given)
+        assert code == 2
+        assert f"{place} must be" in err
+        assert "it is no regular file" in err

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from implicit_geometry._files import read_regular_file
 from implicit_geometry._validate import InputError, choice
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.parameterization import Parameterization
@@ -42,6 +43,6 @@ def read_parameterization(path: Path) -> Parameterization:
         InputError: the file is missing, or holds something else.
     """
     try:
-        return Parameterization.from_json(path.read_text(encoding="utf-8"))
+        return Parameterization.from_json(read_regular_file(path).decode("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError("parameters", "must be a readable JSON file", f"{path} ({error})") from error
