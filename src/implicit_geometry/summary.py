@@ -37,9 +37,10 @@ def geometry_summary(geometry: Geometry, counts: ClassCounts) -> dict[str, float
         >>> geometry_summary(simplex_etf(4), ClassCounts([9, 9, 1, 1]))["classifier_norm_ratio"]
         1.0
     """
+    num_classes = instance("geometry", geometry, Geometry).num_classes
     counts = ClassCounts(counts)
-    if instance("geometry", geometry, Geometry).num_classes != counts.num_classes:
-        raise InputError("geometry", f"must have the {counts.num_classes} classes of counts", geometry.num_classes)
+    if counts.num_classes != num_classes:
+        raise InputError("counts", f"must cover the {num_classes} classes of geometry", counts.num_classes)
     undefined = BlockSummary(*[float("nan")] * 4)
     summaries = {
         block: undefined if counts.majority.all() else getattr(geometry, block).block_summary(counts.majority)

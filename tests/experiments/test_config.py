@@ -163,7 +163,7 @@ def test_every_mistake_is_named_with_its_place():
         ("data.test_per_class must be", "at least 1, got 0"),
         ("data.augment must be true or false", "got 'maybe'"),
         ("data.validation_per_class must have a value", "got none"),
-        ("network.depth must be", "at least 1, got 0"),
+        ("network.depth must be", "between 1 and 10000, got 0"),
         ("losses[1].rule must be one of", "got 'cdtt'; did you mean 'cdt'?"),
         ("losses[2]: key must be one of rule, gamma", "got 'gama'; did you mean 'gamma'?"),
         ("losses[3].gamma[1] must be a number", "got 'abc'"),

@@ -140,7 +140,7 @@ class TestUsersOwn:
     [
         ("resnet81", {}, r"network must be one of linear, mlp, .*did you mean 'resnet18'\?"),
         ("", {}, "network must be one of"),
-        (7, {}, "network must be one of"),
+        (7, {}, "network must be a str"),
         ("torchvison:resnet18", {}, r"did you mean 'torchvision'\?"),
         ("torchvision:resnet81", {}, r"of torchvision, got 'resnet81'; did you mean 'resnet18'\?"),
         ("torchvision:retinanet_resnet50_fpn", {}, "classification model of torchvision"),
