@@ -94,3 +94,14 @@ def test_collapse_thresholds_of_weights_at_the_ends_of_float64(size: float) -> N
     except InputError:
         return
     assert total == pytest.approx(size * collapse_thresholds(COUNTS).total, rel=1e-9)
+
+
+def test_logits_that_leave_float64_are_refused_and_not_decomposed_for_ever() -> None:
+    """LAPACK never returned from a matrix with a column of infinities."""
+    counts = [5180, 6962016, 6962016, 5180]
+    loss = Parameterization(
+        label_scale=[3.827048054598808e-233, 2.186482723629122e23, 6.453257642259093e77, 2.120598214068264e151],
+        margin=[1.0, 1.0, 0.0, 1.0],
+    )
+    with pytest.raises(InputError, match="float64"):
+        predict(Problem(counts, loss, ridge=1.0))

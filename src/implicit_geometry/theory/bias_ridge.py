@@ -39,6 +39,7 @@ from implicit_geometry.theory.reduced import (
     trimmed,
     within_float64,
 )
+from implicit_geometry.theory.singular import operator_norm
 
 _NEGLIGIBLE = 1e-9  # ridge on the bias over that of the logits, for a start
 _SHORT = 60  # steps after which the interior-point method is cheaper
@@ -196,7 +197,7 @@ class _Biased:
         wrong = wrong * weights
         own, mean = reduced.pull_back(reduced.price * wrong)
         within = -np.where(reduced.size > 1, own, 0.0).min()
-        largest = max(float(wrong.sum(axis=0).max()), float(np.linalg.norm(mean, 2)), within)
+        largest = max(float(wrong.sum(axis=0).max()), operator_norm(mean), within)
         return np.asarray(weights / max(1.0, largest * (1 + 4 * groups * EPS)))
 
     def dual_value(self, wrong: Floats) -> float:

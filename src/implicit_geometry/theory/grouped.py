@@ -9,6 +9,7 @@ from implicit_geometry.geometry import Geometry
 from implicit_geometry.gram import Gram
 from implicit_geometry.lowrank import LowRank
 from implicit_geometry.problem import ClassGroups
+from implicit_geometry.theory.singular import svd
 
 _Parts = tuple[Floats, Floats, Floats, Ints]  # of a LowRank
 
@@ -29,7 +30,7 @@ def grouped_geometry(
     Returns:
         W W^T = (X X^T)^(1/2), the embeddings' Gram D^-1 (X^T X)^(1/2) D^-1 and X D^-1 as it is, with D = diag(sqrt(n)).
     """
-    left, sigma, right = np.linalg.svd(mean)
+    left, sigma, right = svd(mean)
     root_size = np.sqrt(groups.size)[:, None]
     apart = np.diag(np.sqrt(own / groups.size))
     root_sigma = np.sqrt(sigma) / root_size

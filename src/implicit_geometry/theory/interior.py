@@ -23,6 +23,7 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from implicit_geometry._validate import Floats, Ints
 from implicit_geometry.theory.levels import Levels
 from implicit_geometry.theory.reduced import Logits, Reduced
+from implicit_geometry.theory.singular import operator_norm, svd
 
 _SHARP = 1e-9  # the barrier's share of the objective at the end
 _SHRINK = 0.1
@@ -97,7 +98,7 @@ class DualProgram:
         """Equal flows between all groups, well inside."""
         label = np.where(self.levels.label > 0, self.levels.label, 1.0)
         p = 1 / (label[self.place[1]] * self.price)
-        largest = max((self.sums @ p).max(), np.linalg.norm(self.mean @ p, 2), (self.own @ p).max(initial=0.0))
+        largest = max((self.sums @ p).max(), operator_norm(self.mean @ p), (self.own @ p).max(initial=0.0))
         return np.asarray(p / (2 * largest))
 
     def objective(self, p: Floats, rest: Floats) -> float:
@@ -113,7 +114,7 @@ class DualProgram:
         rest, own = 1 - self.sums @ p, 1 - self.own @ p
         if min(p.min(), rest.min(), own.min(initial=1.0)) <= 0:
             return np.inf
-        sigma = np.linalg.svd(self.mean @ p, compute_uv=False)
+        sigma = svd(self.mean @ p)[1]
         if not sigma.max() < 1:
             return np.inf
         barrier = np.log(p).sum() + np.log(rest).sum() + np.log(own).sum() + np.log1p(-sigma * sigma).sum()
@@ -204,7 +205,7 @@ class _Spectrum:
 
     @classmethod
     def of(cls, mean: Floats) -> _Spectrum:
-        left, sigma, right = np.linalg.svd(mean)
+        left, sigma, right = svd(mean)
         return cls(left, sigma, right.T)
 
     def slope(self, changes: Floats) -> Floats:

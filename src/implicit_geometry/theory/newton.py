@@ -15,6 +15,7 @@ import numpy as np
 
 from implicit_geometry._validate import Floats
 from implicit_geometry.theory.reduced import Logits, Point, Reduced
+from implicit_geometry.theory.singular import svd
 
 _MAX_PRODUCTS = 1000
 _ROUNDING = 1e-14  # relative error of the objective
@@ -102,7 +103,7 @@ class Factored:
 
     def factors(self, logits: Logits) -> Floats:
         """The shortest factors of X."""
-        u, sigma, vt = np.linalg.svd(logits.mean)
+        u, sigma, vt = svd(logits.mean)
         root = np.sqrt(sigma[: self.rank])
         left, right = u[:, : self.rank] * root, vt[: self.rank].T * root
         left -= np.outer(self.reduced.null, self.reduced.null @ left)

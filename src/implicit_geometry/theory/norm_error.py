@@ -28,6 +28,7 @@ from implicit_geometry.problem import ClassGroups, NormError
 from implicit_geometry.theory.grouped import grouped_geometry
 from implicit_geometry.theory.levels import Levels
 from implicit_geometry.theory.reduced import EPS, ROUNDINGS, Logits, Point, Reduced
+from implicit_geometry.theory.singular import operator_norm, svd
 
 
 class Proof(NamedTuple):
@@ -61,8 +62,12 @@ def certified_geometry(groups: ClassGroups, reduced: Reduced, proof: Proof) -> t
 
 
 def _norm_error(reduced: Reduced, proof: Proof, stated: tuple[Floats, Floats], group: Ints) -> NormError:
+    unknown = np.full_like(reduced.size, np.inf)
     with np.errstate(all="ignore"):
-        return NormError(*norm_errors(reduced, proof, stated), group)
+        try:
+            return NormError(*norm_errors(reduced, proof, stated), group)
+        except FloatingPointError:
+            return NormError(unknown, unknown, group)
 
 
 def norm_errors(reduced: Reduced, proof: Proof, stated: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
@@ -82,7 +87,7 @@ def norm_errors(reduced: Reduced, proof: Proof, stated: tuple[Floats, Floats]) -
     own_slope, by_slope = (np.abs(part) for part in reduced.pull_back(_slope_errors(slope, gap)))
     logits, own = _logit_errors(reduced, x.mean, exponent, levels, gap)
     own = np.where((x.own == 0) & (own_slope - own_gradient < 1), 0.0, own)
-    if not x.mean.any() and np.linalg.norm(gradient, 2) + np.linalg.norm(by_slope) < 1:
+    if not x.mean.any() and operator_norm(gradient) + np.linalg.norm(by_slope) < 1:
         logits = np.zeros_like(logits)
     known = _Known(x.mean, logits), _Known(gradient, by_slope)
     return _combine(reduced, *known, _Known(x.own, own), stated)
@@ -103,7 +108,7 @@ def _gap(reduced: Reduced, x: Logits, slope: Floats, right: Floats, scale: Float
     tilt = 8 * reduced.size.size * EPS + (1 - scale)
     entropy = np.maximum(entropy, 0.0) + EPS * ROUNDINGS * total * tilt + (slope * blur * (tilt + blur)).sum(axis=0)
     own, mean = reduced.pull_back(slope * scale)
-    left, sigma, turned = np.linalg.svd(x.mean)
+    left, sigma, turned = svd(x.mean)
     tension = np.maximum(1 + ((left.T @ mean) * turned).sum(axis=1), 0.0)
     within = reduced.copies * x.own
     size = sigma.sum() + within.sum() + (np.abs(mean) * np.abs(x.mean)).sum()

@@ -20,6 +20,7 @@ from scipy.special import xlog1py
 from implicit_geometry._validate import Floats, InputError
 from implicit_geometry.certificate import Certificate
 from implicit_geometry.problem import ClassGroups, Problem, group_classes, varying_vectors
+from implicit_geometry.theory.singular import nuclear_norm, operator_norm, svd
 
 EPS = float(np.finfo(np.float64).eps)
 """Distance from 1 to the next number of float64."""
@@ -162,7 +163,7 @@ class Reduced:
     def gradient_norm(self, wrong: Floats) -> float:
         """Operator norm of the loss gradient that the given probabilities make, on group means and live groups."""
         own, mean = self.pull_back(self.price * wrong)
-        return float(max(np.linalg.norm(mean, 2), -np.where(self.live, own, 0.0).min()))
+        return float(max(operator_norm(mean), -np.where(self.live, own, 0.0).min()))
 
     def feasible_scale(self, wrong: Floats) -> float:
         """Factor, at most 1, that makes probabilities a feasible dual point."""
@@ -183,8 +184,7 @@ class Reduced:
 
     def objective(self, x: Logits, point: Point) -> float:
         """Loss plus nuclear norm."""
-        nuclear_norm = (self.size - 1) @ x.own + np.linalg.svd(x.mean, compute_uv=False).sum()
-        return float(point.losses.sum() + nuclear_norm)
+        return float(point.losses.sum() + (self.size - 1) @ x.own) + nuclear_norm(x.mean)
 
     def exponent_rounding(self, x: Logits, terms: Floats | float = 0.0) -> Floats:
         """How far rounding may put the exponents off, sums of terms that cancel; ``terms`` is the size of others."""
@@ -301,7 +301,7 @@ def rough_start(reduced: Reduced) -> Logits:
 
 def trimmed(x: Logits, point: Point) -> Logits:
     """X with exactly zero where the gradient proves it to be zero at the optimum."""
-    left, sigma, right = np.linalg.svd(x.mean)
+    left, sigma, right = svd(x.mean)
     tension = -np.einsum("gi,gh,ih->i", left, point.mean_gradient, right)
     mean = (left * np.where(tension < 1 - _STRICT, 0.0, sigma)) @ right
     return Logits(np.where(-point.own_gradient < 1 - _STRICT, 0.0, x.own), mean)
