@@ -19,7 +19,8 @@ ROWS: list[tuple[int, Callable[[int], Row]]] = [
     (300, partial(ridge_row, bias=False)),
     (600, partial(ridge_row, bias=True)),
     (150, norm_error_row),
-    (100, collapse_row),
+    (100, partial(collapse_row, margins=False)),
+    (100, partial(collapse_row, margins=True)),
     (60, design_row),
     *((10, partial(losses_row, precision)) for precision in PRECISIONS),
 ]
