@@ -46,7 +46,8 @@ def _within_group_gradient(problem: Problem, label: int, other: int) -> Any:
         loss, gradient = problem.parameterization, mpmath.mpf(float(problem.parameterization.weight[label]))
         probability = _probabilities(problem, [mpmath.mpf(float(z)) for z in logits], label)
         gradient *= mpmath.mpf(float(loss.label_scale[label])) * mpmath.mpf(float(loss.class_scale[label]))
-        return gradient * mpmath.sqrt(int(problem.counts.values[label])) * (1 - probability[label] + probability[other])
+        shift = probability[other] - probability[label] if loss.margin.any() else 0  # equal at collapse without margins
+        return gradient * mpmath.sqrt(int(problem.counts.values[label])) * (1 + shift)
 
 
 def _norm_at_zero(problem: Problem) -> Any:
