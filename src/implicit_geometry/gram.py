@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from implicit_geometry._validate import Floats, InputError, group_labels
+from implicit_geometry._validate import Floats, InputError, group_labels, shown
 from implicit_geometry.lowrank import LowRank, factored, finite_matrix, refuse_lost_digits
 
 
@@ -137,13 +137,14 @@ class Gram(LowRank):
         Raises:
             InputError: the mask has another shape, or holds only one kind.
         """
-        mask = np.asarray(majority)
+        expected = f"must be a mask of shape ({self.num_classes},) with classes of both kinds"
+        try:
+            mask = np.asarray(majority)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InputError("majority", expected, f"{shown(majority)} ({error})") from error
         if mask.dtype != np.bool_ or mask.shape != (self.num_classes,) or mask.all() or not mask.any():
-            raise InputError(
-                "majority",
-                f"must be a mask of shape ({self.num_classes},) with classes of both kinds",
-                f"{mask.dtype} of shape {mask.shape}",
-            )
+            count = f" with {int(mask.sum())} majority classes" if mask.dtype == np.bool_ else ""
+            raise InputError("majority", expected, f"{mask.dtype} of shape {mask.shape}{count}")
         squared = self.squared_norms()
         cosines = self.block_cosines(mask)
         with np.errstate(divide="ignore", invalid="ignore"):
