@@ -95,7 +95,7 @@ def vs_loss(
             label_smoothing=label_smoothing,
             reduction=reduction,
         )
-    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+    except (AssertionError, AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
         _check_fit(logits, target, dict(zip(NEUTRAL, (weight, *vectors), strict=True)))
         _check_options(ignore_index, label_smoothing, reduction)
         if isinstance(error, IndexError):
