@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from implicit_geometry._validate import Floats
 from implicit_geometry.theory.levels import balancing_weights
+from implicit_geometry.theory.reduced import EPS
 
 _MAX_STEPS = 1000
 _MAX_PRODUCTS = 1000
@@ -25,7 +26,6 @@ _SHRINK = 0.1
 _START = 0.01  # E at the start over the natural scales
 _WIDE = 1e-3  # relative gap of the central path at the start
 _NOISE = 1e-14
-EPS = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True)

@@ -30,10 +30,10 @@ from implicit_geometry.lowrank import LowRank
 from implicit_geometry.problem import ClassGroups, Problem, group_classes, varying_vectors
 from implicit_geometry.theory.limit import read_dominant_row_from_column, sum_of_others
 from implicit_geometry.theory.quadrature import InverseSquareRoot, inverse_square_root
+from implicit_geometry.theory.reduced import EPS
 
 _FEW = 48  # kinds of classes up to which the entries are summed one by one
 _TILE = 1000
-_EPS = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True)
@@ -257,7 +257,7 @@ def _denominator(limit: BiasedLimit, rule: InverseSquareRoot, damped: Floats) ->
 
 def _rounding(limit: BiasedLimit, rule: InverseSquareRoot) -> float:
     """Relative error of a sum over nodes of sums over kinds of positive terms, and of the rule itself."""
-    return (rule.node.size + 2 * limit.size.size + 32) * _EPS + rule.highest - rule.lowest
+    return (rule.node.size + 2 * limit.size.size + 32) * EPS + rule.highest - rule.lowest
 
 
 def _all_positive(limit: BiasedLimit, overlaps: _Overlaps) -> bool:
@@ -331,5 +331,5 @@ def _logits(limit: BiasedLimit, outside_left: Floats, outside_right: Floats) -> 
         left, right = np.column_stack([v, -v * q]), np.column_stack([r * (level - p), r])
     cross = LowRank(diagonal / n, left, right / n[:, None], limit.groups.group)
     push = float((limit.class_scale * v).max()) / root_samples  # class_scale * v is constant
-    loss = 16 * _EPS * push * limit.label_scale * (level + p + q.max())
+    loss = 16 * EPS * push * limit.label_scale * (level + p + q.max())
     return cross, v * (q - level) / root_samples, float(1 - loss.max())

@@ -13,9 +13,10 @@ from implicit_geometry._validate import Floats, InputError
 from implicit_geometry.certificate import Certificate
 from implicit_geometry.lowrank import LowRank
 from implicit_geometry.problem import Problem, Solution, require_problem
-from implicit_geometry.solvers.nuclear import EPS, ExcessProgram, minimise_excess
+from implicit_geometry.solvers.nuclear import ExcessProgram, minimise_excess
 from implicit_geometry.theory.bias_closed_form import BiasedLimit, biased_limit, closed_form
 from implicit_geometry.theory.grouped import grouped_geometry
+from implicit_geometry.theory.reduced import EPS
 
 MAX_SOLVED = 500
 """Largest number of kinds of classes (counts and scales) for which the optimum is computed numerically."""
