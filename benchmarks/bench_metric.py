@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from implicit_geometry.nn.metric import GeometryMetric
+from implicit_geometry.nn.measuring.metric import GeometryMetric
 
 NUM_SAMPLES, FEATURE_DIM, NUM_CLASSES, BATCH, ROUNDS, TARGET = 27_500, 512, 10, 128, 15, 3.0
 

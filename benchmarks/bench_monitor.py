@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, TensorDataset
 
 from implicit_geometry.counts import ClassCounts
-from implicit_geometry.nn.losses import VSLoss
-from implicit_geometry.nn.models import mlp
-from implicit_geometry.nn.monitor import GeometryMonitor
+from implicit_geometry.nn.architectures import mlp
+from implicit_geometry.nn.losses.vs_loss import VSLoss
+from implicit_geometry.nn.measuring.monitor import GeometryMonitor
 from implicit_geometry.problem import Problem
 from implicit_geometry.rules import cdt
 

@@ -8,7 +8,7 @@ import time
 import numpy as np
 
 from implicit_geometry.counts import ClassCounts
-from implicit_geometry.experiments.records import records_frame
+from implicit_geometry.experiments.record import records_frame
 from implicit_geometry.experiments.spec import TrialSpec
 from implicit_geometry.experiments.store import Run, RunStore, existing_store, open_store
 

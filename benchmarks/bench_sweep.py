@@ -10,9 +10,9 @@ import argparse
 import tempfile
 import time
 
-from implicit_geometry.experiments.demo import demo_specs
-from implicit_geometry.experiments.local import cores, run_missing
+from implicit_geometry.experiments.backends.local_workers import cores, run_missing
 from implicit_geometry.experiments.store import open_store
+from implicit_geometry.studies.demo import demo_specs
 
 
 def main() -> None:

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from scipy.special import log_expit
 
 import implicit_geometry as ig
-from implicit_geometry.report.style import FIGURE_STYLE, RULE_STYLES
-from implicit_geometry.theory.binary import cost_sensitive_svm
+from implicit_geometry.report.figures.style import FIGURE_STYLE, RULE_STYLES
+from implicit_geometry.solvers.binary_svm import cost_sensitive_svm
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -24,9 +24,9 @@ from implicit_geometry import (
     vs,
     weighted,
 )
-from implicit_geometry.theory.bias_ridge import _Biased
-from implicit_geometry.theory.optimum import optimum
-from implicit_geometry.theory.reduced import gather, reduce_problem
+from implicit_geometry.theory.ridge.biased import _Biased
+from implicit_geometry.theory.ridge.optimum import optimum
+from implicit_geometry.theory.ridge.program import gather, reduce_problem
 
 DIGITS = 50
 RULES = ("ce", "weighted", "logit_adjusted", "cdt", "ldt", "vs", "all")

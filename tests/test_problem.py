@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from implicit_geometry._validate import InputError
 from implicit_geometry.counts import ClassCounts
+from implicit_geometry.groups import group_classes, varying_vectors
 from implicit_geometry.parameterization import Parameterization
-from implicit_geometry.problem import Problem, group_classes, varying_vectors
+from implicit_geometry.problem import Problem
 
 
 def test_plain_cross_entropy_in_the_limit_without_bias_is_the_default() -> None:

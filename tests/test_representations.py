@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import implicit_geometry as ig
-from implicit_geometry.data.images import ImageFiles
-from implicit_geometry.data.imbalance import imbalanced_split
-from implicit_geometry.data.pool import Source
+from implicit_geometry.data.draw import imbalanced_split
+from implicit_geometry.data.folder import ImageFiles
+from implicit_geometry.data.source import Source
 from implicit_geometry.data.split import make_split
 from implicit_geometry.measurement import Measurement
 from implicit_geometry.nn import VSLoss, train_ufm

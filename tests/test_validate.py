@@ -22,7 +22,7 @@ from implicit_geometry._validate import (
 )
 from implicit_geometry.comparison import compare
 from implicit_geometry.counts import ClassCounts
-from implicit_geometry.experiments.training import Diverged
+from implicit_geometry.experiments.training.fit import Diverged
 from implicit_geometry.geometry import simplex_etf
 from implicit_geometry.gram import Gram
 from implicit_geometry.parameterization import Parameterization
@@ -31,7 +31,7 @@ from implicit_geometry.profiles import parse_counts
 from implicit_geometry.theory.design import design
 from implicit_geometry.theory.effective import effective_ridge
 from implicit_geometry.theory.predict import predict
-from implicit_geometry.theory.ridge import ridge_from_weight_decay
+from implicit_geometry.theory.ridge.plain import ridge_from_weight_decay
 
 COUNTS = ClassCounts([50, 5])
 GRAM = Gram.from_factors(np.eye(2))

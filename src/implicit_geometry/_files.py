@@ -1,10 +1,16 @@
-"""Reading files that somebody else may have put there."""
+"""All that touches a disk: reading what somebody else may have put there, writing whole or not at all, JSON."""
 
 from __future__ import annotations
 
+import json
 import os
 import stat
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from implicit_geometry._validate import InputError
 
 SMALL = 64 * 2**20
 """Bytes that a file of text may have."""
@@ -52,3 +58,42 @@ def size_of_regular_file(path: Path) -> int:
     if not stat.S_ISREG(status.st_mode):
         raise OSError("it is no regular file")
     return status.st_size
+
+
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write a file under a temporary name beside it, then rename; the suffix is kept for writers that look at it.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    try:
+        handle, name = tempfile.mkstemp(prefix=".partial-", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        part = Path(name)
+        try:
+            write(part)
+            part.chmod(0o644)
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError("output", "must be a file that can be written", f"{path} ({reason})") from error
+
+
+def dumps(document: Any) -> str:
+    r"""The document as indented JSON that every reader accepts: NaN and infinity become null.
+
+    Example:
+        >>> dumps({"a": float("nan")})
+        '{\n "a": null\n}'
+    """
+    return json.dumps(_finite(document), indent=1, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not abs(value) < float("inf") else value

@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from implicit_geometry._validate import Floats, InputError, Ints, flag, instance, number
-from implicit_geometry.certificate import Certificate
+from implicit_geometry._validate import Floats, InputError, flag, instance, number
+from implicit_geometry.certificate import Certificate, NormError
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.geometry import Geometry
-from implicit_geometry.parameterization import NEUTRAL, Parameterization
+from implicit_geometry.parameterization import Parameterization
 
 
 @dataclass(frozen=True, repr=False)
@@ -89,43 +88,6 @@ def require_problem(value: Any) -> None:
     instance("problem", value, Problem, "Problem(counts) makes one of class counts")
 
 
-@dataclass(frozen=True, eq=False)
-class NormError:
-    """Proven bounds of how far squared norms can be from those of the optimum, relative to what is stated.
-
-    They are infinite where nothing is known: for classes whose norms are tiny beside the largest, with strong
-    temperatures at a tiny ridge. Most errors are smaller by several digits.
-
-    Args:
-        classifier_rows: of the squared norms of the classifiers, one per kind of classes, shape (G,).
-        embedding_rows: of those of the class-mean embeddings, shape (G,).
-        group: row of each class, shape (k,).
-
-    Example:
-        >>> from implicit_geometry.theory.predict import predict
-        >>> bool(predict(Problem([50, 5], ridge=1e-3)).norm_error.classifier.max() < 1e-4)
-        True
-    """
-
-    classifier_rows: Floats
-    embedding_rows: Floats
-    group: Ints
-
-    @property
-    def classifier(self) -> Floats:
-        """Of the squared norms of the classifiers, shape (k,)."""
-        return self.classifier_rows[self.group]
-
-    @property
-    def embedding(self) -> Floats:
-        """Of the squared norms of the class-mean embeddings, shape (k,)."""
-        return self.embedding_rows[self.group]
-
-    def uncertain(self, tolerance: float = 0.01) -> NDArray[np.bool_]:
-        """Classes one of whose squared norms is not proven to the tolerance, shape (k,)."""
-        return np.asarray(np.maximum(self.classifier_rows, self.embedding_rows) > tolerance)[self.group]
-
-
 @dataclass(frozen=True, repr=False)
 class Solution:
     """The geometry a problem leads to, and the certificate that says how far it is proven.
@@ -161,40 +123,3 @@ class Solution:
             f"Solution(num_classes={problem.num_classes}, ridge={problem.ridge:g}, bias={problem.bias}, "
             f"status={certificate.status.value!r}, relative_gap={certificate.relative_gap:.1e})"
         )
-
-
-@dataclass(frozen=True)
-class ClassGroups:
-    """Classes that no quantity of a problem tells apart, gathered.
-
-    Attributes:
-        size: classes of each group, shape (G,).
-        group: group of each class, shape (k,).
-        first: one class of each group, shape (G,); index any per-class vector with it.
-    """
-
-    size: Floats
-    group: Ints
-    first: Ints
-
-
-def group_classes(*vectors: Floats | Ints) -> ClassGroups:
-    """Gather the classes that agree in every given per-class vector (groups in order of first appearance)."""
-    group = np.zeros(len(vectors[0]), dtype=np.int64)
-    for vector in vectors:
-        code = np.unique(vector, return_inverse=True)[1]
-        group = group * np.int64(code.max() + 1) + code
-        group = np.unique(group, return_inverse=True)[1]
-    first = np.unique(group, return_index=True)[1]
-    order = np.argsort(first)
-    rank = np.empty_like(order)
-    rank[order] = np.arange(order.size)
-    group = rank[group]
-    group.setflags(write=False)
-    return ClassGroups(np.bincount(group).astype(np.float64), group, first[order])
-
-
-def varying_vectors(problem: Problem, names: tuple[str, ...] = tuple(NEUTRAL)) -> list[Floats | Ints]:
-    """The counts and the named parameters that are not constant: what can tell classes apart."""
-    parameters = [getattr(problem.parameterization, name) for name in names]
-    return [problem.counts.values, *(vector for vector in parameters if vector.min() != vector.max())]

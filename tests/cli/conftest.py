@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from implicit_geometry.cli.app import main
+from implicit_geometry.cli._app import main
 from processes import marked
 
 

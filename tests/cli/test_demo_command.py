@@ -4,9 +4,9 @@ import shutil
 import pandas as pd
 import pytest
 
-from implicit_geometry.experiments.demo import GRID, demo_specs
-from implicit_geometry.experiments.local import run_missing
+from implicit_geometry.experiments.backends.local_workers import run_missing
 from implicit_geometry.experiments.store import open_store
+from implicit_geometry.studies.demo import GRID, demo_specs
 
 EIGHT = [
     f"{block}_{name}"

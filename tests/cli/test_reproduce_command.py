@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from implicit_geometry.cli import figures
-from implicit_geometry.experiments.estimate import training_seconds
-from implicit_geometry.experiments.reproduction import network_specs
-from implicit_geometry.experiments.trial import Resources
+from implicit_geometry.experiments.backends.estimate import training_seconds
+from implicit_geometry.experiments.training.train_run import Resources
+from implicit_geometry.studies.figure_plans import network_specs
 
 
 def test_tables_print_paper_and_ours_side_by_side(igeom):

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from safetensors import safe_open
 
-from implicit_geometry.experiments.config import read_sweep
 from implicit_geometry.experiments.store import open_store
+from implicit_geometry.experiments.sweep_file.read import read_sweep
 from processes import linux_only, seconds_until_none_is_left
 
 SWEEP = """

@@ -9,8 +9,8 @@ import time
 import numpy as np
 import pytest
 
-from implicit_geometry.experiments.config import sweep_specs
 from implicit_geometry.experiments.store import open_store
+from implicit_geometry.experiments.sweep_file.read import sweep_specs
 from processes import linux_only, processes_of, seconds_until_none_is_left
 
 COUNTS = (30, 20, 10)
@@ -125,7 +125,7 @@ def test_bad_input(change, message, arguments, igeom):
 
 
 def test_a_logger_that_is_not_installed_is_named_with_its_extra(arguments, igeom, monkeypatch):
-    monkeypatch.setattr("implicit_geometry.experiments.loggers.find_spec", lambda name: None)
+    monkeypatch.setattr("implicit_geometry.experiments.training.loggers.find_spec", lambda name: None)
     code, _, err = igeom(*arguments, "--logger", "wandb")
     assert code == 2
     assert "pip install 'implicit-geometry[loggers]'" in " ".join(err.split())

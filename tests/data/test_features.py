@@ -5,7 +5,7 @@ import pytest
 
 from implicit_geometry._validate import InputError
 from implicit_geometry.counts import ClassCounts
-from implicit_geometry.data.source import load_source
+from implicit_geometry.data.load import load_source
 from implicit_geometry.data.split import make_split
 
 EMBEDDINGS = np.random.default_rng(0).normal(size=(12, 3))

@@ -7,9 +7,9 @@ from torch.utils.data import BatchSampler, DataLoader, RandomSampler
 
 from implicit_geometry._validate import InputError
 from implicit_geometry.counts import ClassCounts
-from implicit_geometry.data.imbalance import imbalanced_split
-from implicit_geometry.data.pool import Source
-from implicit_geometry.data.source import load_source
+from implicit_geometry.data.draw import imbalanced_split
+from implicit_geometry.data.load import load_source
+from implicit_geometry.data.source import Source
 from implicit_geometry.data.split import make_split
 
 NAMES = ("ant", "bee", "cat")

@@ -10,7 +10,7 @@ import pytest
 
 from implicit_geometry._validate import InputError
 from implicit_geometry.counts import ClassCounts
-from implicit_geometry.data.source import SOURCES, load_source
+from implicit_geometry.data.load import SOURCES, load_source
 from implicit_geometry.data.split import make_split
 
 REAL_DATA = Path(os.environ.get("IGEOM_DATA", Path(__file__).parents[3] / "shared" / "data"))

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 
 from implicit_geometry import InputError
-from implicit_geometry.experiments.records import records_frame, write_records
+from implicit_geometry._files import write_atomically
+from implicit_geometry.experiments.record import records_frame, write_records
 from implicit_geometry.experiments.spec import TrialSpec
-from implicit_geometry.experiments.store import Failure, Run, open_store, write_atomically
+from implicit_geometry.experiments.store import Failure, Run, open_store
 
 SPEC = TrialSpec("cdt", {"gamma": 0.5}, counts=(20, 2))
 OTHER = TrialSpec("ce", {}, counts=(20, 2))

@@ -13,9 +13,9 @@ def main() -> None:
     import ray
     from ray.cluster_utils import Cluster
 
-    from implicit_geometry.experiments.config import read_sweep
-    from implicit_geometry.experiments.ray_backend import run_missing_on_ray
+    from implicit_geometry.experiments.backends.ray_cluster import run_missing_on_ray
     from implicit_geometry.experiments.store import open_store
+    from implicit_geometry.experiments.sweep_file.read import read_sweep
 
     specs, store = read_sweep(Path(sys.argv[1])), open_store(sys.argv[2])
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})

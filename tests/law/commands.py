@@ -15,7 +15,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 import implicit_geometry as ig
-from implicit_geometry.cli.app import main
+from implicit_geometry.cli._app import main
 from law.attack import HELD, ORACLE, REFUSED, Attack
 from law.cases import close, draw_counts, seeds
 from oracles import limit_geometry

@@ -15,15 +15,15 @@ import numpy as np
 from hypothesis import strategies as st
 
 import implicit_geometry as ig
+from implicit_geometry.data.draw import imbalanced_split
 from implicit_geometry.data.features import load_features
-from implicit_geometry.data.imbalance import imbalanced_split
-from implicit_geometry.data.source import load_source
-from implicit_geometry.experiments.config import read_sweep, sweep_specs
+from implicit_geometry.data.load import load_source
 from implicit_geometry.experiments.spec import DataSpec, NetworkSpec, Optimization, TrialSpec
 from implicit_geometry.experiments.store import existing_store, open_store
-from implicit_geometry.experiments.yaml_file import parse_yaml
+from implicit_geometry.experiments.sweep_file.read import read_sweep, sweep_specs
+from implicit_geometry.experiments.sweep_file.yaml_file import parse_yaml
 from implicit_geometry.profiles import parse_counts
-from implicit_geometry.report.sweep import write_report
+from implicit_geometry.report.page.sweep import write_report
 from law.attack import HELD, ORACLE, Attack
 from law.cases import VECTORS, seeds
 from law.nonsense import nonsense_for

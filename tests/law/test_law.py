@@ -7,7 +7,7 @@ import typer
 
 import implicit_geometry
 from implicit_geometry import nn
-from implicit_geometry.cli.app import app
+from implicit_geometry.cli._app import app
 from law.attack import Attack, run
 from law.table import ATTACKS, cases_of
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import implicit_geometry as ig
 from bias_oracles import loss_gradient
-from implicit_geometry.theory.step import (
+from implicit_geometry.paper.step_formulas import (
     StepProfile,
     cdt_alignment,
     cdt_classifiers,

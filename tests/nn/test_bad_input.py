@@ -24,7 +24,7 @@ from implicit_geometry.nn import (
     vs_linear_loss,
     vs_loss,
 )
-from implicit_geometry.nn.models import linear, resnet18, with_head
+from implicit_geometry.nn.architectures import linear, resnet18, with_head
 from implicit_geometry.nn.networks import check_network
 from implicit_geometry.summary import accuracy_summary, geometry_summary
 

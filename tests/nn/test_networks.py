@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from implicit_geometry import InputError
-from implicit_geometry.nn.measure import measure
-from implicit_geometry.nn.models import mlp
+from implicit_geometry.nn.architectures import mlp
+from implicit_geometry.nn.measuring.two_passes import measure
 from implicit_geometry.nn.networks import check_network, make_network
 
 IMAGE = (3, 32, 32)

@@ -14,8 +14,8 @@ from implicit_geometry.certificate import Status
 from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.problem import Problem, Solution
 from implicit_geometry.rules import cdt, ldt, vs
-from implicit_geometry.solvers.nuclear import ExcessProgram, minimise_excess
-from implicit_geometry.theory.bias_closed_form import biased_limit
+from implicit_geometry.theory.limit.biased_closed_form import biased_limit
+from implicit_geometry.theory.limit.nuclear_norm import ExcessProgram, minimise_excess
 from implicit_geometry.theory.predict import predict
 from numerics.row import Row
 

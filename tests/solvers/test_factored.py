@@ -17,8 +17,7 @@ from implicit_geometry.problem import Problem
 from implicit_geometry.rules import cdt
 from implicit_geometry.solvers import factored
 from implicit_geometry.solvers.factored import solve_factored
-from implicit_geometry.theory.bias import bias_solution
-from implicit_geometry.theory.ridge import ridge_solution
+from implicit_geometry.theory.predict import predict
 from solutions import FIVE_VECTORS, assert_same_geometry, logits_of
 from strategies import class_counts, parameterizations, seeds
 
@@ -38,7 +37,7 @@ def regularised_problems(draw: st.DrawFn) -> Problem:
 def test_any_problem_is_solved_and_the_theory_agrees(problem: Problem) -> None:
     solution = solve_factored(problem)
     assert solution.certificate.relative_gap < 1e-8
-    expected = (bias_solution if problem.bias else ridge_solution)(problem).certificate
+    expected = predict(problem).certificate
     assert solution.certificate.primal == pytest.approx(expected.primal, rel=1e-8)
     assert solution.certificate.dual <= expected.primal * (1 + 1e-12)
     assert (solution.certificate.status is Status.COLLAPSED) == (not solution.geometry.classifier.norms().any())
@@ -50,7 +49,7 @@ def test_ten_classes_agree_with_the_theory_in_every_entry(ridge: float, head: st
     counts = ClassCounts.exponential(num_classes=10, imbalance_ratio=100, max_count=500)
     problem = Problem(counts, cdt(counts, 0.25), ridge, *HEADS[head])
     solution = solve_factored(problem)
-    expected = (bias_solution if problem.bias else ridge_solution)(problem)
+    expected = predict(problem)
     assert solution.certificate.primal == pytest.approx(expected.certificate.primal, rel=1e-12)
     assert_same_geometry(solution.geometry, expected.geometry, 1e-7)
     if expected.bias is not None:
@@ -99,7 +98,7 @@ def test_the_objective_is_the_loss_of_every_sample_and_the_gradient_is_its_own(p
 def test_the_dual_value_is_a_lower_bound_wherever_one_stands(problem: Problem, seed: int) -> None:
     model = factored._Model(problem, problem.num_classes)
     point = model.optimum(model.start(np.random.default_rng(seed))).certificate
-    optimum = (bias_solution if problem.bias else ridge_solution)(problem).certificate
+    optimum = predict(problem).certificate
     assert point.dual <= optimum.primal * (1 + 1e-12)
     assert point.primal >= optimum.dual * (1 - 1e-12)
 

@@ -15,8 +15,8 @@ from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.problem import Problem
 from implicit_geometry.rules import cdt, ldt
 from implicit_geometry.solvers.margin import margin_program, solve_margin
-from implicit_geometry.theory.bias import bias_solution
-from implicit_geometry.theory.limit import limit_solution
+from implicit_geometry.theory.limit.plain import limit_solution
+from implicit_geometry.theory.predict import predict
 from solutions import assert_same_geometry, logits_of, vectors_of, with_bias
 from strategies import problems, seeds
 
@@ -42,7 +42,7 @@ def test_the_closed_form_is_found_without_knowing_it(problem: Problem) -> None:
 @pytest.mark.parametrize("num_classes", [2, 10, 30])
 def test_thirty_classes_agree_with_the_theory(num_classes: int, bias: bool) -> None:
     problem = random_problem(num_classes, seed=num_classes, bias=bias)
-    expected = (bias_solution if bias else limit_solution)(problem)
+    expected = predict(problem)
     solution = solve_margin(problem, tolerance=1e-10)
     assert solution.certificate.relative_gap <= 1e-10
     assert solution.certificate.primal == pytest.approx(expected.certificate.primal, rel=1e-9)
@@ -66,7 +66,7 @@ def test_another_interior_point_solver_finds_the_same_optimum(seed: int, bias: b
 def test_the_certificate_encloses_the_optimum_at_any_tolerance(problem: Problem, bias: bool, tolerance: float) -> None:
     problem = with_bias(problem) if bias else problem
     solution = solve_margin(problem, tolerance=tolerance)
-    optimum = (bias_solution if bias else limit_solution)(problem).certificate
+    optimum = predict(problem).certificate
     certificate = solution.certificate
     assert certificate.relative_gap <= tolerance
     assert certificate.dual <= optimum.primal * (1 + 1e-12)
@@ -83,7 +83,7 @@ def test_whatever_matrix_one_starts_from_the_dual_value_is_a_lower_bound(
     problem: Problem, bias: bool, seed: int, log_noise: float
 ) -> None:
     problem = with_bias(problem) if bias else problem
-    optimum = (bias_solution if bias else limit_solution)(problem)
+    optimum = predict(problem)
     left, _, right = np.linalg.svd(logits_of(optimum))
     polar = left[:, :-1] @ right[:-1]
     noise = 10.0**log_noise * np.random.default_rng(seed).standard_normal(polar.shape)
@@ -97,7 +97,7 @@ def test_temperatures_of_a_long_tail_are_solved_with_a_bias(rule: object, gamma:
     problem = Problem(counts, rule(counts, gamma), bias=True)  # type: ignore[operator]
     solution = solve_margin(problem)
     assert solution.certificate.status is Status.OPTIMAL
-    assert_same_geometry(solution.geometry, bias_solution(problem).geometry, 1e-4)
+    assert_same_geometry(solution.geometry, predict(problem).geometry, 1e-4)
 
 
 def test_a_ridge_on_the_bias_means_no_bias_in_the_limit() -> None:

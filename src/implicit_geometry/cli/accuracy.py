@@ -10,13 +10,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from implicit_geometry.cli.progress import kept_on_interrupt, print_failures, trial_bar
+from implicit_geometry.cli._progress import kept_on_interrupt, print_failures, trial_bar
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from implicit_geometry.experiments.store import Failure
-    from implicit_geometry.experiments.trial import Resources
+    from implicit_geometry.experiments.training.train_run import Resources
 
 
 def run_accuracy_study(
@@ -25,7 +25,7 @@ def run_accuracy_study(
     """Train what is missing of the study, write its tables and figures, print the table.
 
     Args:
-        data: names in :data:`implicit_geometry.experiments.accuracy_study.BENCHES`.
+        data: names in :data:`implicit_geometry.studies.accuracy.BENCHES`.
         folder: of the results; the networks lie in ``networks``.
         seeds: repetitions, at least 2.
         resources: data folder and hardware.
@@ -34,8 +34,13 @@ def run_accuracy_study(
     Returns:
         The files written, and the runs that failed.
     """
+    from implicit_geometry._files import write_atomically
     from implicit_geometry._validate import choice, whole_number
-    from implicit_geometry.experiments.accuracy_study import (
+    from implicit_geometry.experiments.backends.local_workers import run_missing
+    from implicit_geometry.experiments.backends.preflight import check_trials
+    from implicit_geometry.experiments.record import records_frame
+    from implicit_geometry.experiments.store import open_store
+    from implicit_geometry.studies.accuracy import (
         BENCHES,
         accuracy_table,
         chosen_by_validation,
@@ -43,10 +48,6 @@ def run_accuracy_study(
         study_specs,
         with_settings,
     )
-    from implicit_geometry.experiments.local import run_missing
-    from implicit_geometry.experiments.preflight import check_trials
-    from implicit_geometry.experiments.records import records_frame
-    from implicit_geometry.experiments.store import open_store, write_atomically
 
     count = whole_number("seeds", seeds, minimum=2)
     specs = [spec for name in data for spec in study_specs(choice("data", name, BENCHES), seeds=range(count))]
@@ -73,8 +74,8 @@ def run_accuracy_study(
 
 
 def _draw(data: Sequence[str], records: pd.DataFrame, table: pd.DataFrame, folder: Path) -> list[Path]:
-    from implicit_geometry.report.accuracy import accuracy_against_geometry_figure, accuracy_study_figure
-    from implicit_geometry.report.images import save_figure
+    from implicit_geometry.report.figures.accuracy_study import accuracy_against_geometry_figure, accuracy_study_figure
+    from implicit_geometry.report.figures.images import save_figure
 
     paths = []
     for name in data:
@@ -91,7 +92,7 @@ def _draw(data: Sequence[str], records: pd.DataFrame, table: pd.DataFrame, folde
 
 def _setting_table(title: str, rows: pd.DataFrame) -> Table:
     """One setting of the study: a line a loss."""
-    from implicit_geometry.report.style import RULE_STYLES
+    from implicit_geometry.report.figures.style import RULE_STYLES
 
     made = Table(box=box.SIMPLE_HEAD, padding=0, header_style="bold", title=title, title_justify="left")
     for name in ("loss", "exponent", "balanced", "minority", "worst class", "W to ETF", "W to limit", "ridge"):

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from implicit_geometry.cli.progress import kept_on_interrupt, print_failures, trial_bar
+from implicit_geometry.cli._progress import kept_on_interrupt, print_failures, trial_bar
 
 
 def demo(
@@ -30,9 +30,9 @@ def demo(
 
       igeom demo --output runs/other-seed --seed 1
     """
-    from implicit_geometry.experiments.demo import demo_specs
-    from implicit_geometry.experiments.local import run_missing
+    from implicit_geometry.experiments.backends.local_workers import run_missing
     from implicit_geometry.experiments.store import open_store
+    from implicit_geometry.studies.demo import demo_specs
 
     console = Console()
     specs = demo_specs(seed=seed, epochs=epochs)
@@ -46,7 +46,7 @@ def demo(
     if reused:
         console.print(f"{reused} of {len(specs)} runs were finished before and are used again.", style="dim")
 
-    from implicit_geometry.report.demo import write_demo_report
+    from implicit_geometry.report.page.demo import write_demo_report
 
     summary = write_demo_report(store, specs)
     console.print(summary.table)

@@ -9,10 +9,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from implicit_geometry._json import dumps
-from implicit_geometry.cli.inputs import COUNTS_HELP
+from implicit_geometry._files import dumps
+from implicit_geometry.cli._inputs import COUNTS_HELP
 from implicit_geometry.counts import ClassCounts
-from implicit_geometry.problem import group_classes
+from implicit_geometry.groups import group_classes
 from implicit_geometry.profiles import parse_counts
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def design(
 
       igeom design exp:10,100 --target no_collapse --weight-decay 5e-3 --json
     """
-    from implicit_geometry.experiments.store import write_atomically
+    from implicit_geometry._files import write_atomically
     from implicit_geometry.theory.design import design as find
 
     class_counts = parse_counts(counts, max_count=max_count)

@@ -12,18 +12,18 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from implicit_geometry._validate import InputError, choice
-from implicit_geometry.cli.progress import kept_on_interrupt, print_failures, trial_bar
-from implicit_geometry.experiments.reproduction import FIGURES, SCALES, UFM_EPOCHS, network_specs
+from implicit_geometry.cli._progress import kept_on_interrupt, print_failures, trial_bar
 from implicit_geometry.experiments.spec import DataSpec, TrialSpec
+from implicit_geometry.studies.figure_plans import FIGURES, SCALES, UFM_EPOCHS, network_specs
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from implicit_geometry.experiments.reproduction import FigurePlan
     from implicit_geometry.experiments.store import Failure, RunStore
-    from implicit_geometry.experiments.trial import Resources
+    from implicit_geometry.experiments.training.train_run import Resources
     from implicit_geometry.nn.ufm import UFMHistory
+    from implicit_geometry.studies.figure_plans import FigurePlan
 
 _DATA_NAMES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
 _CURVE_POINTS = 61
@@ -34,7 +34,7 @@ class Request:
     """Which figure, and how.
 
     Attributes:
-        item: a name in :data:`implicit_geometry.experiments.reproduction.FIGURES`.
+        item: a name in :data:`implicit_geometry.studies.figure_plans.FIGURES`.
         models: to train; all that the figure has where empty.
         scale: of networks.
         data: of networks; the scale's own where None.
@@ -124,7 +124,7 @@ def _specs(request: Request, model: str) -> list[TrialSpec]:
     )
     if request.plan.num_classes == 10:
         return specs
-    from implicit_geometry.experiments.figure_tables import write_three_classes
+    from implicit_geometry.studies.figure_tables import write_three_classes
 
     path = request.output / f"{specs[0].data.name}-3.npz"
     if not path.exists():
@@ -134,8 +134,8 @@ def _specs(request: Request, model: str) -> list[TrialSpec]:
 
 
 def _train(store: RunStore, specs: list[TrialSpec], request: Request) -> tuple[Failure, ...]:
-    from implicit_geometry.experiments.local import run_missing
-    from implicit_geometry.experiments.preflight import check_trials
+    from implicit_geometry.experiments.backends.local_workers import run_missing
+    from implicit_geometry.experiments.backends.preflight import check_trials
 
     console = Console()
     with kept_on_interrupt(store, specs, console):
@@ -152,8 +152,8 @@ def _train(store: RunStore, specs: list[TrialSpec], request: Request) -> tuple[F
 def _warn_without_gpu(specs: list[TrialSpec], request: Request, console: Console) -> None:
     import torch
 
-    from implicit_geometry.experiments.estimate import training_seconds
-    from implicit_geometry.experiments.local import cores
+    from implicit_geometry.experiments.backends.estimate import training_seconds
+    from implicit_geometry.experiments.backends.local_workers import cores
 
     if not specs or torch.cuda.is_available() or torch.backends.mps.is_available():
         return
@@ -167,14 +167,14 @@ def _warn_without_gpu(specs: list[TrialSpec], request: Request, console: Console
 
 
 def _norm_ratios(request: Request, models: Sequence[str], networks: Networks) -> list[Drawing]:
-    from implicit_geometry.report.reproduction import norm_ratio_figure
+    from implicit_geometry.report.figures.paper import norm_ratio_figure
 
     curves, records = _theory_and_runs(request, models, networks)
     return [(_suffix(request, models), norm_ratio_figure(curves, records, _names(models, networks)), records)]
 
 
 def _all_numbers(request: Request, models: Sequence[str], networks: Networks) -> list[Drawing]:
-    from implicit_geometry.report.reproduction import four_by_four_figure
+    from implicit_geometry.report.figures.paper import four_by_four_figure
 
     curves, records = _theory_and_runs(request, models, networks)
     return [(_suffix(request, models), four_by_four_figure(curves, records, _names(models, networks)), records)]
@@ -185,7 +185,7 @@ def _theory_and_runs(request: Request, models: Sequence[str], networks: Networks
     import numpy as np
     import pandas as pd
 
-    from implicit_geometry.experiments.figure_tables import fitted_curves, network_records
+    from implicit_geometry.studies.figure_tables import fitted_curves, network_records
 
     plan = request.plan
     grid = np.linspace(min(plan.exponents), max(plan.exponents), _CURVE_POINTS)
@@ -202,9 +202,9 @@ def _theory_and_runs(request: Request, models: Sequence[str], networks: Networks
 
 
 def _vectors(request: Request, models: Sequence[str], networks: Networks) -> list[Drawing]:
-    from implicit_geometry.experiments.figure_tables import network_geometries, vector_table
-    from implicit_geometry.experiments.ufm_study import measured_geometry
-    from implicit_geometry.report.vectors import vectors_figure
+    from implicit_geometry.report.figures.vectors import vectors_figure
+    from implicit_geometry.studies.figure_tables import network_geometries, vector_table
+    from implicit_geometry.studies.ufm import measured_geometry
 
     measured = {}
     for model in models:
@@ -220,13 +220,13 @@ def _vectors(request: Request, models: Sequence[str], networks: Networks) -> lis
 
 
 def _distances(request: Request, models: Sequence[str], networks: Networks) -> list[Drawing]:
-    from implicit_geometry.report.reproduction import distance_figure
+    from implicit_geometry.report.figures.paper import distance_figure
 
     return _by_epoch(request, models, networks, distance_figure)
 
 
 def _accuracies(request: Request, models: Sequence[str], networks: Networks) -> list[Drawing]:
-    from implicit_geometry.report.reproduction import training_accuracy_figure
+    from implicit_geometry.report.figures.paper import training_accuracy_figure
 
     return _by_epoch(request, models, networks, training_accuracy_figure)
 
@@ -235,7 +235,7 @@ def _by_epoch(
     request: Request, models: Sequence[str], networks: Networks, draw: Callable[[pd.DataFrame, str], Figure]
 ) -> list[Drawing]:
     """A picture a model."""
-    from implicit_geometry.experiments.figure_tables import network_histories
+    from implicit_geometry.studies.figure_tables import network_histories
 
     drawings = []
     for model, name in _names(models, networks).items():
@@ -259,7 +259,7 @@ _DRAW = {
 def _ufm_records(request: Request, *, every_epoch: bool = False) -> pd.DataFrame:
     import pandas as pd
 
-    from implicit_geometry.experiments.ufm_study import study_records
+    from implicit_geometry.studies.ufm import study_records
 
     losses = request.plan.losses("ufm", request.scale)
     parts = [
@@ -270,7 +270,7 @@ def _ufm_records(request: Request, *, every_epoch: bool = False) -> pd.DataFrame
 
 
 def _ufm_history(request: Request, imbalance_ratio: int) -> UFMHistory:
-    from implicit_geometry.experiments.ufm_study import train_study
+    from implicit_geometry.studies.ufm import train_study
 
     epochs = request.epochs or UFM_EPOCHS
     with _epoch_bar(epochs) as on_epoch:
@@ -299,7 +299,7 @@ def _epoch_bar(epochs: int) -> Iterator[Callable[[int], object]]:
 
 def _names(models: Sequence[str], networks: Networks) -> dict[str, str]:
     """Models, and the data they were trained on, for readers."""
-    from implicit_geometry.report.reproduction import MODEL_NAMES
+    from implicit_geometry.report.figures.paper import MODEL_NAMES
 
     data = {model: Path(specs[0].data.name).stem.removesuffix("-3") for model, specs in networks.specs.items()}
     titles = {model: f" on {_DATA_NAMES.get(name, name)}" for model, name in data.items()}
@@ -313,8 +313,8 @@ def _suffix(request: Request, models: Sequence[str]) -> str:
 
 
 def _write(request: Request, drawing: Drawing) -> list[Path]:
-    from implicit_geometry.experiments.store import write_atomically
-    from implicit_geometry.report.images import save_figure
+    from implicit_geometry._files import write_atomically
+    from implicit_geometry.report.figures.images import save_figure
 
     suffix, figure, numbers = drawing
     paths = [request.output / f"{request.item}-{suffix}{ending}" for ending in (".png", ".svg", ".csv")]

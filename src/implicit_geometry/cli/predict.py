@@ -11,20 +11,21 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from implicit_geometry._json import dumps
+from implicit_geometry._files import dumps
 from implicit_geometry._validate import InputError
 from implicit_geometry.certificate import TOLERANCE, Certificate, Status
-from implicit_geometry.cli.inputs import (
+from implicit_geometry.cli._inputs import (
     COUNTS_HELP,
     LOSS_HELP,
     parse_loss,
     read_parameterization,
 )
 from implicit_geometry.counts import ClassCounts
-from implicit_geometry.problem import Problem, Solution, group_classes
+from implicit_geometry.groups import group_classes
+from implicit_geometry.problem import Problem, Solution
 from implicit_geometry.profiles import parse_counts
 from implicit_geometry.theory.predict import predict as solve
-from implicit_geometry.theory.ridge import ridge_from_weight_decay
+from implicit_geometry.theory.ridge.plain import ridge_from_weight_decay
 
 _MAX_ROWS = 12
 _MAX_JSON_CLASSES = 1000
@@ -231,7 +232,7 @@ def _text(value: float) -> str:
 
 
 def _write_plot(solution: Solution, path: Path) -> None:
-    from implicit_geometry.report.images import save_figure
-    from implicit_geometry.report.prediction import geometry_picture
+    from implicit_geometry.report.figures.images import save_figure
+    from implicit_geometry.report.figures.prediction import geometry_picture
 
     save_figure(geometry_picture(solution.problem.counts, solution.geometry), path)

@@ -10,10 +10,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from implicit_geometry.cli.progress import print_damaged, print_unverified
+from implicit_geometry.cli._progress import print_damaged, print_unverified
 
 if TYPE_CHECKING:
-    from implicit_geometry.report.sweep import SweepPage
+    from implicit_geometry.report.page.sweep import SweepPage
 
 
 def report(
@@ -37,7 +37,7 @@ def report(
     """
     from rich.progress import track
 
-    from implicit_geometry.report.sweep import write_report
+    from implicit_geometry.report.page.sweep import write_report
 
     console = Console()
     page = write_report(runs, output, track=partial(track, console=console))

@@ -9,9 +9,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from implicit_geometry._json import dumps
+from implicit_geometry._files import dumps
 from implicit_geometry._validate import InputError, choice, number, whole_number
-from implicit_geometry.cli.inputs import DataRoot, Download
+from implicit_geometry.cli._inputs import DataRoot, Download
 
 _FIGURES = ("fig1", "fig2", "fig3", "fig4", "fig5")
 _ITEMS = ("tables", *_FIGURES, "accuracy")
@@ -73,7 +73,7 @@ def reproduce(
     if item == "tables":
         _print_tables(as_json)
         return
-    from implicit_geometry.experiments.trial import Resources
+    from implicit_geometry.experiments.training.train_run import Resources
 
     resources = Resources(data_root, download)
     names = _split(data)
@@ -123,7 +123,7 @@ def _make_folder(path: Path) -> None:
 def _print_tables(as_json: bool) -> None:
     from dataclasses import asdict
 
-    from implicit_geometry.theory.step_tables import balancing_rows, errata_rows, formula_rows, limit_rows
+    from implicit_geometry.paper.step_tables import balancing_rows, errata_rows, formula_rows, limit_rows
 
     sections = {
         "Printed formulas, k = 10, R = 10": formula_rows(),

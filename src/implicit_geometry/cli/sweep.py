@@ -8,17 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from implicit_geometry._json import dumps
+from implicit_geometry._files import dumps
 from implicit_geometry._validate import InputError, choice
-from implicit_geometry.cli.inputs import DataRoot, Download, LoggerName
-from implicit_geometry.cli.progress import kept_on_interrupt, print_damaged, print_failures, print_unverified, trial_bar
-from implicit_geometry.cli.results import failure_document, plan_table, results_table, run_document
+from implicit_geometry.cli._inputs import DataRoot, Download, LoggerName
+from implicit_geometry.cli._progress import (
+    kept_on_interrupt,
+    print_damaged,
+    print_failures,
+    print_unverified,
+    trial_bar,
+)
+from implicit_geometry.cli._tables import failure_document, plan_table, results_table, run_document
 
 if TYPE_CHECKING:
-    from implicit_geometry.experiments.execute import OnRun, Outcome
+    from implicit_geometry.experiments.backends.execute import OnRun, Outcome
     from implicit_geometry.experiments.spec import TrialSpec
     from implicit_geometry.experiments.store import RunStore
-    from implicit_geometry.experiments.trial import Resources
+    from implicit_geometry.experiments.training.train_run import Resources
 
 BACKENDS = ("local", "ray")
 ACCELERATORS = ("auto", "cpu", "gpu")
@@ -60,12 +66,12 @@ def sweep(
 
       igeom sweep examples/mnist.yaml --backend ray --ray-address auto --output /shared/runs/mnist
     """
-    from implicit_geometry.experiments.config import read_sweep
-    from implicit_geometry.experiments.loggers import check_logger
-    from implicit_geometry.experiments.preflight import check_hardware, check_trials
+    from implicit_geometry.experiments.backends.preflight import check_hardware, check_trials
     from implicit_geometry.experiments.store import open_store
-    from implicit_geometry.experiments.training import Hardware
-    from implicit_geometry.experiments.trial import Resources
+    from implicit_geometry.experiments.sweep_file.read import read_sweep
+    from implicit_geometry.experiments.training.fit import Hardware
+    from implicit_geometry.experiments.training.loggers import check_logger
+    from implicit_geometry.experiments.training.train_run import Resources
 
     _check_flags(backend, workers, ray_address, accelerator)
     check_logger(logger)
@@ -109,10 +115,10 @@ def _run(
     on_done: OnRun,
 ) -> Outcome:
     if backend == "ray":
-        from implicit_geometry.experiments.ray_backend import run_missing_on_ray
+        from implicit_geometry.experiments.backends.ray_cluster import run_missing_on_ray
 
         return run_missing_on_ray(store, specs, resources=resources, address=ray_address, on_done=on_done)
-    from implicit_geometry.experiments.local import run_missing
+    from implicit_geometry.experiments.backends.local_workers import run_missing
 
     return run_missing(store, specs, resources=resources, workers=workers, on_done=on_done)
 
@@ -132,7 +138,7 @@ def _print_results(store: RunStore, specs: list[TrialSpec], outcome: Outcome, co
     Returns:
         Whether something in the folder cannot be read.
     """
-    from implicit_geometry.experiments.records import records_frame, write_records
+    from implicit_geometry.experiments.record import records_frame, write_records
 
     path = store.folder / "records.parquet"
     contents = store.contents()

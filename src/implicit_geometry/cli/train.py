@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from implicit_geometry._json import dumps
+from implicit_geometry._files import dumps
 from implicit_geometry._validate import InputError, choice, whole_number
-from implicit_geometry.cli.inputs import COUNTS_HELP, LOSS_HELP, DataRoot, Download, LoggerName
-from implicit_geometry.cli.progress import kept_on_interrupt, print_failures
-from implicit_geometry.cli.results import run_document, run_table
+from implicit_geometry.cli._inputs import COUNTS_HELP, LOSS_HELP, DataRoot, Download, LoggerName
+from implicit_geometry.cli._progress import kept_on_interrupt, print_failures
+from implicit_geometry.cli._tables import run_document, run_table
 from implicit_geometry.cli.sweep import ACCELERATORS
+from implicit_geometry.experiments.parent import end_with_first_process
 from implicit_geometry.experiments.spec import PRECISIONS, SCHEDULES, DataSpec, NetworkSpec, Optimization, TrialSpec
 from implicit_geometry.experiments.store import Failure
-from implicit_geometry.experiments.worker import end_with_first_process
 
 if TYPE_CHECKING:
     from implicit_geometry.experiments.store import Run, RunStore
-    from implicit_geometry.experiments.trial import Resources
+    from implicit_geometry.experiments.training.train_run import Resources
 
 
 def train(
@@ -80,11 +80,11 @@ def train(
     """
     if devices > 1:
         end_with_first_process()
-    from implicit_geometry.experiments.config import sweep_specs
-    from implicit_geometry.experiments.loggers import check_logger
     from implicit_geometry.experiments.store import open_store
-    from implicit_geometry.experiments.training import Hardware
-    from implicit_geometry.experiments.trial import Resources
+    from implicit_geometry.experiments.sweep_file.read import sweep_specs
+    from implicit_geometry.experiments.training.fit import Hardware
+    from implicit_geometry.experiments.training.loggers import check_logger
+    from implicit_geometry.experiments.training.train_run import Resources
 
     choice("accelerator", accelerator, ACCELERATORS)
     check_logger(logger)
@@ -135,7 +135,7 @@ def _given(**values: Any) -> dict[str, Any]:
 
 def _options(texts: list[str]) -> dict[str, Any]:
     """``KEY=VALUE`` texts; a value is read as in a YAML file."""
-    from implicit_geometry.experiments.yaml_file import parse_yaml
+    from implicit_geometry.experiments.sweep_file.yaml_file import parse_yaml
 
     options = {}
     for text in texts:
@@ -150,11 +150,11 @@ def _finished_or_trained(store: RunStore, spec: TrialSpec, resources: Resources,
     """The run, from the store or trained now; None in a process that only helps another to train."""
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-    from implicit_geometry.experiments.execute import say_waiting
-    from implicit_geometry.experiments.loggers import run_logger
-    from implicit_geometry.experiments.preflight import check_hardware
-    from implicit_geometry.experiments.training import Diverged
-    from implicit_geometry.experiments.trial import run_trial
+    from implicit_geometry.experiments.backends.execute import say_waiting
+    from implicit_geometry.experiments.backends.preflight import check_hardware
+    from implicit_geometry.experiments.training.fit import Diverged
+    from implicit_geometry.experiments.training.loggers import run_logger
+    from implicit_geometry.experiments.training.train_run import run_trial
 
     check_hardware([spec], resources.hardware)
     failure = store.failure(spec)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from implicit_geometry._files import size_of_regular_file
 from implicit_geometry._validate import LARGEST_COUNT, InputError, Ints
 from implicit_geometry.counts import ClassCounts
-from implicit_geometry.data.pool import Source
 from implicit_geometry.data.reading import reading
+from implicit_geometry.data.source import Source
 
 
 def load_features(path: Path) -> Source:

@@ -1,78 +1,109 @@
-"""Data sets by name."""
+"""A data set before any profile: its samples, labels and class names."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from implicit_geometry._validate import InputError, Ints, choice, instance, whole_number
-from implicit_geometry.data.features import load_features
-from implicit_geometry.data.images import DEFAULT_SIZE, find_images, has_class_folders
-from implicit_geometry.data.pool import Source
-from implicit_geometry.data.vision import READERS, load_vision
+from implicit_geometry._validate import Floats, InputError, Ints
+from implicit_geometry.counts import ClassCounts
+from implicit_geometry.data.folder import ImageFiles
 
-__all__ = ["SOURCES", "Source", "load_source"]
-
-SOURCES = ("digits", *READERS)
-"""Names of the data sets that need no path."""
-
-_FOLDER, _FEATURES = "folder:PATH", "features:FILE.npz"
+Samples = NDArray[np.uint8] | NDArray[np.float32] | ImageFiles
+"""uint8 images (n, channels, height, width), float32 inputs taken as they are (n, ...), or files of images."""
 
 
-def load_source(
-    name: str, *, root: Path | None = None, download: bool = False, image_size: int | None = None
-) -> Source:
-    """Read a whole data set.
+@dataclass(frozen=True, eq=False, repr=False)
+class Source:
+    """A whole data set.
 
     Args:
-        name: one of :data:`SOURCES`, ``folder:PATH`` for images in ``PATH/train/<class>/*`` and ``PATH/val/<class>/*``
-            (``test`` where there is no ``val``) or in ``PATH/<class>/*``, or ``features:FILE.npz`` for arrays
-            ``embeddings`` (n, d) and ``labels`` (n,), optionally ``test_embeddings`` and ``test_labels``.
-        root: folder of the torchvision data sets, ``data`` where left out.
-        download: fetch a torchvision data set that is not there.
-        image_size: side to which the images of a folder are brought, 32 where left out.
+        name: for messages and records.
+        train: the pool that training and validation samples are drawn from, and test samples where ``test`` is None.
+        train_labels: class indices 0..k-1, every class at least once, shape (n,).
+        test: the official test part, or None.
+        test_labels: its class indices, shape (m,), or None.
+        class_names: one a class, k >= 2.
+        mirrors: whether a mirrored image keeps its class.
 
     Raises:
-        InputError: no such name, files that are missing or damaged, or ``image_size`` for a set of another kind.
+        InputError: samples and labels differ in number, a label is out of range, or a class has no training sample.
 
     Example:
-        >>> digits = load_source("digits")
-        >>> digits.input_shape, digits.num_classes, len(digits.train)
-        ((1, 8, 8), 10, 1797)
+        >>> pixels = np.arange(8, dtype=np.uint8).reshape(2, 1, 2, 2)
+        >>> source = Source("two", pixels, np.array([0, 1]), None, None, ("dark", "light"))
+        >>> source.input_shape, source.num_classes, source.pixel_statistics[0].item()
+        ((1, 2, 2), 2, 3.5)
     """
-    kind, _, path = instance("name", name, str).partition(":")
-    if path and kind == "folder":
-        size = DEFAULT_SIZE if image_size is None else whole_number("image_size", image_size, minimum=1)
-        return _load_folder(Path(path).expanduser(), size)
-    if image_size is not None:
-        raise InputError("image_size", f"must be left out for {name}: only image folders are scaled", image_size)
-    if path and kind == "features":
-        return load_features(Path(path).expanduser())
-    if choice("name", name, (*SOURCES, _FOLDER, _FEATURES)) == "digits":
-        return _load_digits()
-    return load_vision(name, Path("data") if root is None else Path(root), download=download)
 
+    name: str
+    train: Samples
+    train_labels: Ints
+    test: Samples | None
+    test_labels: Ints | None
+    class_names: tuple[str, ...]
+    mirrors: bool = False
 
-def _load_digits() -> Source:
-    """The 8 x 8 handwritten digits that scikit-learn ships: real data that needs no download."""
-    from sklearn.datasets import load_digits
+    def __post_init__(self) -> None:
+        if (self.test is None) != (self.test_labels is None):
+            raise InputError(f"test and test_labels of {self.name}", "must both be given or both be None")
+        self._check_part("train", self.train, self.train_labels)
+        if self.test is not None and self.test_labels is not None:
+            self._check_part("test", self.test, self.test_labels)
+        ClassCounts.from_labels(self.train_labels, num_classes=self.num_classes)
 
-    digits: Any = load_digits()
-    images = digits.images.astype(np.uint8)[:, None]  # whole numbers 0..16, (1797, 1, 8, 8)
-    labels: Ints = digits.target.astype(np.int64)
-    return Source("digits", images, labels, None, None, tuple(str(name) for name in digits.target_names))
+    def __repr__(self) -> str:
+        test = 0 if self.test is None else len(self.test)
+        return f"Source({self.name!r}, {len(self.train)} + {test} samples, num_classes={len(self.class_names)})"
 
+    def _check_part(self, part: str, samples: Samples, labels: Ints) -> None:
+        if isinstance(samples, np.ndarray) and not (
+            (samples.dtype == np.uint8 and samples.ndim == 4) or (samples.dtype == np.float32 and samples.ndim >= 2)
+        ):
+            raise InputError(
+                f"{part} samples of {self.name}",
+                "must be uint8 images (n, channels, height, width) or float32 inputs (n, ...)",
+                f"shape {samples.shape} and dtype {samples.dtype}",
+            )
+        if samples.shape[1:] != self.train.shape[1:]:
+            raise InputError(f"{part} samples of {self.name}", f"must have shape {self.input_shape}", samples.shape[1:])
+        if labels.ndim != 1 or labels.dtype != np.int64 or len(samples) != len(labels):
+            raise InputError(
+                f"{part}_labels of {self.name}",
+                "must hold one int64 class index a sample",
+                f"{len(samples)} samples and labels of shape {labels.shape} and dtype {labels.dtype}",
+            )
+        if labels.size == 0 or labels.min() < 0 or labels.max() >= self.num_classes:
+            span = f"{labels.min()}..{labels.max()}" if labels.size else "none"
+            raise InputError(f"{part}_labels of {self.name}", f"must lie in 0..{self.num_classes - 1}", span)
 
-def _load_folder(path: Path, size: int) -> Source:
-    name = f"folder:{path}"
-    if not has_class_folders(path / "train"):
-        images, labels, classes = find_images(path, size)
-        return Source(name, images, labels, None, None, classes, mirrors=True)
-    images, labels, classes = find_images(path / "train", size)
-    held_out = next((path / part for part in ("val", "test") if (path / part).is_dir()), None)
-    if held_out is None:
-        return Source(name, images, labels, None, None, classes, mirrors=True)
-    test, test_labels, _ = find_images(held_out, size, classes)
-    return Source(name, images, labels, test, test_labels, classes, mirrors=True)
+    @property
+    def num_classes(self) -> int:
+        """Number of classes k."""
+        return len(self.class_names)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        return tuple(int(size) for size in self.train.shape[1:])
+
+    @cached_property
+    def pixel_statistics(self) -> tuple[Floats, Floats]:
+        """Mean and standard deviation of all pixels of the training pool, from exact sums; (channels, 1, 1) each.
+
+        Raises:
+            InputError: a channel holds one value only.
+        """
+        pool: Any = self.train
+        number = pool.size // pool.shape[1]
+        totals = pool.sum(axis=(0, 2, 3), dtype=np.int64).tolist()
+        squares = np.einsum("nchw,nchw->c", pool, pool, dtype=np.int64).tolist()
+        variance = [(number * two - one * one) / number**2 for one, two in zip(totals, squares, strict=True)]
+        if min(variance) == 0:
+            raise InputError(self.name, "must have pixels that differ", "a channel of one value")
+        mean = np.array(totals) / number
+        return mean.reshape(-1, 1, 1), np.sqrt(variance).reshape(-1, 1, 1)

@@ -15,9 +15,9 @@ from torch.utils.data import Dataset, TensorDataset
 from implicit_geometry._validate import InputError, Ints, flag, instance, whole_number
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.data.augment import standard_augmentation
-from implicit_geometry.data.images import ImageFiles, LabelledImages
-from implicit_geometry.data.imbalance import class_title, draw, imbalanced_split
-from implicit_geometry.data.pool import Samples, Source
+from implicit_geometry.data.draw import class_title, draw, imbalanced_split
+from implicit_geometry.data.folder import ImageFiles, LabelledImages
+from implicit_geometry.data.source import Samples, Source
 
 _CHUNK = 64  # samples scaled at a time, in float64: they fit the cache
 
@@ -86,7 +86,7 @@ def make_split(
             official test part to take whole, or embeddings are to be augmented.
 
     Example:
-        >>> from implicit_geometry.data.source import load_source
+        >>> from implicit_geometry.data.load import load_source
         >>> data = make_split(load_source("digits"), ClassCounts([100] * 5 + [10] * 5), test_per_class=50)
         >>> len(data.train_labels), len(data.test_labels), data.input_shape
         (550, 500, (1, 8, 8))

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from implicit_geometry._files import LARGE, read_regular_file, size_of_regular_file
-from implicit_geometry._json import dumps
+from implicit_geometry._files import LARGE, dumps, read_regular_file, size_of_regular_file
 from implicit_geometry._validate import InputError
 from implicit_geometry.experiments.run import Array, Failure, Run, checked_record
 from implicit_geometry.experiments.seal import BLANK, check_seal, checksum, sealed

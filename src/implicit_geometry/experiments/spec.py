@@ -24,7 +24,7 @@ class DataSpec:
     """Which samples a run sees; the training counts stand in the :class:`TrialSpec`.
 
     Args:
-        name: a name that :func:`implicit_geometry.data.source.load_source` takes.
+        name: a name that :func:`implicit_geometry.data.load.load_source` takes.
         test_per_class: test samples of every class; ``None`` for the whole test part of the data set.
         validation_per_class: samples of every class held out from the training part.
         image_size: side to which an image folder is scaled; ``None`` for the data set's own.

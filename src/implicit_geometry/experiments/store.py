@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from implicit_geometry._files import read_regular_file
+from implicit_geometry._files import read_regular_file, write_atomically
 from implicit_geometry._validate import InputError, file_path
 from implicit_geometry.experiments.run import Array, Failure, Run
 from implicit_geometry.experiments.run_files import (
@@ -40,7 +40,7 @@ from implicit_geometry.experiments.spec import TrialSpec
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["MARKER", "Contents", "Failure", "Run", "RunStore", "existing_store", "open_store", "write_atomically"]
+__all__ = ["MARKER", "Contents", "Failure", "Run", "RunStore", "existing_store", "open_store"]
 
 MARKER = "igeom-runs.json"
 _FORMAT = {"format": "implicit_geometry.runs", "version": 2}
@@ -249,29 +249,6 @@ def existing_store(folder: str | Path) -> RunStore:
     if content != _FORMAT:
         raise InputError("results", f"must be in a folder of {_FORMAT}", f"{path} of {content}")
     return RunStore(path)
-
-
-def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file under a temporary name beside it, then rename; the suffix is kept for writers that look at it.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-    from safetensors import SafetensorError
-
-    try:
-        handle, name = tempfile.mkstemp(prefix=".partial-", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        part = Path(name)
-        try:
-            write(part)
-            part.chmod(0o644)
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError("output", "must be a file that can be written", f"{path} ({reason})") from error
 
 
 @contextmanager

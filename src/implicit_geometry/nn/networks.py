@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from implicit_geometry._validate import InputError, choice, instance
-from implicit_geometry.nn import models
+from implicit_geometry.nn import architectures
 from implicit_geometry.nn.check import dimension
 
 Shape = tuple[int, ...]
@@ -28,8 +28,8 @@ def make_network(name: str, input_shape: Shape, num_classes: int, **options: Any
 
     ============================  ======================================================================================
     ``"linear"``                  the head alone, for inputs that are embeddings
-    ``"mlp"``                     :func:`~implicit_geometry.nn.models.mlp`; options ``depth``, ``width``
-    ``"resnet18"``                :func:`~implicit_geometry.nn.models.resnet18` for small images; option ``width``
+    ``"mlp"``                     :func:`~implicit_geometry.nn.architectures.mlp`; options ``depth``, ``width``
+    ``"resnet18"``                :func:`~implicit_geometry.nn.architectures.resnet18`, small images; option ``width``
     ``"torchvision:NAME"``        a classification model of torchvision; options are its own, such as ``weights``
     ``"timm:NAME"``               a model of timm; options are those of ``timm.create_model``, such as ``pretrained``
     ``"MODULE:FUNCTION"``         your own: ``FUNCTION(input_shape, num_classes, **options)`` in an importable module
@@ -66,7 +66,7 @@ def make_network(name: str, input_shape: Shape, num_classes: int, **options: Any
         return _OWN[name](shape, k, **options)
     if source in _LIBRARIES:
         features = _LIBRARIES[source](part, shape[0], options)
-        return models.with_head(features, _feature_dim(name, features, shape), k)
+        return architectures.with_head(features, _feature_dim(name, features, shape), k)
     network = _users_function(source, part)(shape, k, **options)
     return _with_users_head(name, network, k)
 
@@ -111,17 +111,17 @@ def check_network(name: str, options: Mapping[str, Any]) -> None:
 
 
 def _linear(input_shape: Shape, num_classes: int) -> nn.Module:
-    return models.linear(math.prod(input_shape), num_classes)
+    return architectures.linear(math.prod(input_shape), num_classes)
 
 
 def _mlp(input_shape: Shape, num_classes: int, *, depth: int = 3, width: int = 256) -> nn.Module:
-    return models.mlp(math.prod(input_shape), num_classes, depth=depth, width=width)
+    return architectures.mlp(math.prod(input_shape), num_classes, depth=depth, width=width)
 
 
 def _resnet18(input_shape: Shape, num_classes: int, *, width: int = 64) -> nn.Module:
     if len(input_shape) != 3:
         raise InputError("input_shape", "must be (channels, height, width) for resnet18", input_shape)
-    return models.resnet18(input_shape[0], num_classes, width=width)
+    return architectures.resnet18(input_shape[0], num_classes, width=width)
 
 
 def _torchvision(name: str, channels: int, options: Mapping[str, Any]) -> nn.Module:

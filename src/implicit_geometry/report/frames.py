@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from implicit_geometry._validate import InputError, instance
-from implicit_geometry.report.style import RULE_STYLES
+from implicit_geometry.report.figures.style import RULE_STYLES
 
 _ORDER = {rule: position for position, rule in enumerate(RULE_STYLES)}
 _EQUAL_CE_AT_ZERO = ("weighted", "logit_adjusted", "cdt", "ldt")
@@ -33,7 +33,7 @@ def rule_runs(records: pd.DataFrame, rule: str) -> pd.DataFrame:
 
     Args:
         records: one row a run, columns ``rule`` and ``exponent``.
-        rule: a name in :data:`implicit_geometry.report.style.RULE_STYLES`.
+        rule: a name in :data:`implicit_geometry.report.figures.style.RULE_STYLES`.
 
     Returns:
         The rows in order of the exponent.

@@ -14,7 +14,7 @@ from implicit_geometry._validate import Floats, InputError, whole_number
 from implicit_geometry.certificate import TOLERANCE, Certificate
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.problem import Problem, Solution, require_problem
-from implicit_geometry.theory.levels import balancing_weights
+from implicit_geometry.theory.balance import balancing_weights
 
 _ROUNDS = 5
 _MAX_ITERATIONS = 20_000

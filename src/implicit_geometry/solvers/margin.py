@@ -8,7 +8,7 @@ from implicit_geometry._validate import Floats, InputError, number
 from implicit_geometry.certificate import Certificate
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.problem import Problem, Solution, require_problem
-from implicit_geometry.solvers.nuclear import ExcessProgram, minimise_excess
+from implicit_geometry.theory.limit.nuclear_norm import ExcessProgram, minimise_excess
 
 MAX_CLASSES = 100
 """Largest number of classes :func:`solve_margin` takes: its unknowns are the k (k - 1) margins."""

@@ -11,10 +11,11 @@ from scipy.optimize import brentq
 
 from implicit_geometry._validate import Floats, frozen, number, whole_number
 from implicit_geometry.counts import ClassCounts
+from implicit_geometry.groups import ClassGroups
 from implicit_geometry.parameterization import Parameterization
-from implicit_geometry.problem import ClassGroups, Problem
-from implicit_geometry.theory.optimum import optimum
-from implicit_geometry.theory.reduced import Logits, Reduced, gather, reduce_problem, threshold_range
+from implicit_geometry.problem import Problem
+from implicit_geometry.theory.ridge.optimum import optimum
+from implicit_geometry.theory.ridge.program import Logits, Reduced, gather, reduce_problem, threshold_range
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -100,8 +101,8 @@ def collapse_thresholds(
     Raises:
         InputError: as :class:`Problem`.
 
-    Source: the stationarity conditions of the convex program of :func:`implicit_geometry.theory.ridge.ridge_solution`;
-        minority collapse is Fang et al. (2021), Theorem 5.
+    Source: the stationarity conditions of the convex program of
+        :func:`implicit_geometry.theory.ridge.plain.ridge_solution`; minority collapse is Fang et al. (2021), Theorem 5.
 
     Example:
         >>> thresholds = collapse_thresholds([50, 50, 5, 5])

@@ -30,7 +30,7 @@ from implicit_geometry.theory.design_search import (
     nearest_exponent,
     nearest_vectors,
 )
-from implicit_geometry.theory.ridge import ridge_from_weight_decay
+from implicit_geometry.theory.ridge.plain import ridge_from_weight_decay
 
 TARGETS = ("etf", "equal_norms", "equal_angles", "alignment", "norm_ratio", "minority_cosine", "no_collapse")
 """What can be asked for."""

@@ -13,11 +13,12 @@ from implicit_geometry._validate import Floats, InputError
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.geometry import simplex_etf
 from implicit_geometry.gram import Gram
+from implicit_geometry.groups import group_classes
 from implicit_geometry.lowrank import LowRank
 from implicit_geometry.parameterization import Parameterization
-from implicit_geometry.problem import Problem, group_classes
+from implicit_geometry.problem import Problem
 from implicit_geometry.rules import ldt, logit_adjusted
-from implicit_geometry.theory.limit import limit_solution
+from implicit_geometry.theory.limit.plain import limit_solution
 
 LARGEST_EXPONENT = 3.0
 """Exponents are searched between minus and plus this."""

@@ -12,7 +12,7 @@ from implicit_geometry.comparison import Comparison, compare, gram_distance
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.problem import Problem, Solution, require_problem
 from implicit_geometry.theory.collapse import total_threshold
-from implicit_geometry.theory.ridge import ridge_path, ridge_solution
+from implicit_geometry.theory.ridge.plain import ridge_path, ridge_solution
 
 _BLOCKS = ("classifier", "embedding", "cross")
 _DECADES = np.concatenate([np.linspace(-12.0, -1.0, 32), np.linspace(-1.0, np.log10(0.99), 17)[1:]])

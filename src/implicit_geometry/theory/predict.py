@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from implicit_geometry.problem import Problem, Solution, require_problem
-from implicit_geometry.theory.bias import bias_solution
-from implicit_geometry.theory.limit import limit_solution
-from implicit_geometry.theory.ridge import ridge_solution
+from implicit_geometry.theory.limit.biased import bias_limit_solution, penalised_bias_limit_solution
+from implicit_geometry.theory.limit.plain import limit_solution
+from implicit_geometry.theory.ridge.biased import bias_ridge_solution
+from implicit_geometry.theory.ridge.plain import ridge_solution
+
+_METHODS: dict[tuple[str, str], Callable[[Problem], Solution]] = {
+    ("limit", "no bias"): limit_solution,
+    ("limit", "free bias"): bias_limit_solution,
+    ("limit", "bias with a ridge"): penalised_bias_limit_solution,
+    ("ridge", "no bias"): ridge_solution,
+    ("ridge", "free bias"): bias_ridge_solution,
+    ("ridge", "bias with a ridge"): bias_ridge_solution,
+}
 
 
 def predict(problem: Problem) -> Solution:
@@ -15,7 +27,7 @@ def predict(problem: Problem) -> Solution:
         problem: counts, loss, ridge and head.
 
     Returns:
-        The geometry with its certificate.
+        The geometry with its certificate, and the bias of a head with one.
 
     Raises:
         InputError: scales beyond float64, or a head with a bias and more kinds of classes than can be computed.
@@ -27,8 +39,18 @@ def predict(problem: Problem) -> Solution:
         -0.139
         >>> round(predict(Problem(counts, ridge=0.01)).geometry.classifier.cosine(0, 9), 3)
         -0.121
+        >>> predict(Problem([50, 50, 5, 5], bias=True)).bias.round(3)  # n_c / N - 1 / k
+        array([ 0.205,  0.205, -0.205, -0.205])
     """
     require_problem(problem)
-    if problem.bias:
-        return bias_solution(problem)
-    return ridge_solution(problem) if problem.ridge > 0 else limit_solution(problem)
+    return _METHODS[_regime(problem), _head(problem)](problem)
+
+
+def _regime(problem: Problem) -> str:
+    return "ridge" if problem.ridge > 0 else "limit"
+
+
+def _head(problem: Problem) -> str:
+    if not problem.bias:
+        return "no bias"
+    return "free bias" if problem.free_bias else "bias with a ridge"

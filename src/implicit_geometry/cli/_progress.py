@@ -1,0 +1,118 @@
+"""What commands that train show: a bar, the trials that failed, and how to go on after Ctrl-C."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from implicit_geometry.experiments.spec import TrialSpec
+    from implicit_geometry.experiments.store import Failure, RunStore
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
+@contextmanager
+def trial_bar(store: RunStore, specs: Sequence[TrialSpec], console: Console) -> Iterator[Callable[[TrialSpec], object]]:
+    """A bar over trials with the time left; gives the function to call after each of them."""
+    from implicit_geometry.experiments.backends.execute import missing
+
+    columns = (
+        TextColumn("training"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("networks, left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    done = len(specs) - len(missing(store, specs))
+    with Progress(*columns, console=console, speed_estimate_period=math.inf) as progress:
+        task = progress.add_task("", total=len(specs), completed=done)
+
+        def on_done(spec: TrialSpec) -> None:
+            failed = "" if store.has(spec) else " [red]failed[/]"
+            progress.update(task, advance=1, description=loss_label(spec) + failed)
+
+        yield on_done
+
+
+@contextmanager
+def kept_on_interrupt(store: RunStore, specs: Sequence[TrialSpec], console: Console) -> Iterator[None]:
+    """After Ctrl-C say what is kept and how to go on, and exit.
+
+    Lightning turns Ctrl-C in training into a SystemExit.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if isinstance(stop, SystemExit) and not isinstance(stop.__context__, KeyboardInterrupt):
+            raise
+        done = sum(store.has(spec) for spec in specs)
+        console.print(
+            f"\nStopped. {done} of {len(specs)} runs are finished and kept in {store.folder};", soft_wrap=True
+        )
+        console.print("those that were running go on from their last epoch. To continue:")
+        console.print(escape(shlex.join(["igeom", *sys.argv[1:]])), soft_wrap=True, highlight=False)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def print_failures(failures: Iterable[Failure], console: Console) -> None:
+    """One line a trial that did not finish."""
+    for failure in failures:
+        again = "not tried again" if failure.final else "tried again by the next call"
+        console.print(
+            f"[bold red]failed:[/] {escape(f'{trial_label(failure.spec)}: {failure.reason}')} ({again})", soft_wrap=True
+        )
+
+
+def print_damaged(damaged: Iterable[str]) -> None:
+    """One line on the error stream for each part of a results folder that cannot be read."""
+    errors = Console(stderr=True)
+    for text in damaged:
+        errors.print(f"damaged: {text}", style="red", markup=False, soft_wrap=True)
+
+
+def print_unverified(runs: int, console: Console) -> None:
+    """One line where there are runs that an earlier version wrote, without checksums."""
+    if runs:
+        console.print(
+            f"{runs} {'run' if runs == 1 else 'runs'} without checksums, written by an earlier version: unverified.",
+            style="dim",
+            soft_wrap=True,
+        )
+
+
+def loss_label(spec: TrialSpec) -> str:
+    """Rule and hyperparameters.
+
+    Example:
+        >>> from implicit_geometry.experiments.spec import TrialSpec
+        >>> loss_label(TrialSpec("vs", {"gamma": 0.5, "tau": 1.0}, counts=(20, 2)))
+        'vs gamma=0.5, tau=1'
+    """
+    given = ", ".join(
+        f"{name}={value}" if isinstance(value, str) else f"{name}={value:g}"
+        for name, value in spec.hyperparameters.items()
+    )
+    return f"{spec.rule} {given}".strip()
+
+
+def trial_label(spec: TrialSpec) -> str:
+    """Loss, seed, data, network and the name of the run.
+
+    Example:
+        >>> from implicit_geometry.experiments.spec import TrialSpec
+        >>> trial_label(TrialSpec("ce", {}, counts=(20, 2))).startswith("ce, seed 0, digits, mlp (")
+        True
+    """
+    return f"{loss_label(spec)}, seed {spec.seed}, {spec.data.name}, {spec.network.name} ({spec.key})"

@@ -1,0 +1,1 @@
+"""Where many runs happen: processes on this machine, or a Ray cluster."""

@@ -1,0 +1,107 @@
+"""One trial of a sweep, in whatever process it happens: claim it, train it, keep the result or the reason."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from implicit_geometry._validate import InputError
+from implicit_geometry.data.load import Source
+from implicit_geometry.experiments.spec import TrialSpec
+from implicit_geometry.experiments.store import Failure, RunStore, open_store
+from implicit_geometry.experiments.training.fit import Diverged
+from implicit_geometry.experiments.training.loggers import run_logger
+from implicit_geometry.experiments.training.train_run import Resources, run_trial
+
+OnRun = Callable[[TrialSpec], object]
+
+
+class Ending(StrEnum):
+    """How an attempt at a trial ended."""
+
+    FINISHED = "finished"
+    FAILED = "failed"
+    CLAIMED = "claimed"  # by another process
+
+
+class _ClaimedElsewhere(Exception):
+    """Another process has the run in hand."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a sweep did.
+
+    Attributes:
+        ran: trials finished now.
+        failures: of the wanted trials, those that did not finish, now or in an earlier sweep.
+    """
+
+    ran: int
+    failures: tuple[Failure, ...]
+
+
+def missing(store: RunStore, specs: Sequence[TrialSpec]) -> list[TrialSpec]:
+    """The specs, each once, that are not finished and that another attempt may finish."""
+    wanted = {spec.key: spec for spec in specs}.values()
+    return [spec for spec in wanted if not store.has(spec) and not _is_hopeless(store, spec)]
+
+
+def outcome(store: RunStore, specs: Sequence[TrialSpec], ran: int) -> Outcome:
+    """What a sweep did, from what is in the store at its end."""
+    wanted = {spec.key: spec for spec in specs}.values()
+    failures = [store.failure(spec) for spec in wanted if not store.has(spec)]
+    return Outcome(ran, tuple(failure for failure in failures if failure is not None))
+
+
+def say_waiting(spec: TrialSpec) -> None:
+    """Say on standard error that a run is waited for."""
+    print(
+        f"waiting for run {spec.key} ({spec.rule}, seed {spec.seed}), which another process has in hand",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def execute(folder: Path, spec: TrialSpec, resources: Resources, source: Source | None = None) -> Ending:
+    """Run a trial unless it is finished, and save it; a failure is recorded in its place.
+
+    Returns:
+        How it ended: a trial that another process has in hand is left to it.
+
+    Raises:
+        InputError: results cannot be written.
+    """
+    store = open_store(folder)
+    try:
+        with store.claim(spec, on_wait=_leave) as working:
+            return _attempt(store, spec, resources, source, working)
+    except _ClaimedElsewhere:
+        return Ending.CLAIMED
+
+
+def _leave() -> None:
+    raise _ClaimedElsewhere
+
+
+def _attempt(store: RunStore, spec: TrialSpec, resources: Resources, source: Source | None, working: Path) -> Ending:
+    if store.has(spec):
+        return Ending.FINISHED
+    try:
+        with run_logger(resources.logger, store.folder, spec) as logger:
+            run = run_trial(spec, resources=resources, source=source, working=working, logger=logger)
+        assert run is not None  # only helpers of a trial over several processes return nothing
+        store.save(run)
+    except Exception as error:
+        reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+        store.fail(Failure(spec, reason, final=isinstance(error, Diverged)))
+        return Ending.FAILED
+    return Ending.FINISHED
+
+
+def _is_hopeless(store: RunStore, spec: TrialSpec) -> bool:
+    failure = store.failure(spec)
+    return failure is not None and failure.final

@@ -1,0 +1,1 @@
+"""One training run, from its spec to its measurement."""

@@ -1,0 +1,263 @@
+"""From a spec to a finished run: data, network, loss, training, measurement, comparison with theory."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+from lightning.pytorch.loggers import Logger
+from torch import nn
+from torch.utils.data import Dataset
+
+from implicit_geometry._validate import Ints
+from implicit_geometry._version import __version__
+from implicit_geometry.comparison import compare
+from implicit_geometry.data.load import Source, load_source
+from implicit_geometry.data.split import LabelledData, make_split
+from implicit_geometry.experiments.spec import DataSpec, TrialSpec
+from implicit_geometry.experiments.store import Run
+from implicit_geometry.experiments.training.batches import ordered_batches
+from implicit_geometry.experiments.training.evaluation import accuracies, predictions
+from implicit_geometry.experiments.training.fit import ANY_DEVICE, Hardware, build, fit
+from implicit_geometry.geometry import Geometry, simplex_etf
+from implicit_geometry.measurement import Measurement
+from implicit_geometry.nn.losses.vs_loss import VSLoss
+from implicit_geometry.nn.measuring.monitor import GeometryMonitor
+from implicit_geometry.nn.measuring.two_passes import measure
+from implicit_geometry.nn.networks import make_network
+from implicit_geometry.problem import Problem
+from implicit_geometry.summary import accuracy_summary, geometry_summary
+from implicit_geometry.theory.effective import effective_ridge
+from implicit_geometry.theory.predict import predict
+
+_PACKAGES = ("numpy", "scipy", "torch", "lightning", "scikit-learn", "torchvision", "timm")
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a run needs from the machine it happens on, and what does not change its result.
+
+    Attributes:
+        data_root: folder of the data sets that torchvision reads.
+        download: fetch a data set that is not there.
+        hardware: where to train.
+        logger: one of :data:`~implicit_geometry.experiments.training.loggers.LOGGERS`, besides a run's own history.
+    """
+
+    data_root: Path | None = None
+    download: bool = False
+    hardware: Hardware = ANY_DEVICE
+    logger: str | None = None
+
+    def source(self, spec: DataSpec) -> Source:
+        """The data set of a spec; the last one stays in memory."""
+        return _load(spec.name, self.data_root, self.download, spec.image_size)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, for a process of its own."""
+        return {**asdict(self), "data_root": None if self.data_root is None else str(self.data_root)}
+
+    @classmethod
+    def from_dict(cls, document: dict[str, Any]) -> Resources:
+        """Read what :meth:`to_dict` gave."""
+        root = document["data_root"]
+        return cls(
+            **{
+                **document,
+                "data_root": None if root is None else Path(root),
+                "hardware": Hardware(**document["hardware"]),
+            }
+        )
+
+
+NO_FILES = Resources()
+
+
+@lru_cache(maxsize=1)
+def _load(name: str, root: Path | None, download: bool, image_size: int | None) -> Source:
+    return load_source(name, root=root, download=download, image_size=image_size)
+
+
+def run_trial(
+    spec: TrialSpec,
+    *,
+    resources: Resources = NO_FILES,
+    source: Source | None = None,
+    working: Path | None = None,
+    progress: bool = False,
+    logger: Logger | None = None,
+) -> Run | None:
+    """Train, measure and compare one spec.
+
+    Args:
+        spec: the run.
+        resources: data folder and hardware.
+        source: the data set, where it is at hand; loaded otherwise.
+        working: folder of the state of the unfinished run; where it holds one, training goes on from it.
+        progress: show a progress bar.
+        logger: Lightning's, for the rows of the history.
+
+    Returns:
+        The run; None in a process that only helped another to train.
+
+    Raises:
+        InputError: a data set is missing or too small for the counts, or training diverged
+            (:class:`~implicit_geometry.experiments.training.fit.Diverged`).
+    """
+    started = time.perf_counter()
+    counts, parameterization = spec.class_counts(), spec.parameterization()
+    data = split_of(spec, source or resources.source(spec.data))
+    model = build(
+        lambda: make_network(spec.network.name, data.input_shape, counts.num_classes, **spec.network.options), spec.seed
+    )
+    problem = Problem(counts, parameterization)
+    history: list[dict[str, Any]] = []
+    before = time.perf_counter()
+    trainer = fit(
+        model,
+        VSLoss(parameterization),
+        data.train,
+        spec.optimization,
+        seed=spec.seed,
+        hardware=resources.hardware,
+        augmentation=data.augmentation,
+        progress=progress,
+        callbacks=_recorders(spec, problem, data, history),
+        logger=logger,
+        history=history,
+        checkpoint=None if working is None else working / "checkpoint.safetensors",
+    )
+    training_seconds = time.perf_counter() - before
+    if not trainer.is_global_zero:
+        return None
+    model.to(trainer.strategy.root_device)
+    measured = measure(
+        model,
+        ordered_batches(data.train, spec.optimization.batch_size),
+        parameterization=parameterization,
+    )
+    assert measured.class_accuracy is not None  # the second pass of a measurement gives it
+    train = accuracy_summary(measured.class_accuracy * counts.values, counts.values, counts)
+    record = {
+        "run": spec.key,
+        "rule": spec.rule,
+        "data": spec.data.name,
+        "network": spec.network.name,
+        **{f"train_{name}": value for name, value in train.items()},
+        **held_out_accuracies(spec, data, model),
+        "terminal_phase": train["overall"] == 1.0,
+        **compared(measured, problem),
+        "seconds": time.perf_counter() - started,
+        "training_seconds": training_seconds,
+        "versions": _versions(),
+    }
+    arrays = {
+        "classifier": np.asarray(measured.classifier, dtype=np.float64),
+        "embedding": np.asarray(measured.embedding, dtype=np.float64),
+        "train_indices": np.asarray(data.train_indices, dtype=np.int64),
+    }
+    weights = {name: tensor.detach().cpu().numpy() for name, tensor in model.state_dict().items()}
+    return Run(spec, record, arrays, history=history, weights=weights)
+
+
+def split_of(spec: TrialSpec, source: Source) -> LabelledData:
+    """The samples of a run.
+
+    Raises:
+        InputError: a class of the data set has too few samples.
+    """
+    return make_split(
+        source,
+        spec.class_counts(),
+        test_per_class=spec.data.test_per_class,
+        validation_per_class=spec.data.validation_per_class,
+        seed=spec.seed,
+        augment=spec.data.augment,
+    )
+
+
+def held_out_accuracies(spec: TrialSpec, data: LabelledData, model: nn.Module) -> dict[str, float]:
+    """Accuracies on the test and the validation samples, keyed ``test_balanced`` etc."""
+    parts: dict[str, tuple[Dataset[Any] | None, Ints | None]] = {
+        "test": (data.test, data.test_labels),
+        "validation": (data.validation, data.validation_labels),
+    }
+    counts, size = spec.class_counts(), spec.optimization.batch_size
+    return {
+        f"{part}_{name}": value
+        for part, (dataset, labels) in parts.items()
+        if dataset is not None and labels is not None
+        for name, value in accuracies(predictions(model, ordered_batches(dataset, size)), labels, counts).items()
+    }
+
+
+def compared(measured: Measurement, problem: Problem) -> dict[str, float | None]:
+    """The eight numbers of a measurement, its distances to theory and what the theory calls collapse."""
+    geometry = measured.geometry
+    assert geometry is not None  # a classifier was given
+    limit = predict(problem).geometry
+    fitted = effective_ridge(geometry, problem)
+    return {
+        **geometry_summary(geometry, problem.counts),
+        **_distances("limit", geometry, limit),
+        **_distances("etf", geometry, simplex_etf(problem.counts.num_classes)),
+        "effective_ridge": fitted.ridge,
+        "classifier_ridge_distance": fitted.comparison.classifier,
+        "embedding_ridge_distance": fitted.comparison.embedding,
+        "cross_ridge_distance": fitted.comparison.cross,
+        "nc1": measured.nc1,
+        "cdnv": measured.cdnv,
+        "self_duality": measured.self_duality,
+    }
+
+
+def _recorders(
+    spec: TrialSpec, problem: Problem, data: LabelledData, history: list[dict[str, Any]]
+) -> list[L.Callback]:
+    if not spec.record_every:
+        return []
+    monitor = GeometryMonitor(problem, head="model.fc", every=spec.record_every)
+    monitor.history = history
+    return [monitor, _HeldOutAccuracy(spec, data, history)]
+
+
+class _HeldOutAccuracy(L.Callback):
+    """Adds held-out accuracies to the row that a monitor recorded at the end of an epoch."""
+
+    def __init__(self, spec: TrialSpec, data: LabelledData, history: Sequence[dict[str, Any]]) -> None:
+        self.spec = spec
+        self.data = data
+        self.history = history
+        self.seen = 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Rows of an interrupted run have theirs."""
+        self.seen = len(self.history)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Measure where a row is new."""
+        if len(self.history) > self.seen:
+            self.history[-1].update(held_out_accuracies(self.spec, self.data, pl_module.model))  # type: ignore[arg-type]
+        self.seen = len(self.history)
+
+
+def _distances(target: str, measured: Geometry, predicted: Geometry) -> dict[str, float]:
+    return {f"{block}_{target}_distance": value for block, value in asdict(compare(measured, predicted)).items()}
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "implicit-geometry": __version__}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,48 @@
+"""Classes that are alike, gathered: what makes ten classes and a million the same problem."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from implicit_geometry._validate import Floats, Ints
+from implicit_geometry.parameterization import NEUTRAL
+from implicit_geometry.problem import Problem
+
+
+@dataclass(frozen=True)
+class ClassGroups:
+    """Classes that no quantity of a problem tells apart, gathered.
+
+    Attributes:
+        size: classes of each group, shape (G,).
+        group: group of each class, shape (k,).
+        first: one class of each group, shape (G,); index any per-class vector with it.
+    """
+
+    size: Floats
+    group: Ints
+    first: Ints
+
+
+def group_classes(*vectors: Floats | Ints) -> ClassGroups:
+    """Gather the classes that agree in every given per-class vector (groups in order of first appearance)."""
+    group = np.zeros(len(vectors[0]), dtype=np.int64)
+    for vector in vectors:
+        code = np.unique(vector, return_inverse=True)[1]
+        group = group * np.int64(code.max() + 1) + code
+        group = np.unique(group, return_inverse=True)[1]
+    first = np.unique(group, return_index=True)[1]
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(order.size)
+    group = rank[group]
+    group.setflags(write=False)
+    return ClassGroups(np.bincount(group).astype(np.float64), group, first[order])
+
+
+def varying_vectors(problem: Problem, names: tuple[str, ...] = tuple(NEUTRAL)) -> list[Floats | Ints]:
+    """The counts and the named parameters that are not constant: what can tell classes apart."""
+    parameters = [getattr(problem.parameterization, name) for name in names]
+    return [problem.counts.values, *(vector for vector in parameters if vector.min() != vector.max())]

@@ -1,0 +1,12 @@
+from .architectures import mlp as mlp
+from .losses.heads import vs_linear as vs_linear
+from .losses.linear_loss import vs_linear_loss as vs_linear_loss
+from .losses.vs_loss import VSLoss as VSLoss
+from .losses.vs_loss import vs_loss as vs_loss
+from .measuring.metric import GeometryMetric as GeometryMetric
+from .measuring.monitor import GeometryMonitor as GeometryMonitor
+from .measuring.two_passes import Measurement as Measurement
+from .measuring.two_passes import measure as measure
+from .networks import make_network as make_network
+from .ufm import UFMHistory as UFMHistory
+from .ufm import train_ufm as train_ufm

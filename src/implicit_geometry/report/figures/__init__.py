@@ -1,0 +1,1 @@
+"""Figures: data frames and arrays in, Matplotlib figures out."""

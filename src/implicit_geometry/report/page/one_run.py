@@ -1,0 +1,278 @@
+"""One run on a page: numbers beside theory, curves by epoch, Gram matrices predicted beside measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from html import escape
+from typing import Any
+
+import pandas as pd
+
+from implicit_geometry._files import dumps
+from implicit_geometry.experiments.record import (
+    data_text,
+    exponent,
+    network_text,
+    optimization_text,
+    profile_text,
+    variant,
+)
+from implicit_geometry.experiments.spec import TrialSpec
+from implicit_geometry.experiments.store import Run
+from implicit_geometry.geometry import Geometry
+from implicit_geometry.problem import Problem
+from implicit_geometry.report.figures.finished_runs import QUANTITIES
+from implicit_geometry.report.figures.style import RULE_STYLES
+from implicit_geometry.report.frames import series_label
+from implicit_geometry.report.page.chart import Line, line_chart
+from implicit_geometry.report.page.document import facts_html, png_uri, scrolling, versions_text
+from implicit_geometry.report.page.heatmap import MOST_CLASSES, drawn_entries, heatmap_pngs, scale_png
+from implicit_geometry.report.page.tables import Cell, html_table, number_cell, text_cell
+from implicit_geometry.summary import geometry_summary
+from implicit_geometry.theory.predict import predict
+
+_BLUE, _ORANGE, _GREEN, _PINK = "#2F8FD0", "#E0731D", "#12A67C", "#CC79A7"
+_BLOCKS = {"classifier": "W", "embedding": "H", "cross": "W Hᵀ"}
+_TARGETS = {"limit": "limit", "ridge": "optimum", "etf": "simplex ETF"}
+_PARTS = {"train": "training", "test": "test", "validation": "validation"}
+_GROUPS = ("overall", "balanced", "majority", "minority", "many", "medium", "few", "worst")
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """A column of the history and how it is drawn."""
+
+    key: str
+    name: str
+    color: str
+    dash: str = ""
+
+
+_CHARTS: dict[str, tuple[bool, str, tuple[_Curve, ...]]] = {
+    "Accuracy": (
+        False,
+        ".3g",
+        (
+            _Curve("train_balanced", "training, balanced", _BLUE, "5 3"),
+            _Curve("train_minority", "training, minority", _ORANGE, "5 3"),
+            _Curve("test_balanced", "test, balanced", _BLUE),
+            _Curve("test_minority", "test, minority", _ORANGE),
+            _Curve("test_worst", "test, worst class", _PINK),
+        ),
+    ),
+    "Distance to theory": (
+        False,
+        ".3g",
+        tuple(
+            _Curve(f"{block}_{target}_distance", f"{_BLOCKS[block]} to {name}", color, dash)
+            for target, name, dash in (("limit", "limit", ""), ("ridge", "optimum", "8 3 2 3"), ("etf", "ETF", "2 3"))
+            for block, color in (("classifier", _BLUE), ("embedding", _ORANGE))
+        ),
+    ),
+    "Squared norm ratio": (
+        True,
+        "g",
+        (
+            _Curve("classifier_norm_ratio", "W", _BLUE),
+            _Curve("embedding_norm_ratio", "H", _ORANGE),
+        ),
+    ),
+    "Collapse and loss": (
+        True,
+        "g",
+        (
+            _Curve("nc1", "NC1", _BLUE),
+            _Curve("cdnv", "CDNV", _ORANGE),
+            _Curve("train_loss", "training loss", _GREEN),
+        ),
+    ),
+}
+"""Title: logarithmic, format of the vertical axis, curves."""
+
+
+def run_label(spec: TrialSpec) -> str:
+    """Name of a run among those of its setting.
+
+    Example:
+        >>> run_label(TrialSpec("ldt", {"gamma": 0.5}, counts=(90, 10), seed=3))
+        'LDT, γ = 0.5, seed 3'
+    """
+    symbol = RULE_STYLES[spec.rule].exponent.removeprefix("exponent ")
+    value = "" if spec.rule == "ce" else f", {symbol} = {exponent(spec):g}"
+    return f"{series_label(spec.rule, variant(spec))}{value}, seed {spec.seed}"
+
+
+def run_content(run: Run, history: pd.DataFrame, place: str) -> str:
+    """What a page shows of a run, as HTML.
+
+    Args:
+        run: with its measured vectors.
+        history: one row a recorded epoch; may be empty.
+        place: the folder of the run.
+    """
+    spec = run.spec
+    problem = Problem(spec.class_counts(), spec.parameterization())
+    predicted = {"limit": predict(problem).geometry}
+    ridge = run.record["effective_ridge"]
+    if ridge:
+        predicted["optimum"] = predict(Problem(problem.counts, problem.parameterization, ridge=ridge)).geometry
+    measured = Geometry.from_factors(run.arrays["classifier"], run.arrays["embedding"])
+    parts = [
+        f'<div class="tables">{_geometry_table(run, predicted)}{_distance_table(run)}{_accuracy_table(run)}</div>',
+        _curves(history),
+        _heatmaps(measured, predicted),
+        f"<h3>Set-up</h3>\n{facts_html(_facts(run, place))}",
+        f"<details><summary>Specification as JSON</summary><pre>{escape(dumps(spec.to_dict()))}</pre></details>",
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def run_article(
+    spec: TrialSpec, content: str, *, before: TrialSpec | None = None, after: TrialSpec | None = None
+) -> str:
+    """The part of a page that shows one run; its address is ``#run-KEY``.
+
+    Args:
+        spec: the run.
+        content: as :func:`run_content` makes it.
+        before: the run that the link "previous" leads to.
+        after: the run that the link "next" leads to.
+    """
+    setting = f"{data_text(spec.data)}, {profile_text(spec.counts)}, {network_text(spec.network)}"
+    heading = f'<h2>{escape(run_label(spec))}</h2>\n<p class="lead">{escape(setting)}</p>'
+    return f"""<article class="run" id="run-{spec.key}" tabindex="-1">
+{_links(before, after)}
+{heading}
+{content}
+</article>"""
+
+
+def _links(before: TrialSpec | None, after: TrialSpec | None) -> str:
+    ways = [("‹ previous", before), ("next ›", after)]
+    links = [f'<a href="#run-{spec.key}" title="{escape(run_label(spec))}">{text}</a>' for text, spec in ways if spec]
+    return f'<nav class="steps" aria-label="Runs"><a href="#runs">all runs</a>{"".join(links)}</nav>'
+
+
+def _geometry_table(run: Run, predicted: Mapping[str, Geometry]) -> str:
+    counts = run.spec.class_counts()
+    if counts.majority.all():
+        return ""
+    theory = {name: geometry_summary(geometry, counts) for name, geometry in predicted.items()}
+    rows = [
+        [
+            text_cell(f"{_BLOCKS[block]}: {title}"),
+            *(_number(source.get(f"{block}_{quantity}"), ".3f") for source in (run.record, *theory.values())),
+        ]
+        for block in ("classifier", "embedding")
+        for quantity, title in QUANTITIES.items()
+    ]
+    return _table("Geometry", ["", "measured", *theory], rows)
+
+
+def _distance_table(run: Run) -> str:
+    rows = [
+        [
+            text_cell(f"distance of {letter}"),
+            *(_number(run.record.get(f"{block}_{target}_distance"), ".3f") for target in _TARGETS),
+        ]
+        for block, letter in _BLOCKS.items()
+    ]
+    return _table("Distances", ["", *(f"to {name}" for name in _TARGETS.values())], rows)
+
+
+def _accuracy_table(run: Run) -> str:
+    parts = {part: name for part, name in _PARTS.items() if f"{part}_balanced" in run.record}
+    rows = [
+        [text_cell(group), *(_number(run.record.get(f"{part}_{group}"), ".1%") for part in parts)]
+        for group in _GROUPS
+        if any(run.record.get(f"{part}_{group}") is not None for part in parts)
+    ]
+    return _table("Accuracy", ["", *parts.values()], rows) if rows else ""
+
+
+def _table(title: str, titles: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+    return f"<div><h3>{title}</h3>{scrolling(html_table(titles, rows), title)}</div>"
+
+
+def _number(value: Any, form: str) -> Cell:
+    return number_cell(math.nan if value is None else value, form)
+
+
+def _curves(history: pd.DataFrame) -> str:
+    """Charts of what the history has; nothing where no epoch was recorded."""
+    charts = []
+    for title, (log, form, curves) in _CHARTS.items():
+        drawable = [curve for curve in curves if curve.key in history and _has_points(history[curve.key], log)]
+        lines = [
+            Line(
+                curve.name,
+                history["epoch"],
+                history[curve.key],
+                curve.color,
+                curve.dash,
+                format(history[curve.key].iloc[-1], ".3g"),
+            )
+            for curve in drawable
+        ]
+        if lines:
+            charts.append(line_chart(title, lines, log=log, form=form))
+    note = (
+        '<p class="note">As seen in the steps of each epoch, with weights that move and batch statistics; the numbers '
+        "above are those of the trained network at rest.</p>"
+    )
+    return f'<h3>By epoch</h3>\n{note}\n<div class="charts">{"".join(charts)}</div>' if charts else ""
+
+
+def _has_points(values: pd.Series, log: bool) -> bool:
+    return bool((values > 0).any() if log else values.notna().any())
+
+
+def _heatmaps(measured: Geometry, predicted: Mapping[str, Geometry]) -> str:
+    """A row a block, a column a source, all on one scale a block."""
+    sources = {"measured": measured, **predicted}
+    k = measured.num_classes
+    rows = []
+    for block, letter in _BLOCKS.items():
+        pictures = heatmap_pngs([drawn_entries(getattr(geometry, block)) for geometry in sources.values()])
+        rows += [
+            f'<div><img class="pixels" alt="Gram matrix of {letter}, {name}" src="{png_uri(picture)}">'
+            f"<span>{letter}, {name}</span></div>"
+            for name, picture in zip(sources, pictures, strict=True)
+        ]
+    part = "" if k <= MOST_CLASSES else f" {MOST_CLASSES} of {k:,} classes, evenly spaced."
+    return (
+        f'<h3>Gram matrices</h3>\n<div class="grams" style="--columns: {len(sources)}">{"".join(rows)}</div>\n'
+        f'<p class="note"><img class="pixels scale" alt="" src="{_scale_uri()}"> blue negative, white 0, red positive; '
+        f"W and H have W Wᵀ and H Hᵀ, W Hᵀ are the mean logits. Each is scaled to Frobenius norm 1, colours go with "
+        f"the root of the entry and are the same along a row.{part}</p>"
+    )
+
+
+def _facts(run: Run, place: str) -> dict[str, str]:
+    spec, record = run.spec, run.record
+    values = {
+        "effective ridge": record.get("effective_ridge"),
+        "NC1": record.get("nc1"),
+        "CDNV": record.get("cdnv"),
+        "self-duality (mean cosine of w and h)": record.get("self_duality"),
+        "seconds": record.get("seconds"),
+    }
+    return {
+        "loss": f"{spec.rule} {', '.join(f'{name}={value}' for name, value in spec.hyperparameters.items())}".strip(),
+        "class counts": profile_text(spec.counts),
+        "data": data_text(spec.data),
+        "network": network_text(spec.network),
+        "training": optimization_text(spec.optimization),
+        "seed": str(spec.seed),
+        **{name: f"{value:.4g}" for name, value in values.items() if value is not None},
+        "versions": versions_text(record.get("versions", {})),
+        "folder": place,
+    }
+
+
+@lru_cache(maxsize=1)
+def _scale_uri() -> str:
+    return png_uri(scale_png())

@@ -1,0 +1,263 @@
+"""Runs that differ in loss and seed only, as one part of a page: figures over theory, findings, a table, the set-up."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache, partial
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from implicit_geometry._files import dumps
+from implicit_geometry.experiments.record import exponent, exponent_name, records_frame
+from implicit_geometry.experiments.spec import TrialSpec
+from implicit_geometry.experiments.store import Run
+from implicit_geometry.gram import Gram
+from implicit_geometry.problem import Problem
+from implicit_geometry.report.figures.finished_runs import accuracy_figure, geometry_figure, gram_figure
+from implicit_geometry.report.figures.images import page_png
+from implicit_geometry.report.figures.style import RULE_STYLES
+from implicit_geometry.report.frames import mean_over_seeds, series, series_label, series_runs
+from implicit_geometry.report.page.document import PageFigure, versions_text
+from implicit_geometry.report.page.heatmap import drawn_entries
+from implicit_geometry.studies.curves import theory_curves
+from implicit_geometry.theory.predict import predict
+
+POINTS = 61
+"""Exponents at which a line of the theory is computed."""
+
+_REACH = 1.5
+_SHOWN_RULES = ("ce", "cdt", "ldt", "vs", "weighted", "logit_adjusted", "ldam")
+_SHOWN_EXPONENT = 0.5
+_MOST_SHOWN = 3
+_ACCURACIES = ("test_balanced", "test_minority", "test_worst", "test_overall")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Runs on the same counts, data, network and optimisation.
+
+    Attributes:
+        runs: in the order of their rules, exponents and seeds.
+        records: their table.
+    """
+
+    runs: tuple[Run, ...]
+    records: pd.DataFrame
+
+    @property
+    def spec(self) -> TrialSpec:
+        """Of one of the runs."""
+        return self.runs[0].spec
+
+    @property
+    def title(self) -> str:
+        """Data, class counts and network in words."""
+        first = self.records.iloc[0]
+        return f"{first['data']}, {first['profile']}, {first['network']}"
+
+
+@dataclass(frozen=True)
+class NamedFigure:
+    """A figure that is yet to be drawn.
+
+    Attributes:
+        name: of its file, without suffix.
+        title: heading.
+        caption: what to see in it.
+        draw: the figure, for a narrow page or a wide one.
+    """
+
+    name: str
+    title: str
+    caption: str
+    draw: Callable[[bool], Figure]
+
+    def rendered(self) -> PageFigure:
+        """The figure as a page takes it."""
+        return PageFigure(self.title, self.caption, page_png(self.draw(False)), page_png(self.draw(True)))
+
+
+def settings_of(runs: Iterable[Run]) -> list[Setting]:
+    """Put runs together that differ in loss and seed only."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        spec = run.spec
+        key = dumps([asdict(spec.data), list(spec.counts), asdict(spec.network), asdict(spec.optimization)])
+        groups.setdefault(key, []).append(run)
+    return [_setting(groups[key]) for key in sorted(groups)]
+
+
+def _setting(runs: Sequence[Run]) -> Setting:
+    order = {rule: position for position, rule in enumerate(RULE_STYLES)}
+    records = records_frame(runs).assign(position=range(len(runs)))
+    records = records.sort_values(
+        ["rule", "variant", "exponent", "seed"], key=lambda keys: keys.map(order) if keys.name == "rule" else keys
+    )
+    ordered = tuple(runs[position] for position in records["position"])
+    return Setting(ordered, records.drop(columns="position").reset_index(drop=True))
+
+
+def setting_figures(setting: Setting, load: Callable[[TrialSpec], Run]) -> list[NamedFigure]:
+    """Geometry over theory for every loss, accuracy, Gram matrices: those that the runs have the numbers for.
+
+    Args:
+        setting: the runs.
+        load: reads a run with its measured vectors.
+    """
+    records = setting.records
+    pairs = [pair for pair in series(records) if pair[0] != "ce"]
+    pairs.sort(key=lambda pair: _SHOWN_RULES.index(pair[0]))
+    has_minorities = not setting.spec.class_counts().majority.all()
+    figures = [_geometry(setting, rule, variant) for rule, variant in pairs] if has_minorities else []
+    metrics = [name for name in _ACCURACIES if name in records and records[name].notna().any()][:2]
+    if pairs and len(metrics) == 2:
+        shown = " and ".join(name.removeprefix("test_") for name in metrics)
+        title = f"{shown.capitalize().replace('worst', 'worst-class')} test accuracy"
+        caption = "Held-out test set. Dots are networks, lines go through the means over seeds; dashed is plain CE."
+        draw = partial(_accuracy, records, metrics)
+        figures.append(NamedFigure("accuracy", title, caption, draw))
+    return [*figures, _gram(setting, load)]
+
+
+def setting_facts(setting: Setting) -> dict[str, str]:
+    """What was set up, by name."""
+    spec, records = setting.spec, setting.records
+    first, held_out = records.iloc[0], spec.data.test_per_class
+    seeds = sorted(set(records["seed"]))
+    shown = ", ".join(map(str, spec.counts[:20])) + (
+        f", ... ({len(spec.counts)} classes)" if len(spec.counts) > 20 else ""
+    )
+    return {
+        "data": first["data"],
+        "training samples a class": shown,
+        "test samples a class": "the whole test part" if held_out is None else str(held_out),
+        "network": first["network"],
+        "training": first["optimization"],
+        "seeds": ", ".join(map(str, seeds)),
+        "runs": str(len(records)),
+        "seconds, all runs together": f"{records['seconds'].sum():.0f}",
+        "versions": "; ".join(versions_text(json.loads(versions)) for versions in dict.fromkeys(records["versions"])),
+    }
+
+
+def geometry_sentence(records: pd.DataFrame, of_which: str = "") -> str:
+    """How far networks stand from their limit, from the regularised optimum and from the ETF, on average."""
+    mean = {
+        (block, target): f"{records[f'{block}_{target}_distance'].mean():.2f}"
+        for block in ("classifier", "embedding")
+        for target in ("limit", "ridge", "etf")
+    }
+    start = f"{of_which} the" if of_which else "The"
+    return (
+        f"{start} classifiers stand {mean['classifier', 'limit']} from their own predicted limit (mean distance of "
+        f"unit-norm Gram matrices), {mean['classifier', 'ridge']} from the regularised optimum that fits each best, "
+        f"and {mean['classifier', 'etf']} from the simplex ETF; the embeddings stand {mean['embedding', 'limit']}, "
+        f"{mean['embedding', 'ridge']} and {mean['embedding', 'etf']} from theirs."
+    )
+
+
+def accuracy_sentence(records: pd.DataFrame) -> str:
+    """Which loss has the highest balanced test accuracy (mean over seeds), beside plain cross-entropy."""
+    means = mean_over_seeds(records, ["test_balanced", "test_minority"])
+    best = means.iloc[int(np.nanargmax(means["test_balanced"]))]
+    base = means[(means["rule"] == "ce") & (best["rule"] != "ce")]
+
+    def beside(metric: str, suffix: str = "") -> str:
+        against = f" against {base[metric].iloc[0]:.1%}{suffix}" if len(base) else ""
+        return f"{best[metric]:.1%}{against}"
+
+    at = "" if best["rule"] == "ce" else f" at {best['exponent']:g}"
+    minority = "" if np.isnan(best["test_minority"]) else f", and on the minority classes {beside('test_minority')}"
+    return (
+        f"{series_label(best['rule'], best['variant'])}{at} has the highest balanced test accuracy of the grid "
+        f"(picked after the fact): {beside('test_balanced', ' for CE')}{minority}."
+    )
+
+
+def terminal_sentence(records: pd.DataFrame) -> str:
+    """How many networks the theory is about."""
+    return (
+        f"{int(records['terminal_phase'].sum())} of {len(records)} networks reached 100 % training accuracy, the "
+        "terminal phase that the theory is about."
+    )
+
+
+def setting_sentences(records: pd.DataFrame) -> tuple[str, ...]:
+    """The findings of any setting."""
+    tested = "test_balanced" in records and records["test_balanced"].notna().any()
+    accuracy = (accuracy_sentence(records),) if tested else ()
+    return geometry_sentence(records), *accuracy, terminal_sentence(records)
+
+
+def _geometry(setting: Setting, rule: str, variant: str) -> NamedFigure:
+    runs = series_runs(setting.records, rule, variant)
+    ridge = float(runs["effective_ridge"].median())
+    regularised = (
+        f"Dash-dotted: the regularised optimum at ridge {ridge:.2g}, the median of the ridges that fit these networks "
+        "best. "
+        if ridge > 0
+        else ""
+    )
+    caption = (
+        "Squared norm ratio of majority to minority classes and mean cosines, classifiers W above, class-mean "
+        f"embeddings H below. Solid: the limit of vanishing weight decay. {regularised}Dashed: simplex ETF. Markers: "
+        "trained networks, hollow where the training accuracy is below 100 %."
+    )
+    name = f"geometry-{rule}" + (f"-{variant.replace(', ', '-').replace(' ', '')}" if variant else "")
+    curves = cache(partial(_curves, setting, rule, variant, ridge))
+    num_classes = len(setting.spec.counts)
+
+    def draw(narrow: bool) -> Figure:
+        return geometry_figure(rule, curves(), runs, num_classes, narrow=narrow)
+
+    return NamedFigure(name, f"{series_label(rule, variant)}: measured geometry over theory", caption, draw)
+
+
+def _curves(setting: Setting, rule: str, variant: str, ridge: float) -> pd.DataFrame:
+    chosen = (setting.records["rule"] == rule) & (setting.records["variant"] == variant)
+    spec = setting.runs[int(np.flatnonzero(chosen)[0])].spec
+    plotted = exponent_name(rule)
+    fixed = {name: value for name, value in spec.hyperparameters.items() if name != plotted}
+    reach = max(_REACH, setting.records.loc[chosen, "exponent"].abs().max())
+    exponents = np.linspace(0.0 if plotted == "max_margin" else -reach, reach, POINTS)
+    return theory_curves(spec.class_counts(), [rule], exponents, ridges={rule: ridge} if ridge > 0 else None, **fixed)
+
+
+def _accuracy(records: pd.DataFrame, metrics: Sequence[str], narrow: bool) -> Figure:
+    return accuracy_figure(records, metrics, narrow=narrow)
+
+
+def _gram(setting: Setting, load: Callable[[TrialSpec], Run]) -> NamedFigure:
+    return NamedFigure(
+        "gram",
+        "Gram matrices, predicted beside measured",
+        "Unit Frobenius norm, classes in the order of the data. Predicted: the limit of vanishing weight decay.",
+        partial(_gram_figure, _shown_runs(setting), load),
+    )
+
+
+def _shown_runs(setting: Setting) -> dict[str, Run]:
+    """Plain cross-entropy and two other losses at the exponent nearest 1/2, by name."""
+    chosen: dict[str, Run] = {}
+    for rule in _SHOWN_RULES:
+        mine = setting.records[setting.records["rule"] == rule]
+        if len(mine) and len(chosen) < _MOST_SHOWN:
+            at = int(mine.index[int((mine["exponent"] - _SHOWN_EXPONENT).abs().argmin())])
+            at_exponent = "" if rule == "ce" else f" {exponent(setting.runs[at].spec):g}"
+            chosen[f"{RULE_STYLES[rule].label}{at_exponent}"] = setting.runs[at]
+    return chosen
+
+
+def _gram_figure(chosen: Mapping[str, Run], load: Callable[[TrialSpec], Run], narrow: bool) -> Figure:
+    predicted, measured = {}, {}
+    for name, run in chosen.items():
+        limit = predict(Problem(run.spec.class_counts(), run.spec.parameterization())).geometry
+        arrays = load(run.spec).arrays
+        for letter, block in (("W", "classifier"), ("H", "embedding")):
+            predicted[f"{name}: {letter}"] = drawn_entries(getattr(limit, block))
+            measured[f"{name}: {letter}"] = drawn_entries(Gram.from_factors(arrays[block]))
+    return gram_figure(predicted, measured, narrow=narrow)

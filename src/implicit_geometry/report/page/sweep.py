@@ -1,0 +1,313 @@
+"""The page of any runs: gathered from results folders, put into settings, drawn."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from implicit_geometry._files import write_atomically
+from implicit_geometry._validate import InputError
+from implicit_geometry.experiments.record import data_text, network_text, profile_text
+from implicit_geometry.experiments.spec import TrialSpec
+from implicit_geometry.experiments.store import MARKER, Failure, Run, RunStore, existing_store
+from implicit_geometry.report.page.document import PageFigure, Problems, Section, render_page
+from implicit_geometry.report.page.one_run import run_article, run_content, run_label
+from implicit_geometry.report.page.setting import (
+    NamedFigure,
+    Setting,
+    setting_facts,
+    setting_figures,
+    setting_sentences,
+    settings_of,
+)
+
+_DEPTH = 2
+_NEEDED = (
+    "terminal_phase",
+    "seconds",
+    "effective_ridge",
+    *(f"{block}_{name}_distance" for block in ("classifier", "embedding") for name in ("limit", "ridge", "etf")),
+)
+
+Track = Callable[[Sequence[Any], str], Iterable[Any]]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The runs of one or several results folders, each once.
+
+    Attributes:
+        homes: store of every run, by key.
+        runs: finished ones; their measured vectors may be left on disk.
+        failures: runs that finished nowhere.
+        damaged: what is wrong with each folder or file that cannot be read.
+        unverified: keys of the runs that an earlier version wrote, without checksums.
+    """
+
+    homes: dict[str, RunStore]
+    runs: tuple[Run, ...]
+    failures: tuple[Failure, ...] = ()
+    damaged: tuple[str, ...] = ()
+    unverified: frozenset[str] = frozenset()
+
+    def load(self, spec: TrialSpec) -> Run:
+        """A run with its measured vectors.
+
+        Raises:
+            InputError: its folder is damaged.
+        """
+        run = self.homes[spec.key].load(spec)
+        problem = _vectors_problem(run)
+        if problem:
+            raise _damaged(self.homes[spec.key], run, problem)
+        return run
+
+    def content(self, run: Run) -> str:
+        """What the page shows of a run.
+
+        Raises:
+            InputError: its folder is damaged.
+        """
+        home = self.homes[run.spec.key]
+        loaded, history = self.load(run.spec), home.history(run.spec)
+        try:
+            return run_content(loaded, history, str(home.place(run.spec)))
+        except InputError as error:
+            raise _damaged(home, run, f"one that cannot be shown ({error})") from error
+
+
+@dataclass(frozen=True)
+class SweepPage:
+    """A report that is made.
+
+    Attributes:
+        html: the document.
+        settings: what is in it.
+        failures: runs that did not finish.
+        damaged: what is not in it because it cannot be read.
+        unverified: how many of its runs an earlier version wrote, without checksums.
+    """
+
+    html: str
+    settings: tuple[Setting, ...]
+    failures: tuple[Failure, ...]
+    damaged: tuple[str, ...]
+    unverified: int
+
+
+def find_stores(folder: Path) -> list[RunStore]:
+    """The results folder, or those that lie in it or in its sub-folders.
+
+    Raises:
+        InputError: there is none, or one of another version.
+    """
+    if not folder.is_dir():
+        raise InputError("runs", "must be a results folder", f"{folder}, which is not there or no folder")
+    patterns = ["*/" * depth + MARKER for depth in range(_DEPTH + 1)]
+    found = next((markers for pattern in patterns if (markers := sorted(folder.glob(pattern)))), [])
+    if not found:
+        raise InputError("runs", "must be a folder made by igeom demo, train, sweep or reproduce", folder)
+    return [existing_store(marker.parent) for marker in found]
+
+
+def gather(stores: Sequence[RunStore]) -> Sweep:
+    """Read what is in results folders.
+
+    Raises:
+        InputError: there is no finished run; the message says what there is.
+    """
+    homes: dict[str, RunStore] = {}
+    runs: dict[str, Run] = {}
+    failures: dict[str, Failure] = {}
+    damaged: dict[str, None] = {}
+    unverified: set[str] = set()
+    for store in stores:
+        contents = store.contents()
+        problems = {run.spec.key: _incomplete(store, run) for run in contents.runs}
+        damaged |= dict.fromkeys([*contents.damaged, *filter(None, problems.values())])
+        failures |= {failure.spec.key: failure for failure in contents.failures}
+        found = {run.spec.key: run for run in contents.runs if not problems[run.spec.key]}
+        unverified |= {key for key in contents.unverified if key not in homes}
+        runs = found | runs
+        homes = dict.fromkeys(found, store) | homes
+    left = tuple(failure for key, failure in failures.items() if key not in homes)
+    if not runs:
+        reasons = [failure.reason for failure in left] + list(damaged)
+        because = f": {'; '.join(reasons)}" if reasons else ""
+        raise InputError(
+            "runs", "must hold finished runs", f"{', '.join(str(s.folder) for s in stores)} without{because}"
+        )
+    return Sweep(homes, tuple(runs.values()), left, tuple(damaged), frozenset(unverified))
+
+
+def write_report(folders: Sequence[Path], output: Path | None = None, *, track: Track | None = None) -> SweepPage:
+    """Write the page of all runs in results folders.
+
+    Args:
+        folders: results folders, or folders of such; at least one.
+        output: file of the page; ``report.html`` in the first folder where left out.
+        track: passes items on while it shows how far the work is, as ``rich.progress.track`` does.
+
+    Raises:
+        InputError: a folder holds no results, no run is finished, or the page cannot be written.
+    """
+    target = folders[0] / "report.html" if output is None else output
+    sweep = gather([store for folder in folders for store in find_stores(folder)])
+    _check_writable(target)
+    page = make_page(sweep, title="Trained networks beside the theory of their losses", track=track)
+    write_atomically(target, lambda part: part.write_text(page.html, encoding="utf-8"))
+    return page
+
+
+def make_page(
+    sweep: Sweep,
+    *,
+    title: str,
+    lead: str | None = None,
+    sentences: Callable[[pd.DataFrame], Sequence[str]] = setting_sentences,
+    on_figure: Callable[[NamedFigure, PageFigure], object] = lambda named, drawn: None,
+    track: Track | None = None,
+) -> SweepPage:
+    """Draw the figures and the runs, and put them on one page. Runs that turn out to be damaged are left out.
+
+    Args:
+        sweep: the runs.
+        title: of the page.
+        lead: paragraph below it; what was trained where left out.
+        sentences: the findings of a table of runs.
+        on_figure: called with every figure that was drawn.
+        track: as for :func:`write_report`.
+
+    Raises:
+        InputError: all runs are damaged.
+    """
+    following = track or (lambda items, description: items)
+    contents, damaged = _contents(sweep, following)
+    settings = settings_of(run for run in sweep.runs if run.spec.key in contents)
+    if not settings:
+        raise InputError("runs", "must hold finished runs", f"only damaged ones: {'; '.join(damaged)}")
+    plans = [
+        (number, named) for number, setting in enumerate(settings) for named in setting_figures(setting, sweep.load)
+    ]
+    figures: dict[int, list[PageFigure]] = {number: [] for number in range(len(settings))}
+    for number, named in following(plans, "figures"):
+        drawn = named.rendered()
+        on_figure(named, drawn)
+        figures[number].append(drawn)
+    failures = [(_failure_name(failure.spec), failure.reason) for failure in sweep.failures]
+    unverified = sum(run.spec.key in sweep.unverified for setting in settings for run in setting.runs)
+    html = render_page(
+        title=title,
+        lead=lead or _lead(settings),
+        tiles=_tiles(settings, sweep.failures, damaged, unverified),
+        sections=[
+            Section(setting.title, sentences(setting.records), figures[number], setting.records, setting_facts(setting))
+            for number, setting in enumerate(settings)
+        ],
+        articles=_articles(settings, contents),
+        problems=Problems(failures, damaged),
+    )
+    return SweepPage(html, tuple(settings), sweep.failures, damaged, unverified)
+
+
+def _check_writable(target: Path) -> None:
+    """Refuse a place for the page before it is drawn, which may take minutes."""
+    try:
+        tempfile.TemporaryFile(dir=target.parent).close()
+    except OSError as error:
+        raise InputError("output", "must be a file that can be written", f"{target} ({error.strerror})") from error
+    if target.is_dir():
+        raise InputError("output", "must be a file", f"the folder {target}")
+
+
+def _contents(sweep: Sweep, track: Track) -> tuple[dict[str, str], tuple[str, ...]]:
+    """HTML of every run by key, and what is damaged."""
+    contents, damaged = {}, list(sweep.damaged)
+    for run in track(sweep.runs, "runs"):
+        try:
+            contents[run.spec.key] = sweep.content(run)
+        except InputError as error:
+            damaged.append(str(error))
+    return contents, tuple(damaged)
+
+
+def _articles(settings: Sequence[Setting], contents: dict[str, str]) -> list[str]:
+    specs = [run.spec for setting in settings for run in setting.runs]
+    befores, afters = [None, *specs[:-1]], [*specs[1:], None]
+    return [
+        run_article(spec, contents[spec.key], before=before, after=after)
+        for spec, before, after in zip(specs, befores, afters, strict=True)
+    ]
+
+
+def _incomplete(store: RunStore, run: Run) -> str:
+    """What a record lacks that every run has; empty where it is complete."""
+    missing = [name for name in _NEEDED if run.record.get(name) is None]
+    return str(_damaged(store, run, f"a record without {', '.join(missing)}")) if missing else ""
+
+
+def _vectors_problem(run: Run) -> str:
+    """What is wrong with the measured vectors of a run; empty where they are a classifier and an embedding a class."""
+    k = len(run.spec.counts)
+    shapes = set()
+    for name in ("classifier", "embedding"):
+        array = run.arrays.get(name)
+        if array is None:
+            return f"vectors without {name}"
+        if array.ndim != 2 or array.shape[0] != k or array.dtype.kind != "f" or not np.isfinite(array).all():
+            return f"{name} vectors that are not finite numbers, one vector for each of {k} classes"
+        shapes.add(array.shape)
+    return "" if len(shapes) == 1 else "classifier and embedding vectors of two lengths"
+
+
+def _damaged(store: RunStore, run: Run, found: str) -> InputError:
+    return InputError(f"run folder {store.place(run.spec)}", "must hold a finished run", found)
+
+
+def _failure_name(spec: TrialSpec) -> str:
+    return f"{run_label(spec)}: {data_text(spec.data)}, {profile_text(spec.counts)}, {network_text(spec.network)}"
+
+
+def _lead(settings: Sequence[Setting]) -> str:
+    records = pd.concat([setting.records for setting in settings])
+    data = ", ".join(dict.fromkeys(records["data"]))
+    return (
+        f"{len(records)} networks were trained on label-imbalanced data: {data}. The theory knows the class counts and "
+        "the loss, nothing of the samples or the network."
+    )
+
+
+def _tiles(
+    settings: Sequence[Setting], failures: Sequence[Failure], damaged: Sequence[str], unverified: int
+) -> dict[str, object]:
+    """What there is: runs and losses always, of the rest what there is several of."""
+    records = pd.concat([setting.records for setting in settings])
+    several = {
+        "settings": len(settings),
+        "data sets": records["data"].nunique(),
+        "class profiles": records["profile"].nunique(),
+        "networks": records["network"].nunique(),
+        "seeds": records["seed"].nunique(),
+    }
+    return {
+        "runs finished": len(records),
+        "runs failed": len(failures),
+        **({"damaged": len(damaged)} if damaged else {}),
+        **({"without checksums": unverified} if unverified else {}),
+        "losses": records["rule"].nunique(),
+        **{name: number for name, number in several.items() if number > 1},
+        "computing time": _duration(records["seconds"].sum()),
+    }
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,91 @@
+"""The paper's experiments on the unconstrained-features model, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+
+from implicit_geometry.comparison import compare
+from implicit_geometry.counts import ClassCounts
+from implicit_geometry.geometry import Geometry
+from implicit_geometry.measurement import measurement_from_moments
+from implicit_geometry.nn.ufm import UFMHistory, train_ufm
+from implicit_geometry.problem import Problem
+from implicit_geometry.studies.curves import rule_at
+from implicit_geometry.studies.figure_plans import UFM_EPOCHS, Loss
+from implicit_geometry.summary import geometry_summary
+from implicit_geometry.theory.effective import effective_ridge
+from implicit_geometry.theory.predict import predict
+
+
+def train_study(
+    counts: ClassCounts,
+    losses: Sequence[Loss],
+    *,
+    epochs: int = UFM_EPOCHS,
+    ridge: float = 0.0,
+    seeds: Sequence[int] = (0,),
+    on_epoch: Callable[[int], object] | None = None,
+) -> UFMHistory:
+    """Train all losses of a study as one program, in the paper's set-up (scales that sum to k)."""
+    parameterizations = [rule_at(loss.rule, counts, loss.exponent) for loss in losses]
+    return train_ufm(counts, parameterizations, epochs=epochs, ridge=ridge, seeds=seeds, on_epoch=on_epoch)
+
+
+def study_records(history: UFMHistory, losses: Sequence[Loss], *, every_epoch: bool = False) -> pd.DataFrame:
+    """One row a loss and seed (and recorded epoch, where asked): the eight numbers, distances, accuracies.
+
+    The effective ridge is fitted at the last epoch only.
+    """
+    rows = []
+    for p, loss in enumerate(losses):
+        problem = Problem(history.counts, history.parameterizations[p])
+        limit = predict(problem).geometry
+        for s, seed in enumerate(history.seeds):
+            records = range(len(history.epochs)) if every_epoch else [len(history.epochs) - 1]
+            for t in records:
+                geometry = measured_geometry(history, p, s, t)
+                row = {
+                    "model": "ufm",
+                    "rule": loss.rule,
+                    "exponent": loss.exponent,
+                    "imbalance_ratio": history.counts.imbalance_ratio,
+                    "seed": seed,
+                    "epoch": int(history.epochs[t]),
+                    **geometry_summary(geometry, history.counts),
+                    **{f"{name}_limit_distance": value for name, value in asdict(compare(geometry, limit)).items()},
+                    **_accuracies(history, p, s, t),
+                    "terminal_phase": bool(history.accuracy[p, s, t] == 1.0),
+                }
+                if not every_epoch:
+                    row["effective_ridge"] = effective_ridge(geometry, problem).ridge
+                rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def measured_geometry(history: UFMHistory, parameterization: int, seed: int, record: int) -> Geometry:
+    """The geometry of a run as a network's is measured: class means projected on the row space of the classifier."""
+    means = history.embedding[parameterization, seed, record]
+    counts = history.counts.values
+    geometry = measurement_from_moments(
+        counts,
+        means * counts[:, None],
+        counts * np.einsum("ij,ij->i", means, means),
+        classifier=history.classifier[parameterization, seed, record],
+        parameterization=history.parameterizations[parameterization],
+    ).geometry
+    assert geometry is not None  # a classifier was given
+    return geometry
+
+
+def _accuracies(history: UFMHistory, p: int, s: int, t: int) -> dict[str, float]:
+    by_class = history.class_accuracy[p, s, t]
+    majority = history.counts.majority
+    return {
+        "train_balanced": float(by_class.mean()),
+        "train_majority": float(by_class[majority].mean()),
+        "train_minority": float(by_class[~majority].mean()),
+    }

@@ -1,0 +1,51 @@
+"""From logits on groups of equal classes to the geometry of all classes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from implicit_geometry._validate import Floats, Ints
+from implicit_geometry.geometry import Geometry
+from implicit_geometry.gram import Gram
+from implicit_geometry.groups import ClassGroups
+from implicit_geometry.lowrank import LowRank
+from implicit_geometry.theory.singular import svd
+
+_Parts = tuple[Floats, Floats, Floats, Ints]  # of a LowRank
+
+
+def grouped_geometry(
+    groups: ClassGroups, root_count: Floats, own: Floats, mean: Floats, gradient: Floats | None = None
+) -> Geometry:
+    """The geometry of balanced factors of logits X (columns scaled by sqrt(n)) that treat the classes of a group alike.
+
+    Args:
+        groups: which classes are alike; G groups.
+        root_count: sqrt(n) of the classes of each group, shape (G,).
+        own: number by which X acts on the mean-zero vectors of each group, >= 0 (any for a group of one), shape (G,).
+        mean: X on the normalised group means, shape (G, G).
+        gradient: at an optimum, the loss gradient by ``mean`` in units of the ridge, shape (G, G). It is minus the
+            polar factor of X, but holds small rows and columns to relative accuracy, which singular vectors do not.
+
+    Returns:
+        W W^T = (X X^T)^(1/2), the embeddings' Gram D^-1 (X^T X)^(1/2) D^-1 and X D^-1 as it is, with D = diag(sqrt(n)).
+    """
+    left, sigma, right = svd(mean)
+    root_size = np.sqrt(groups.size)[:, None]
+    apart = np.diag(np.sqrt(own / groups.size))
+    root_sigma = np.sqrt(sigma) / root_size
+    polar = (left, right.T) if gradient is None else (-gradient @ right.T, -gradient.T @ left)
+    classifier, embedding = polar[0] * root_sigma, polar[1] * root_sigma / root_count[:, None]
+    embedding_apart, alone = apart / root_count[:, None], own * (1 - 1 / groups.size)
+
+    def block(rows: Floats, columns: Floats, rows_apart: Floats, columns_apart: Floats, scale: Floats) -> _Parts:
+        diagonal = np.einsum("gi,gi->g", rows, columns) + alone / scale
+        return diagonal, np.hstack([rows, -rows_apart]), np.hstack([columns, columns_apart]), groups.group
+
+    return Geometry(
+        Gram(*block(classifier, classifier, apart, apart, np.ones_like(root_count))),
+        Gram(*block(embedding, embedding, embedding_apart, embedding_apart, root_count**2)),
+        LowRank(
+            *block(mean / root_size, np.diag(1 / root_size[:, 0] / root_count), apart, embedding_apart, root_count)
+        ),
+    )

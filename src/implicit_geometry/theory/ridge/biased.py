@@ -1,0 +1,250 @@
+"""The regularised problem of a head with a bias, free or with a ridge of its own.
+
+A bias b adds the rank-one matrix b sqrt(n)^T to the logits X (columns scaled by sqrt(n)), outside the nuclear norm:
+
+    min over X, b of losses(X + b sqrt(n)^T) + ridge |X|_* + bias_ridge / 2 |b|^2.
+
+A free bias takes over whatever X has along sqrt(n), so that sum_c n_c h_c = 0 at any ridge; and any ``shift`` with
+constant ``label_scale`` is absorbed by it. All quantities live on groups of equal classes, divided by the ridge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from implicit_geometry._validate import Floats, InputError
+from implicit_geometry.problem import Problem, Solution, require_problem
+from implicit_geometry.theory.balance import balancing_weights
+from implicit_geometry.theory.ridge.best_bias import best_levels
+from implicit_geometry.theory.ridge.interior import DualProgram, interior_optimum
+from implicit_geometry.theory.ridge.levels import Levels
+from implicit_geometry.theory.ridge.newton import Factored
+from implicit_geometry.theory.ridge.norm_error import Proof, certified_geometry
+from implicit_geometry.theory.ridge.optimum import FEW, GOAL, STEPS, closest
+from implicit_geometry.theory.ridge.program import (
+    LARGEST,
+    Bounds,
+    Logits,
+    Point,
+    Reduced,
+    gather,
+    proven,
+    reduce_problem,
+    rough_start,
+    trimmed,
+    within_float64,
+)
+from implicit_geometry.theory.rounding import EPS
+from implicit_geometry.theory.singular import operator_norm
+
+_NEGLIGIBLE = 1e-9  # ridge on the bias over that of the logits, for a start
+_SHORT = 60  # steps after which the interior-point method is cheaper
+
+
+class _Optimum(NamedTuple):
+    """X, the bias on normalised group means, and what they prove."""
+
+    logits: Logits
+    bias: Floats
+    bounds: Bounds
+
+
+def bias_ridge_solution(problem: Problem) -> Solution:
+    """Solve the regularised problem of a head with a bias.
+
+    Args:
+        problem: with ridge > 0 and bias=True.
+
+    Returns:
+        The geometry in absolute scale, the bias, and a certificate whose primal and dual values are those of the
+        sum-form objective.
+
+    Raises:
+        InputError: the ridge is not positive, or the head has no bias.
+
+    Example:
+        >>> solution = bias_ridge_solution(Problem([50, 50, 5, 5], ridge=0.1, bias=True))
+        >>> solution.bias.round(3), solution.certificate.relative_gap < 1e-9
+        (array([ 1.694,  1.694, -1.694, -1.694]), True)
+    """
+    require_problem(problem)
+    if problem.ridge <= 0 or not problem.bias:
+        raise InputError("problem", "must have ridge > 0 and bias=True", f"{problem.ridge:g} and {problem.bias}")
+    groups = gather(problem)
+    with within_float64(problem):
+        reduced = reduce_problem(problem, groups)
+        biased = _Biased.of(reduced, problem.bias_ridge / problem.ridge)
+        if not (biased.price == 0 or 1 / LARGEST < biased.price < LARGEST):
+            raise InputError("bias_ridge", "must keep its quotient by ridge within float64", problem.bias_ridge)
+        logits, bias, bounds = biased.solve()
+        certificate = proven(problem, bounds, not (logits.own.any() or logits.mean.any()))
+        point = biased.at(logits, bias)
+        scale, level = biased.dual_scale(point.wrong), bias / reduced.null
+        proof = Proof(logits, point, scale, bounds.gap, biased.levels, level)
+        geometry, norm_proof = certified_geometry(groups, reduced, proof)
+    return Solution(problem, geometry, certificate, (bias / np.sqrt(reduced.size))[groups.group], norm_proof)
+
+
+@dataclass(frozen=True)
+class _Biased:
+    """The reduced problem with a bias, in x = (factors of the logits, bias): loss + half a sum of squares."""
+
+    reduced: Reduced
+    price: float  # bias_ridge / ridge
+    spread: Floats  # sqrt(k_g n_g)     (G,)
+
+    @classmethod
+    def of(cls, reduced: Reduced, price: float) -> _Biased:
+        return cls(reduced, price, np.sqrt(reduced.size) * reduced.root_count)
+
+    @cached_property
+    def factored(self) -> Factored:
+        return Factored(self.reduced)
+
+    @cached_property
+    def levels(self) -> Levels:
+        return Levels.of(self.reduced, self.price)
+
+    @cached_property
+    def free(self) -> _Biased:
+        """The problem whose bias costs nothing: no optimum is above that of the problem itself."""
+        return replace(self, price=0.0)
+
+    def split(self, x: Floats) -> tuple[Floats, Floats]:
+        """The factors and the bias."""
+        return x[: -self.spread.size], x[-self.spread.size :]
+
+    def expand(self, x: Floats) -> tuple[Logits, Floats]:
+        """X and the bias, without the part of it that changes no loss."""
+        factors, bias = self.split(x)
+        return self.factored.logits(factors), bias - self.reduced.null * (self.reduced.null @ bias)
+
+    def at(self, logits: Logits, bias: Floats) -> Point:
+        """Loss and gradient at X with a bias."""
+        return self.reduced.evaluate(self.shifted(logits, bias))
+
+    def shifted(self, logits: Logits, bias: Floats) -> Logits:
+        """X with what the bias adds."""
+        return Logits(logits.own, logits.mean + np.outer(bias, self.spread))
+
+    def pull(self, bias: Floats) -> Floats:
+        """Gradient of the bias's penalty, that of the part which changes no loss included: it would be arbitrary."""
+        return self.price * bias + self.reduced.null * (self.reduced.null @ bias)
+
+    def evaluate(self, x: Floats) -> Point:
+        factors, bias = self.split(x)
+        return self.at(self.factored.logits(factors), bias)
+
+    def value(self, x: Floats, point: Point) -> float:
+        factors, bias = self.split(x)
+        return self.factored.value(factors, point) + 0.5 * float(bias @ self.pull(bias))
+
+    def gradient(self, x: Floats, point: Point) -> Floats:
+        factors, bias = self.split(x)
+        by_bias = point.mean_gradient @ self.spread + self.pull(bias)
+        return np.concatenate([self.factored.gradient(factors, point), by_bias])
+
+    def hessian(self, x: Floats, point: Point) -> Callable[[Floats], Floats]:
+        factors, _ = self.split(x)
+
+        def extended(direction: Floats) -> Floats:
+            d_factors, d_bias = self.split(direction)
+            change = self.shifted(self.factored.change(factors, d_factors), d_bias)
+            own, mean = self.reduced.curvature(point, *change)
+            straight = self.factored.pull_back(d_factors, point.own_gradient, point.mean_gradient)
+            by_factors = d_factors + self.factored.pull_back(factors, own, mean) + straight
+            return np.concatenate([by_factors, mean @ self.spread + self.pull(d_bias)])
+
+        return extended
+
+    def bend(self, x: Floats, point: Point) -> Floats:
+        by_bias = self.reduced.bend(point)[1] @ self.spread**2 + self.price + self.reduced.null**2
+        return np.concatenate([self.factored.bend(self.split(x)[0], point), by_bias])
+
+    def balanced(self, x: Floats) -> Floats:
+        factors, bias = self.split(x)
+        return np.concatenate([self.factored.balanced(factors), bias])
+
+    def settled(self, logits: Logits, bias: Floats) -> tuple[Logits, Floats]:
+        """X and the bias that is best for it: balanced flows make the dual bound tight."""
+        start = bias / self.reduced.null
+        level = best_levels(self.reduced, self.levels, self.reduced.exponents(logits), start)
+        return logits, level * self.reduced.null
+
+    def prove(self, x: Floats, _: Point) -> Bounds:
+        """Values that enclose the optimum."""
+        return self.bounds(*self.settled(*self.expand(x)))
+
+    def bounds(self, logits: Logits, bias: Floats) -> Bounds:
+        """Values that enclose the optimum, rounding counted in."""
+        point, level = self.at(logits, bias), bias / self.reduced.null
+        added = self.levels.label * (np.abs(level)[:, None] + np.abs(level))
+        primal = self.reduced.objective(logits, point) + 0.5 * self.price * float(bias @ bias)
+        rounding = self.reduced.rounding(logits, point, added)
+        return Bounds(primal + rounding, self.dual_value(point.wrong), rounding)
+
+    def dual_scale(self, wrong: Floats) -> Floats:
+        """Factors of the columns of probabilities of wrong classes that make them a feasible dual point, shape (G,).
+
+        A free bias balances the flows between the groups; the loss gradient is scaled into the unit ball.
+        """
+        reduced, groups = self.reduced, self.spread.size
+        weights = balancing_weights(self.levels.flow(reduced.price * wrong)) if self.price == 0 else np.ones(groups)
+        wrong = wrong * weights
+        own, mean = reduced.pull_back(reduced.price * wrong)
+        within = -np.where(reduced.size > 1, own, 0.0).min()
+        largest = max(float(wrong.sum(axis=0).max()), operator_norm(mean), within)
+        return np.asarray(weights / max(1.0, largest * (1 + 4 * groups * EPS)))
+
+    def dual_value(self, wrong: Floats) -> float:
+        """Lower bound of the optimum by probabilities of wrong classes."""
+        scaled = wrong * self.dual_scale(wrong)
+        value = self.reduced.dual_value(scaled) - self.penalty(scaled)
+        return max(value, self.free.dual_value(wrong)) if self.price > 0 else value
+
+    def penalty(self, wrong: Floats) -> float:
+        """What the dual pays for flows out of balance, at most, where the bias has a ridge."""
+        if self.price == 0:
+            return 0.0
+        flow = self.levels.flow(self.reduced.price * wrong)
+        received, sent = flow.sum(axis=1), flow.sum(axis=0)
+        net = np.abs(received - sent) + 4 * self.spread.size * EPS * (received + sent)
+        return float((net * net / (2 * self.levels.decay)).sum())
+
+    def start(self) -> tuple[Logits, Floats]:
+        """The start of the problem without bias, parted into what is orthogonal to sqrt(n) and what a bias can do."""
+        own, total = rough_start(self.reduced)
+        bias = total @ self.spread / (self.spread @ self.spread)
+        return Logits(own, total - np.outer(bias, self.spread)), bias
+
+    def interior_start(self) -> Floats:
+        """Near the optimum, by a dense method."""
+        easiest = self if self.price > _NEGLIGIBLE else self.free
+        logits, level = interior_optimum(DualProgram(self.reduced, easiest.levels))
+        return np.concatenate([self.factored.factors(logits), level * self.reduced.null])
+
+    def solve(self) -> _Optimum:
+        """Zero with the best bias where it is the optimum, else Newton's method from the limit's form."""
+        zero = Logits(np.zeros_like(self.spread), np.zeros_like(self.reduced.reach))
+        zero, bias = self.settled(zero, np.zeros_like(self.spread))
+        nothing = _Optimum(zero, bias, self.bounds(zero, bias))
+        if nothing.bounds.gap <= GOAL:
+            return nothing
+        logits, bias = self.start()
+        start = np.concatenate([self.factored.factors(logits), bias])
+        few = self.spread.size <= FEW
+        x, bounds = closest(self, start, self.prove, _SHORT if few else STEPS)
+        if bounds.gap > GOAL:
+            second, renewed = closest(self, self.interior_start() if few else self.balanced(x), self.prove)
+            if renewed.gap < bounds.gap:
+                x, bounds = second, renewed
+        optimum = _Optimum(*self.settled(*self.expand(x)), bounds)
+        point = self.at(optimum.logits, optimum.bias)
+        candidate, bias = self.settled(trimmed(optimum.logits, point), optimum.bias)
+        renewed = self.bounds(candidate, bias)
+        return _Optimum(candidate, bias, renewed) if renewed.gap <= max(bounds.gap, GOAL) else optimum

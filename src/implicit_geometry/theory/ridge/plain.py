@@ -1,0 +1,130 @@
+"""The geometry at a positive ridge: certified global optimum of the regularised unconstrained-features model.
+
+With X the class-mean logits times diag(sqrt(n)), the model min sum_i loss(W h_i, y_i) + ridge / 2 (|W|^2 + |H|^2) is
+the convex program min_X losses(X) + ridge |X|_*; W W^T = (X X^T)^(1/2), and the class-mean embeddings' Gram matrix is
+(X^T X)^(1/2) divided by sqrt(n) on both sides. ``weight``, ``shift`` and ``margin``, invisible in the limit, matter.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from implicit_geometry._validate import LARGEST_COUNT, InputError, class_vector, number, whole_number
+from implicit_geometry.counts import ClassCounts
+from implicit_geometry.groups import ClassGroups
+from implicit_geometry.parameterization import Parameterization
+from implicit_geometry.problem import Problem, Solution, require_problem
+from implicit_geometry.theory.ridge.norm_error import Proof, certified_geometry
+from implicit_geometry.theory.ridge.optimum import Optimum, optimum
+from implicit_geometry.theory.ridge.program import Logits, Reduced, gather, proven, reduce_problem, within_float64
+
+
+def ridge_solution(problem: Problem) -> Solution:
+    """Solve the regularised problem to a relative gap of 1e-8, with any counts, scales, weights, shifts and margins.
+
+    Args:
+        problem: with ridge > 0 and bias=False.
+
+    Returns:
+        The geometry in absolute scale, and a certificate whose primal and dual values are those of the sum-form
+        objective. Status COLLAPSED where the optimum is zero; INACCURATE where rounding stops before the tolerance.
+
+    Raises:
+        InputError: the ridge is not positive, the head has a bias, or scales leave float64.
+
+    Source: Thrampoulidis et al. (2022), Section 5 (the convex program); Behnia et al. (2023), Section 2 (the losses).
+
+    Example:
+        >>> from implicit_geometry.counts import ClassCounts
+        >>> counts = ClassCounts.step(num_classes=10, imbalance_ratio=10, max_count=50)
+        >>> solution = ridge_solution(Problem(counts, ridge=1e-3))
+        >>> squared = solution.geometry.classifier.squared_norms()
+        >>> round(float(squared[0] / squared[9]), 2), solution.certificate.relative_gap < 1e-8
+        (3.14, True)
+    """
+    require_problem(problem)
+    if problem.ridge <= 0 or problem.bias:
+        raise InputError(
+            "problem", "must have ridge > 0 and bias=False", f"ridge={problem.ridge:g} and bias={problem.bias}"
+        )
+    groups = gather(problem)
+    with within_float64(problem):
+        reduced = reduce_problem(problem, groups)
+        return _solution(problem, reduced, groups, optimum(reduced))
+
+
+def ridge_path(
+    counts: ClassCounts | ArrayLike, parameterization: Parameterization | None, ridges: ArrayLike
+) -> tuple[Solution, ...]:
+    """Solve one problem at many ridges, each started from its neighbour.
+
+    Args:
+        counts: samples a class, shape (k,).
+        parameterization: the loss; None for plain cross-entropy.
+        ridges: positive, in any order, shape (r,).
+
+    Returns:
+        One solution a ridge, in the order given.
+
+    Raises:
+        InputError: a ridge is not positive and finite, or as :class:`Problem`.
+
+    Example:
+        >>> path = ridge_path([50, 50, 5, 5], None, [1e-3, 10.0])
+        >>> [solution.certificate.status.value for solution in path]
+        ['optimal', 'collapsed']
+    """
+    values = class_vector("ridges", ridges, positive=True)
+    base = Problem(counts, parameterization)
+    groups = gather(base)
+    solutions: dict[int, Solution] = {}
+    warm: Logits | None = None
+    for index in np.argsort(values, kind="stable").tolist():
+        problem = Problem(base.counts, base.parameterization, ridge=float(values[index]))
+        with within_float64(problem):
+            reduced = reduce_problem(problem, groups)
+            best = optimum(reduced, warm)
+            warm = best.logits
+            solutions[index] = _solution(problem, reduced, groups, best)
+    return tuple(solutions[index] for index in range(values.size))
+
+
+def ridge_from_weight_decay(
+    weight_decay: float, num_samples: int, *, embedding_weight_decay: float | None = None
+) -> float:
+    """Ridge of the sum-form problem that a mean loss with weight decay amounts to.
+
+    The mean loss plus ``weight_decay / 2 * |W|^2 + embedding_weight_decay / 2 * |H|^2`` times N is the sum-form problem
+    with ridges N a and N b; it has the logits of the one ridge N sqrt(a b), with classifiers (b / a)^(1/4) times and
+    embeddings (a / b)^(1/4) times as long.
+
+    Args:
+        weight_decay: a, of the classifiers (coefficient of |W|^2 / 2, as in torch.optim.SGD), > 0.
+        num_samples: N, over which the loss is averaged, >= 1.
+        embedding_weight_decay: b, of the embeddings; the same by default.
+
+    Raises:
+        InputError: an argument is out of range.
+
+    Example:
+        >>> round(ridge_from_weight_decay(5e-4, 50_000), 9)
+        25.0
+    """
+    decay = number("weight_decay", weight_decay, minimum=0, exclusive=True)
+    other = decay
+    if embedding_weight_decay is not None:
+        other = number("embedding_weight_decay", embedding_weight_decay, minimum=0, exclusive=True)
+    samples = whole_number("num_samples", num_samples, minimum=1, maximum=LARGEST_COUNT)
+    return number("ridge = num_samples * weight_decay", samples * (math.sqrt(decay) * math.sqrt(other)))
+
+
+def _solution(problem: Problem, reduced: Reduced, groups: ClassGroups, best: Optimum) -> Solution:
+    x, bounds = best
+    certificate = proven(problem, bounds, not (x.own.any() or x.mean.any()))
+    point = reduced.evaluate(x)
+    scale = np.full(x.own.shape, reduced.feasible_scale(point.wrong))
+    geometry, norm_proof = certified_geometry(groups, reduced, Proof(x, point, scale, bounds.gap))
+    return Solution(problem, geometry, certificate, norm_proof=norm_proof)

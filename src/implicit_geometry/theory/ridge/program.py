@@ -1,0 +1,319 @@
+"""The regularised problem on groups of equal classes: G x G + G unknowns instead of k x k.
+
+By convexity and symmetry the optimal logits X (columns scaled by sqrt(n)) act as a number ``own[g]`` >= 0 on the
+mean-zero subspace of group g (dimension k_g - 1) and as a G x G matrix ``mean`` on the normalised group means. All
+probabilities of wrong classes are kept themselves (never as one minus something), so that they hold relative accuracy
+at any ridge. Everything here is divided by the ridge: the objective is ``losses.sum() + nuclear norm``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import xlog1py
+
+from implicit_geometry._validate import Floats, InputError
+from implicit_geometry.certificate import Certificate
+from implicit_geometry.groups import ClassGroups, group_classes, varying_vectors
+from implicit_geometry.problem import Problem
+from implicit_geometry.theory.rounding import EPS, ROUNDINGS
+from implicit_geometry.theory.singular import nuclear_norm, operator_norm, svd
+
+LARGEST = 1e290
+"""Products of numbers beyond it, or below its inverse, lose digits."""
+
+_FAR = 40.0  # change of exponents from which on the loss's steepest slope bounds its change better
+_LONGEST = 40.0  # -log(1 - t) of the largest t < 1
+_CLOSED = 1e-12  # relative gap that rounding may leave besides
+_STRICT = 1e-6  # distance to 1 of a singular value of the gradient that proves the logits zero there
+
+
+class Logits(NamedTuple):
+    """X in reduced form: ``own`` of shape (G,), ``mean`` of shape (G, G)."""
+
+    own: Floats
+    mean: Floats
+
+
+@dataclass(frozen=True)
+class Point:
+    """Loss and its derivatives at one X.
+
+    Attributes:
+        losses: loss of all samples of each group, shape (G,).
+        wrong: probability that a sample of a class in group h gives to all wrong classes of group g, shape (G, G).
+        slope: derivative by the exponents, price[h] * wrong[g, h], shape (G, G).
+        own_gradient: derivative by ``own`` of a single copy, shape (G,).
+        mean_gradient: derivative by ``mean``, shape (G, G).
+    """
+
+    losses: Floats
+    wrong: Floats
+    slope: Floats
+    own_gradient: Floats
+    mean_gradient: Floats
+
+
+class Bounds(NamedTuple):
+    """Values, in units of the ridge, that enclose the optimum.
+
+    Attributes:
+        primal: upper bound.
+        dual: lower bound.
+        rounding: what the upper bound allows for rounding; the lower bound allows for about as much.
+    """
+
+    primal: float
+    dual: float
+    rounding: float = 0.0
+
+    @property
+    def gap(self) -> float:
+        """Relative gap, at least 0 (infinite where a value is not finite)."""
+        gap = max(self.primal - self.dual, 0.0) / abs(self.primal) if self.primal else 0.0
+        return gap if np.isfinite(gap) else np.inf
+
+    @property
+    def closed(self) -> bool:
+        """Whether little more than the allowance for rounding is left of the gap."""
+        return self.gap <= _CLOSED + (4 * self.rounding / abs(self.primal) if self.primal else 0.0)
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """The loss as a function of (own, mean).
+
+    A sample of a class in group h puts onto all wrong classes of group g together the odds exp(exponent[g, h]),
+    exponent = offset + reach * mean - diag(reach * mean) - pull * own, linear in X.
+
+    Attributes:
+        size: classes of each group k_g, shape (G,).
+        copies: k_g - 1 where it is positive, else 1: how often ``own`` counts, shape (G,).
+        live: groups whose ``own`` is not known to be zero beforehand, shape (G,).
+        root_count: sqrt(n_g), shape (G,).
+        natural: s_g = sqrt(n) / (class_scale * label_scale), shape (G,).
+        null: unit vector with null^T mean = 0 at the optimum, shape (G,).
+        price: k_g n_g weight_g / ridge, shape (G,).
+        offset: exponents at X = 0, shape (G, G), -inf on the diagonal for a group of one class.
+        reach: shape (G, G).
+        pull: shape (G, G).
+    """
+
+    size: Floats
+    copies: Floats
+    live: NDArray[np.bool_]
+    root_count: Floats
+    natural: Floats
+    null: Floats
+    price: Floats
+    offset: Floats
+    reach: Floats
+    pull: Floats
+
+    def exponents(self, x: Logits) -> Floats:
+        """Logarithm of the odds of the wrong classes, by group, shape (G, G)."""
+        return np.asarray(self.offset + self.exponent_change(x.own, x.mean))
+
+    def exponent_change(self, own: Floats, mean: Floats) -> Floats:
+        """The linear part of :meth:`exponents`."""
+        push = self.reach * mean
+        return np.asarray(push - push.diagonal() - self.pull * own)
+
+    def pull_back(self, slope: Floats) -> tuple[Floats, Floats]:
+        """Derivatives by (one copy of own, mean) from derivatives by the exponents."""
+        own = -(self.pull * slope).sum(axis=0) / self.copies
+        mean = self.reach * slope
+        diagonal = np.einsum("ii->i", mean)
+        diagonal[:] = self.reach.diagonal() * (slope.diagonal() - slope.sum(axis=0))
+        return np.asarray(own), np.asarray(mean)
+
+    def evaluate(self, x: Logits) -> Point:
+        """Loss and gradient."""
+        return self.point(self.exponents(x))
+
+    def point(self, exponent: Floats) -> Point:
+        """Loss and gradient from the exponents."""
+        top = np.maximum(exponent.max(axis=0), 0.0)
+        odds = np.exp(exponent - top)
+        total = odds.sum(axis=0)
+        losses = self.price * (top + np.log1p(total + np.expm1(-top)))
+        wrong = odds / (np.exp(-top) + total)
+        slope = self.price * wrong
+        return Point(losses, wrong, slope, *self.pull_back(slope))
+
+    def curvature(self, point: Point, own: Floats, mean: Floats) -> tuple[Floats, Floats]:
+        """The loss's Hessian at a point applied to a direction."""
+        change = self.exponent_change(own, mean)
+        return self.pull_back(point.slope * (change - (point.wrong * change).sum(axis=0)))
+
+    def bend(self, point: Point) -> tuple[Floats, Floats]:
+        """Diagonal of the loss's Hessian by (all copies of own, mean) at a point whose wrong classes are rare."""
+        mean = self.reach**2 * point.slope
+        np.fill_diagonal(mean, self.reach.diagonal() ** 2 * (point.slope.sum(axis=0) - point.slope.diagonal()))
+        return np.asarray((self.pull**2 * point.slope).sum(axis=0)), np.asarray(mean)
+
+    def gradient_norm(self, wrong: Floats) -> float:
+        """Operator norm of the loss gradient that the given probabilities make, on group means and live groups."""
+        own, mean = self.pull_back(self.price * wrong)
+        return float(max(operator_norm(mean), -np.where(self.live, own, 0.0).min()))
+
+    def feasible_scale(self, wrong: Floats) -> float:
+        """Factor, at most 1, that makes probabilities a feasible dual point."""
+        largest = max(self.gradient_norm(wrong), float(wrong.sum(axis=0).max()))
+        return 1 / max(1.0, largest * (1 + 4 * self.size.size * EPS))
+
+    def dual_value(self, wrong: Floats) -> float:
+        """A lower bound of the optimum: the Fenchel dual of the probabilities, scaled until feasible, less rounding."""
+        wrong = wrong * self.feasible_scale(wrong)
+        total = np.minimum(wrong.sum(axis=0), 1.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            terms = np.where(wrong > 0, wrong * (self.offset - np.log(wrong)), 0.0)
+            sizes = np.where(wrong > 0, wrong * (1 + np.abs(self.offset) + np.abs(np.log(wrong))), 0.0)
+            sizes = sizes.sum(axis=0) - total * np.where(total < 1, np.log1p(-total), -_LONGEST)
+        rest = xlog1py(1 - total, -total)
+        rounding = ROUNDINGS * EPS * self.size.size * sizes
+        return float(self.price @ (terms.sum(axis=0) - rest - rounding))
+
+    def objective(self, x: Logits, point: Point) -> float:
+        """Loss plus nuclear norm."""
+        return float(point.losses.sum() + (self.size - 1) @ x.own) + nuclear_norm(x.mean)
+
+    def exponent_rounding(self, x: Logits, terms: Floats | float = 0.0) -> Floats:
+        """How far rounding may put the exponents off, sums of terms that cancel; ``terms`` is the size of others."""
+        push = self.reach * np.abs(x.mean)
+        size = np.where(np.isfinite(self.offset), np.abs(self.offset), 0.0)
+        size += push + push.diagonal() + self.pull * x.own + terms + self.reach * np.linalg.norm(x.mean)
+        return np.asarray(ROUNDINGS * EPS * size)
+
+    def rounding(self, x: Logits, point: Point, terms: Floats | float = 0.0) -> float:
+        """By how much rounding may have lowered :meth:`objective`."""
+        blur = self.exponent_rounding(x, terms)
+        convex = (point.slope * np.expm1(np.minimum(blur, _FAR))).sum(axis=0)
+        by_exponents = np.minimum(convex, self.price * blur.max(axis=0)).sum()
+        by_sums = EPS * self.size.size * ROUNDINGS * self.objective(x, point)
+        return float(by_exponents + by_sums)
+
+    def bounds(self, x: Logits, point: Point) -> Bounds:
+        """What X and its gradient prove about the optimum."""
+        rounding = self.rounding(x, point)
+        return Bounds(self.objective(x, point) + rounding, self.dual_value(point.wrong), rounding)
+
+
+def reduce_problem(problem: Problem, groups: ClassGroups) -> Reduced:
+    """Set up the reduced problem (the ridge must be positive) on the groups that :func:`gather` finds."""
+    parameters = problem.parameterization
+    weight, shift, class_scale, label_scale, margin = (
+        getattr(parameters, name)[groups.first] for name in ("weight", "shift", "class_scale", "label_scale", "margin")
+    )
+    size, count = groups.size, problem.counts.values[groups.first].astype(np.float64)
+    root_count, scale = np.sqrt(count), class_scale * label_scale
+    index = np.arange(size.size)
+    with np.errstate(divide="ignore"):
+        offset = np.log(size)[:, None] + shift[:, None] - shift + margin
+        offset[index, index] = np.log(size - 1) + margin
+    reach = (label_scale / root_count) * class_scale[:, None] / np.sqrt(np.outer(size, size))
+    pull = np.tile(scale / root_count * (1 - 1 / size), (size.size, 1))
+    pull[index, index] = scale / root_count * (size > 1)
+    null = np.sqrt(size) * (class_scale.min() / class_scale)
+    reduced = Reduced(
+        size=size,
+        copies=np.maximum(size - 1, 1.0),
+        live=(size > 1) & (threshold_range(weight * scale * root_count, size, margin * (size > 1))[1] > problem.ridge),
+        root_count=root_count,
+        natural=root_count / scale,
+        null=null / np.linalg.norm(null),
+        price=size * count * weight / problem.ridge,
+        offset=offset,
+        reach=reach,
+        pull=pull,
+    )
+    _check_range(problem, reduced)
+    return reduced
+
+
+def _check_range(problem: Problem, reduced: Reduced) -> None:
+    """Refuse quotients of weights, scales and ridge that float64 holds only with a loss of digits, or not at all."""
+    kinds = reduced.price, reduced.reach, reduced.natural, reduced.pull[reduced.pull > 0]
+    inside = all(1 / LARGEST < values.min(initial=1.0) <= values.max(initial=1.0) < LARGEST for values in kinds)
+    if not (inside and not np.isnan(reduced.offset).any() and (reduced.offset < LARGEST).all()):
+        raise _out_of_range(problem)
+
+
+def _out_of_range(problem: Problem) -> InputError:
+    return InputError("ridge", "must leave counts, weights, scales and shifts over it within float64", problem.ridge)
+
+
+@contextmanager
+def within_float64(problem: Problem) -> Iterator[None]:
+    """Overflow on the way is no matter (such steps are not taken); where nothing finite is left, refuse the problem.
+
+    Raises:
+        InputError: the computation broke down.
+    """
+    with np.errstate(all="ignore"):
+        try:
+            yield
+        except InputError:
+            raise
+        except (ArithmeticError, ValueError) as error:  # LinAlgError is a ValueError
+            raise _out_of_range(problem) from error
+
+
+def proven(problem: Problem, bounds: Bounds, collapsed: bool) -> Certificate:
+    """The certificate of bounds in units of the ridge.
+
+    Raises:
+        InputError: the primal value is not finite.
+    """
+    with np.errstate(all="ignore"):
+        primal, dual = bounds.primal * problem.ridge, bounds.dual * problem.ridge
+    if not np.isfinite(primal):
+        raise _out_of_range(problem)
+    return Certificate(primal, dual if np.isfinite(dual) else -np.inf, smallest_margin=None, collapsed=collapsed)
+
+
+def threshold_range(strength: Floats, size: Floats, margin: Floats) -> tuple[Floats, Floats]:
+    """Bounds of the ridge from which on a group collapses, for strength = weight * class_scale * label_scale * sqrt(n).
+
+    The within-group gradient at collapse is strength * (1 - p_yy + p_yc), where p_yc = exp(margin) * p_yy and
+    0 <= p_yy <= 1 / (1 + (k_g - 1) exp(margin)). Without a margin both bounds are the strength itself.
+    """
+    up, down = np.maximum(margin, 0.0), np.minimum(margin, 0.0)
+    rise = -np.expm1(-up) / (np.exp(-up) + size - 1) + np.expm1(down) / (1 + (size - 1) * np.exp(down))
+    return strength * (1 + np.minimum(rise, 0.0)), strength * (1 + np.maximum(rise, 0.0))
+
+
+def rough_start(reduced: Reduced) -> Logits:
+    """Logits of the limit's form, each column as long as its own optimality asks for."""
+    share = np.minimum(reduced.size * reduced.natural / reduced.price, 0.999)
+    length = np.logaddexp.reduce(reduced.offset, axis=0) + np.log1p(-share) - np.log(share)
+    column = np.maximum(length, 0.3) * reduced.natural
+    return Logits(column * reduced.live, np.diag(column) - np.outer(reduced.null, reduced.null * column))
+
+
+def trimmed(x: Logits, point: Point) -> Logits:
+    """X with exactly zero where the gradient proves it to be zero at the optimum."""
+    left, sigma, right = svd(x.mean)
+    tension = -np.einsum("gi,gh,ih->i", left, point.mean_gradient, right)
+    mean = (left * np.where(tension < 1 - _STRICT, 0.0, sigma)) @ right
+    return Logits(np.where(-point.own_gradient < 1 - _STRICT, 0.0, x.own), mean)
+
+
+def gather(problem: Problem) -> ClassGroups:
+    """Group equal classes; neighbours that agree in everything count once, which makes sorted profiles cheap."""
+    vectors = varying_vectors(problem)
+    changes = np.zeros(problem.num_classes - 1, dtype=bool)
+    for vector in vectors:
+        changes |= vector[1:] != vector[:-1]
+    start = np.concatenate([[0], np.flatnonzero(changes) + 1])
+    runs = group_classes(*(vector[start] for vector in vectors))
+    length = np.diff(np.append(start, problem.num_classes))
+    size = np.bincount(runs.group, weights=length).astype(np.float64)
+    group = np.repeat(runs.group, length)
+    group.setflags(write=False)
+    return ClassGroups(size, group, start[runs.first])

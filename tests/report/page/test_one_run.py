@@ -1,0 +1,119 @@
+"""What a page says of one run, against its record and its vectors."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from implicit_geometry.experiments.spec import TrialSpec
+from implicit_geometry.problem import Problem
+from implicit_geometry.report.page.one_run import run_article, run_content, run_label
+from implicit_geometry.summary import geometry_summary
+from implicit_geometry.theory.predict import predict
+from made_up_runs import EPOCHS, RIDGE, made_up_run
+
+SPEC = TrialSpec("ldt", {"gamma": 0.5}, counts=(40, 40, 4), seed=2)
+RUN = made_up_run(SPEC)
+
+
+@pytest.fixture(scope="module")
+def content() -> str:
+    return run_content(RUN, pd.DataFrame(RUN.history), "runs/demo/trials/abc")
+
+
+def values(html: str, label: str) -> list[float]:
+    """Sorting values of the row with this heading."""
+    (row,) = re.findall(rf">{re.escape(label)}</th>(.*?)</tr>", html)
+    return [float(text) for text in re.findall(r'data-value="([^"]+)"', row)]
+
+
+def test_measured_numbers_stand_beside_both_predictions(content: str) -> None:
+    counts, loss = SPEC.class_counts(), SPEC.parameterization()
+    limit, optimum = (geometry_summary(predict(Problem(counts, loss, ridge=r)).geometry, counts) for r in (0.0, RIDGE))
+    for label, key in {
+        "W: squared norm ratio": "classifier_norm_ratio",
+        "H: cos majority–minority": "embedding_cos_between",
+    }.items():
+        assert values(content, label) == pytest.approx([RUN.record[key], limit[key], optimum[key]])
+    expected = [RUN.record[f"cross_{target}_distance"] for target in ("limit", "ridge", "etf")]
+    assert values(content, "distance of W Hᵀ") == expected
+    assert values(content, "worst") == [1.0, 0.8]
+
+
+def test_every_chart_that_has_numbers_is_drawn(content: str) -> None:
+    assert re.findall(r"<h4>(.*?)</h4>", content) == [
+        "Accuracy",
+        "Distance to theory",
+        "Squared norm ratio",
+        "Collapse and loss",
+    ]
+    (points,) = re.findall(r'points="([^"]*)"[^>]*><title>CDNV', content)
+    assert len(points.split()) == len(EPOCHS)
+    assert "NC1</li>" not in content
+
+
+def test_without_a_history_there_are_no_charts() -> None:
+    html = run_content(RUN, pd.DataFrame(), "x")
+    assert "By epoch" not in html
+    assert "Gram matrices" in html
+
+
+def test_a_pixel_a_pair_of_classes(content: str) -> None:
+    images = re.findall(r'alt="(Gram matrix of [^"]*)" src="data:image/png;base64,([^"]*)"', content)
+    assert [name for name, _ in images][:3] == [
+        f"Gram matrix of W, {source}" for source in ("measured", "limit", "optimum")
+    ]
+    assert len(images) == 9
+    for _, picture in images:
+        assert Image.open(io.BytesIO(base64.b64decode(picture))).size == (3, 3)
+
+
+def test_balanced_counts_and_missing_numbers_are_left_out() -> None:
+    run = made_up_run(TrialSpec("ce", {}, counts=(9, 9, 9)))
+    html = run_content(replace(run, record={**run.record, "effective_ridge": None, "nc1": None}), pd.DataFrame(), "x")
+    assert "<h3>Geometry</h3>" not in html
+    assert "optimum</span>" not in html
+    assert "<dt>NC1</dt>" not in html
+
+
+def test_the_specification_is_there_and_escaped() -> None:
+    spec = TrialSpec("ce", {}, counts=(9, 3), data=replace(SPEC.data, name="folder:<b>"))
+    html = run_content(made_up_run(spec), pd.DataFrame(), "<i>")
+    assert "<b>" not in html
+    assert "<i>" not in html
+    assert "&quot;rule&quot;: &quot;ce&quot;" in html
+
+
+def test_an_article_has_its_address_and_leads_to_its_neighbours() -> None:
+    other = TrialSpec("cdt", {"gamma": 0.5}, counts=(40, 40, 4))
+    html = run_article(SPEC, "content", before=other)
+    assert f'id="run-{SPEC.key}"' in html
+    assert re.findall(r'href="([^"]*)"', html) == ["#runs", f"#run-{other.key}"]
+    assert "LDT, γ = 0.5, seed 2" in html
+    assert "digits, step:3,10,0.333 of 40, mlp" in html
+
+
+@pytest.mark.parametrize(
+    ("rule", "given", "label"),
+    [
+        ("ce", {}, "CE, seed 0"),
+        ("logit_adjusted", {"tau": 1.5}, "LA, τ = 1.5, seed 0"),
+        ("vs", {"gamma": 0.5, "tau": 0.0}, "VS (tau 0), γ = 0.5, seed 0"),
+        ("ldam", {"max_margin": 0.2}, "LDAM, largest margin = 0.2, seed 0"),
+    ],
+)
+def test_runs_have_names(rule: str, given: dict[str, float], label: str) -> None:
+    assert run_label(TrialSpec(rule, given, counts=(9, 3))) == label
+
+
+def test_many_classes_are_shown_by_some() -> None:
+    counts = tuple(np.linspace(300, 3, 120).astype(int).tolist())
+    html = run_content(made_up_run(TrialSpec("ce", {}, counts=counts)), pd.DataFrame(), "x")
+    assert "100 of 120 classes, evenly spaced" in html

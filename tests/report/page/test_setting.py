@@ -1,0 +1,167 @@
+"""Runs in settings, with figures and findings that fit what the runs have."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from implicit_geometry.experiments.spec import DataSpec, NetworkSpec, Optimization, TrialSpec
+from implicit_geometry.experiments.store import Run
+from implicit_geometry.problem import Problem
+from implicit_geometry.report.page.setting import (
+    Setting,
+    accuracy_sentence,
+    geometry_sentence,
+    setting_facts,
+    setting_figures,
+    setting_sentences,
+    settings_of,
+    terminal_sentence,
+)
+from implicit_geometry.rules import vs
+from implicit_geometry.summary import geometry_summary
+from implicit_geometry.theory.predict import predict
+from made_up_runs import RIDGE, made_up_run
+
+COUNTS = (40, 40, 4, 4)
+
+
+def spec(rule: str = "ce", seed: int = 0, counts: tuple[int, ...] = COUNTS, **hyperparameters: float) -> TrialSpec:
+    return TrialSpec(rule, hyperparameters, counts, seed=seed)
+
+
+def one_setting(*specs: TrialSpec) -> Setting:
+    (setting,) = settings_of(made_up_run(item) for item in specs)
+    return setting
+
+
+def no_vectors(wanted: TrialSpec) -> Run:
+    raise AssertionError("no figure was drawn, so no vectors are needed")
+
+
+def test_settings_differ_in_anything_but_loss_and_seed() -> None:
+    base = {"rule": "ce", "hyperparameters": {}, "counts": COUNTS}
+    specs = [
+        TrialSpec(**base),
+        TrialSpec(**base, seed=1),
+        TrialSpec("ldt", {"gamma": 0.5}, COUNTS, record_every=5),
+        TrialSpec("ce", {}, (40, 40, 8, 8)),
+        TrialSpec(**base, data=DataSpec("mnist")),
+        TrialSpec(**base, network=NetworkSpec("mlp", {"width": 8})),
+        TrialSpec(**base, optimization=Optimization(weight_decay=0.0)),
+    ]
+    settings = settings_of(map(made_up_run, specs))
+    found = sorted(sorted(specs.index(run.spec) for run in setting.runs) for setting in settings)
+    assert found == [[0, 1, 2], [3], [4], [5], [6]]
+
+
+def test_runs_are_in_the_order_of_rules_exponents_and_seeds() -> None:
+    ordered = [
+        spec("ce"),
+        spec("cdt", gamma=-0.5),
+        spec("cdt", gamma=0.5),
+        spec("cdt", 1, gamma=0.5),
+        spec("vs", gamma=0.1),
+    ]
+    setting = one_setting(*ordered[::-1])
+    assert [run.spec for run in setting.runs] == ordered
+    assert setting.records["run"].tolist() == [item.key for item in ordered]
+
+
+def test_every_loss_and_variant_has_a_figure_over_its_theory() -> None:
+    setting = one_setting(spec(), spec("vs", gamma=0.5), spec("vs", gamma=0.5, tau=0.25), spec("ldam", max_margin=0.5))
+    figures = setting_figures(setting, no_vectors)
+    assert [figure.name for figure in figures] == [
+        "geometry-vs",
+        "geometry-vs-tau0.25",
+        "geometry-ldam",
+        "accuracy",
+        "gram",
+    ]
+    drawn = figures[1].draw(False)
+    (limit,) = [line for line in drawn.axes[0].lines if line.get_label() == "theory: limit"]
+    at = int(np.argmin(np.abs(np.asarray(limit.get_xdata()) - 0.5)))
+    exponent = float(np.asarray(limit.get_xdata())[at])
+    counts = setting.spec.class_counts()
+    expected = geometry_summary(predict(Problem(counts, vs(counts, gamma=exponent, tau=0.25))).geometry, counts)
+    assert np.asarray(limit.get_ydata())[at] == pytest.approx(expected["classifier_norm_ratio"])
+    (measured,) = [line for line in drawn.axes[0].lines if line.get_label() == "measured"]
+    mine = setting.records[setting.records["variant"] == "tau 0.25"]
+    assert list(measured.get_ydata()) == mine["classifier_norm_ratio"].tolist()
+    assert f"ridge {RIDGE:g}" in figures[1].caption
+
+
+def test_theory_reaches_as_far_as_the_runs_and_margins_are_not_negative() -> None:
+    setting = one_setting(spec("cdt", gamma=2.5), spec("ldam", max_margin=0.5))
+    cdt, ldam = (figure.draw(False).axes[0] for figure in setting_figures(setting, no_vectors)[:2])
+    reach = {
+        ax: next(line for line in ax.lines if line.get_label() == "theory: limit").get_xdata() for ax in (cdt, ldam)
+    }
+    assert (min(reach[cdt]), max(reach[cdt])) == (-2.5, 2.5)
+    assert min(reach[ldam]) == 0
+
+
+def test_balanced_counts_have_no_panels_of_majorities() -> None:
+    setting = one_setting(
+        *(spec(rule, counts=(9, 9, 9), **given) for rule, given in (("ce", {}), ("cdt", {"gamma": 0.5})))
+    )
+    assert [figure.name for figure in setting_figures(setting, no_vectors)] == ["accuracy", "gram"]
+
+
+def test_without_test_samples_there_is_no_accuracy() -> None:
+    setting = one_setting(spec(), spec("cdt", gamma=0.5))
+    untested = Setting(
+        setting.runs, setting.records.drop(columns=[name for name in setting.records if "test_" in name])
+    )
+    assert "accuracy" not in [figure.name for figure in setting_figures(untested, no_vectors)]
+    assert len(setting_sentences(untested.records)) == 2
+
+
+def test_gram_matrices_are_those_of_the_measured_vectors() -> None:
+    runs = {item.key: made_up_run(item) for item in (spec(), spec("cdt", gamma=0.25), spec("cdt", gamma=1.0))}
+    (setting,) = settings_of(runs.values())
+    gram = setting_figures(setting, lambda wanted: runs[wanted.key])[-1].draw(False)
+    titles = {ax.get_title(loc="left"): ax for ax in gram.axes}
+    assert "CDT 0.25: H, measured" in titles
+    rows = runs[spec("cdt", gamma=0.25).key].arrays["embedding"]
+    expected = rows @ rows.T / np.linalg.norm(rows @ rows.T)
+    np.testing.assert_allclose(titles["CDT 0.25: H, measured"].images[0].get_array(), expected, atol=1e-12)
+
+
+def table(rows: list[tuple[str, float, float]]) -> pd.DataFrame:
+    names = ["rule", "exponent", "test_balanced"]
+    return pd.DataFrame(rows, columns=names).assign(variant="", terminal_phase=True, test_minority=0.25)
+
+
+def test_the_best_accuracy_is_a_mean_over_seeds_beside_cross_entropy() -> None:
+    records = table(
+        [("ce", 0, 0.5), ("ce", 0, 0.7), ("ldt", 0.5, 0.8), ("ldt", 0.5, 0.8), ("vs", 0.5, 0.99), ("vs", 0.5, 0.5)]
+    )
+    assert accuracy_sentence(records) == (
+        "LDT at 0.5 has the highest balanced test accuracy of the grid (picked after the fact): 80.0% against 60.0% "
+        "for CE, and on the minority classes 25.0% against 25.0%."
+    )
+
+
+def test_cross_entropy_is_not_compared_with_itself() -> None:
+    records = table([("ce", 0, 0.9), ("ldt", 0.5, 0.8)]).assign(test_minority=np.nan)
+    expected = "CE has the highest balanced test accuracy of the grid (picked after the fact): 90.0%."
+    assert accuracy_sentence(records) == expected
+
+
+def test_findings_are_means_of_the_records() -> None:
+    setting = one_setting(spec(), spec("cdt", gamma=0.5), spec("ldt", gamma=0.5))
+    mean = setting.records["classifier_limit_distance"].mean()
+    assert f"classifiers stand {mean:.2f} from their own predicted limit" in geometry_sentence(setting.records)
+    mixed = setting.records.assign(terminal_phase=[True, False, True])
+    assert terminal_sentence(mixed).startswith("2 of 3 networks reached 100 % training accuracy")
+
+
+def test_facts_say_what_was_trained() -> None:
+    facts = setting_facts(one_setting(spec(), spec(seed=3)))
+    assert facts["training samples a class"] == "40, 40, 4, 4"
+    assert facts["seeds"] == "0, 3"
+    assert facts["versions"] == "python 3.12, torch 2.8"
+    many = setting_facts(one_setting(spec(counts=(50,) * 30)))
+    assert many["training samples a class"].endswith("... (30 classes)")
