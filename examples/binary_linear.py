@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from scipy.special import log_expit
 
 import implicit_geometry as ig
-from implicit_geometry.report.figures.style import FIGURE_STYLE, RULE_STYLES
+from implicit_geometry.report.figures.style import FIGURE_STYLE
+from implicit_geometry.rules import RULES
 from implicit_geometry.solvers.binary_svm import cost_sensitive_svm
 
 Floats = NDArray[np.float64]
@@ -124,7 +125,7 @@ def draw(inputs: Floats, labels: Ints, results: dict[str, tuple[list[Floats], Fl
         for label, kind, marker in ((0, "majority", "o"), (1, "minority", "^")):
             plane.scatter(*inputs[labels == label].T, s=20, marker=marker, color="#888888", label=kind)
         for name, (vectors, target) in results.items():
-            line: dict[str, Any] = {"color": RULE_STYLES[name].color, "linestyle": "--" if name in DASHED else "-"}
+            line: dict[str, Any] = {"color": RULES[name].color, "linestyle": "--" if name in DASHED else "-"}
             x, y = vectors[-1]
             plane.axline((0.0, 0.0), (-y / np.hypot(x, y), x / np.hypot(x, y)), linewidth=1.8, **line)
             series = [angle(vector, target) for vector in vectors]

@@ -286,7 +286,7 @@ def test_a_rule_by_name_is_the_rule(rule: str, hyperparameters: dict[str, Any], 
 
 
 def test_every_rule_has_a_name_and_the_name_of_its_function() -> None:
-    assert {name: rule.__name__ for name, rule in RULES.items()} == {name: name for name in RULES}
+    assert {name: rule.function.__name__ for name, rule in RULES.items()} == {name: name for name in RULES}
     assert set(RULES) == {"ce", "weighted", "logit_adjusted", "cdt", "ldt", "vs", "ldam"}
 
 

@@ -14,6 +14,7 @@ from .lowrank import LowRank as LowRank
 from .parameterization import Parameterization as Parameterization
 from .problem import Problem as Problem
 from .problem import Solution as Solution
+from .rules import Rule as Rule
 from .rules import cdt as cdt
 from .rules import ce as ce
 from .rules import ldam as ldam

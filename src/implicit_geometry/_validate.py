@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import math
 import os
 import reprlib
+import sys
 from collections.abc import Iterable
 from numbers import Real
 from pathlib import Path
@@ -192,9 +194,43 @@ def choice(name: str, value: Any, options: Iterable[str]) -> str:
     names = list(options)
     if isinstance(value, str) and value in names:
         return value
-    near = difflib.get_close_matches(value[:100], names, n=1) if isinstance(value, str) else []
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = nearest(value, names) if isinstance(value, str) else ""
     raise InputError(name, f"must be one of {', '.join(names)}", f"{shown(value)}{hint}")
+
+
+def user_object(name: str, module: str, attribute: str, kind: type[T], what: str) -> T:
+    """Return an object of a user's module, from an installed package, PYTHONPATH or the current folder.
+
+    Example:
+        >>> user_object("counts", "math", "pi", float, "a number")
+        3.141592653589793
+    """
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise InputError(name, "must name a module by its full name, as in package.module:NAME", repr(module))
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.insert(0, here)  # where python -m finds modules, and a command does not
+    try:
+        home = importlib.import_module(module)
+    except Exception as error:  # whatever the user's module raises
+        raise InputError(
+            name, "must name a module that can be imported (from here or PYTHONPATH)", f"{module!r} ({error})"
+        ) from error
+    found = getattr(home, attribute, None)
+    if not isinstance(found, kind):
+        names = [key for key, value in vars(home).items() if isinstance(value, kind)]
+        raise InputError(name, f"must name {what} of module {module}", f"{attribute!r}{nearest(attribute, names)}")
+    return found
+
+
+def nearest(given: str, names: Iterable[str]) -> str:
+    """The end of a message that suggests the name which is most like what was given; empty where none is.
+
+    Example:
+        >>> nearest("cde", ["ce", "ldam"])
+        "; did you mean 'ce'?"
+    """
+    near = difflib.get_close_matches(given[:100], list(names), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def group_labels(name: str, values: Any, num_classes: int) -> Ints:

@@ -7,13 +7,17 @@ Positive exponents favour minority classes in every rule. Temperatures are power
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import entry_points
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from implicit_geometry._validate import Floats, InputError, choice, number
+from implicit_geometry._validate import Floats, InputError, choice, instance, number, user_object
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.parameterization import Parameterization
 
@@ -130,15 +134,133 @@ def ldam(counts: ClassCounts | ArrayLike, max_margin: float = 0.5, *, scale: flo
     return Parameterization(margin=factor * margin, class_scale=np.full(values.size, factor))
 
 
-RULES: dict[str, Callable[..., Parameterization]] = {
-    "ce": ce,
-    "weighted": weighted,
-    "logit_adjusted": logit_adjusted,
-    "cdt": cdt,
-    "ldt": ldt,
-    "vs": vs,
-    "ldam": ldam,
+@dataclass(frozen=True)
+class Rule:
+    """A loss that has a name, and everything that is known of it.
+
+    A package of its own can define one: under an entry point of the group ``implicit_geometry.rules``, or named as
+    ``MODULE:NAME``. Specs, sweeps, reports and the command line take it like those of :data:`RULES`.
+
+    Args:
+        function: from class counts and hyperparameters, which have annotations, to a :class:`Parameterization`.
+        label: short name in tables and figures.
+        exponent: the hyperparameter that the loss is plotted against; None for a loss without.
+        symbol: of that hyperparameter.
+        color: of its lines and markers, as hexadecimal digits.
+        marker: Matplotlib's.
+        axis: what that hyperparameter is called along an axis; "exponent" and its symbol where left out.
+        equals_ce_at_zero: whether the loss is plain cross-entropy where that hyperparameter is 0.
+        has_limit_of_ce: whether its geometry in the limit of vanishing ridge is that of plain cross-entropy.
+        nonnegative: whether that hyperparameter must not be negative.
+
+    Raises:
+        InputError: ``exponent`` is no hyperparameter of the function.
+
+    Example:
+        >>> RULES["cdt"].label, RULES["cdt"].exponent, RULES["cdt"].hyperparameter_defaults()
+        ('CDT', 'gamma', {'normalize': 'mean'})
+        >>> def halved(counts, strength: float = 1.0) -> Parameterization:
+        ...     return cdt(counts, gamma=strength / 2)
+        >>> Rule(halved, "half", exponent="strength", symbol="s").value({})
+        1.0
+    """
+
+    function: Callable[..., Parameterization]
+    label: str
+    exponent: str | None = None
+    symbol: str = ""
+    color: str = "#882255"
+    marker: str = "X"
+    axis: str = ""
+    equals_ce_at_zero: bool = False
+    has_limit_of_ce: bool = False
+    nonnegative: bool = False
+
+    def __post_init__(self) -> None:
+        if self.exponent is not None and self.exponent not in self.hyperparameters():
+            names = ", ".join(self.hyperparameters()) or "none"
+            raise InputError("exponent", f"must be a hyperparameter of {self.label} ({names})", self.exponent)
+        if not self.axis:
+            object.__setattr__(self, "axis", f"exponent {self.symbol or self.exponent or 0}")
+
+    def hyperparameters(self) -> dict[str, inspect.Parameter]:
+        """The hyperparameters of the function, by name."""
+        _, *parameters = inspect.signature(self.function, eval_str=True).parameters.values()
+        return {parameter.name: parameter for parameter in parameters}
+
+    def hyperparameter_defaults(self) -> dict[str, Any]:
+        """The hyperparameters that may be left out, with their values."""
+        return {
+            name: parameter.default
+            for name, parameter in self.hyperparameters().items()
+            if parameter.default is not parameter.empty
+        }
+
+    def value(self, hyperparameters: Mapping[str, Any]) -> float:
+        """The value of the hyperparameter that the loss is plotted against; 0 where there is none."""
+        if self.exponent is None:
+            return 0.0
+        return float({**self.hyperparameter_defaults(), **hyperparameters}[self.exponent])
+
+    def at(self, value: float, **fixed: Any) -> dict[str, Any]:
+        """The hyperparameters that place the loss at a value of the one it is plotted against."""
+        return fixed if self.exponent is None else {**fixed, self.exponent: value}
+
+
+RULES: dict[str, Rule] = {
+    "ce": Rule(ce, "CE", None, "", "#000000", "o", has_limit_of_ce=True),
+    "weighted": Rule(weighted, "wCE", "gamma", "γ", "#E69F00", "v", equals_ce_at_zero=True, has_limit_of_ce=True),
+    "logit_adjusted": Rule(
+        logit_adjusted, "LA", "tau", "τ", "#56B4E9", "^", equals_ce_at_zero=True, has_limit_of_ce=True
+    ),
+    "cdt": Rule(cdt, "CDT", "gamma", "γ", "#0072B2", "o", equals_ce_at_zero=True),
+    "ldt": Rule(ldt, "LDT", "gamma", "γ", "#D55E00", "s", equals_ce_at_zero=True),
+    "vs": Rule(vs, "VS", "gamma", "γ", "#009E73", "D"),
+    "ldam": Rule(ldam, "LDAM", "max_margin", "largest margin", "#CC79A7", "P", axis="largest margin", nonnegative=True),
 }
+"""The losses of this package, in the order in which tables and legends list them; Okabe and Ito's colours."""
+
+ENTRY_POINTS = "implicit_geometry.rules"
+"""Group of the entry points under which other packages define rules."""
+
+
+@lru_cache
+def find_rule(name: str) -> Rule:
+    """The rule of a name: one of :data:`RULES`, of an entry point, or ``MODULE:NAME``.
+
+    Raises:
+        InputError: an unknown rule (the message suggests the nearest), or a module that has none of this name.
+
+    Example:
+        >>> find_rule("cdt") is RULES["cdt"]
+        True
+        >>> find_rule("implicit_geometry.rules:cdt")
+        Traceback (most recent call last):
+        implicit_geometry._validate.InputError: rule must name a Rule of module implicit_geometry.rules, got 'cdt'
+    """
+    if isinstance(name, str) and name in RULES:
+        return RULES[name]
+    module, _, attribute = name.partition(":") if isinstance(name, str) else ("", "", "")
+    if attribute:
+        return user_object("rule", module, attribute, Rule, "a Rule")
+    others = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    chosen = others[choice("rule", name, (*RULES, *others))]
+    try:
+        found = chosen.load()
+    except Exception as error:  # whatever another package raises
+        raise InputError("rule", "must be one whose package can be imported", f"{name!r} ({error})") from error
+    return instance("rule", found, Rule, f"entry point {chosen.value}")
+
+
+def in_order(rules: Iterable[str]) -> list[str]:
+    """Names of rules, each once, in the order in which tables and legends list them; others after those of here.
+
+    Example:
+        >>> in_order(["vs", "ce", "vs", "cdt"])
+        ['ce', 'cdt', 'vs']
+    """
+    known = list(RULES)
+    return sorted(set(rules), key=lambda name: (known.index(name) if name in known else len(known), name))
 
 
 def make_parameterization(rule: str, counts: ClassCounts | ArrayLike, **hyperparameters: Any) -> Parameterization:
@@ -151,13 +273,14 @@ def make_parameterization(rule: str, counts: ClassCounts | ArrayLike, **hyperpar
         >>> make_parameterization("cdt", [100, 25], gamma=0.5) == cdt([100, 25], gamma=0.5)
         True
     """
-    function = RULES[choice("rule", rule, RULES)]
+    found = find_rule(rule)
     try:
-        return function(counts, **hyperparameters)
+        made = found.function(counts, **hyperparameters)
     except TypeError as error:
         raise InputError(
             "hyperparameters", f"must be those of rule {rule!r}", f"{hyperparameters} ({error})"
         ) from error
+    return instance(f"what rule {rule!r} returns", made, Parameterization)
 
 
 def _power(counts: ClassCounts | ArrayLike, exponent: float, normalize: str) -> Floats:

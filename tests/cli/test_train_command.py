@@ -103,7 +103,7 @@ def test_a_run_that_diverges_is_recorded_and_told_by_the_exit_code(arguments, tm
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("--option", "depth"), "option must have the form KEY=VALUE, got 'depth'"),
+        (("--option", "depth"), "option must have the form NAME=VALUE, got 'depth'"),
         (("--option", "depht=1"), "did you mean 'depth'?"),
         (("--option", "depth=0"), "network.depth must be"),
         (("--loss", "vs2"), "losses.rule must be one of"),

@@ -92,7 +92,7 @@ def _draw(data: Sequence[str], records: pd.DataFrame, table: pd.DataFrame, folde
 
 def _setting_table(title: str, rows: pd.DataFrame) -> Table:
     """One setting of the study: a line a loss."""
-    from implicit_geometry.report.figures.style import RULE_STYLES
+    from implicit_geometry.rules import RULES
 
     made = Table(box=box.SIMPLE_HEAD, padding=0, header_style="bold", title=title, title_justify="left")
     for name in ("loss", "exponent", "balanced", "minority", "worst class", "W to ETF", "W to limit", "ridge"):
@@ -103,7 +103,7 @@ def _setting_table(title: str, rows: pd.DataFrame) -> Table:
             for name in ("balanced", "minority", "worst")
         )
         distances = (f"{row[f'classifier_{target}_distance']:.2f}" for target in ("etf", "limit"))
-        label = RULE_STYLES[row["rule"]].label
+        label = RULES[row["rule"]].label
         made.add_row(label, f"{row['exponent']:g}", *accuracies, *distances, f"{row['effective_ridge']:.1g}")
     return made
 

@@ -17,6 +17,12 @@ from implicit_geometry.certificate import TOLERANCE, Certificate, Status
 from implicit_geometry.cli._inputs import (
     COUNTS_HELP,
     LOSS_HELP,
+    Gamma,
+    MaxMargin,
+    Normalize,
+    Param,
+    Tau,
+    hyperparameters,
     parse_loss,
     read_parameterization,
 )
@@ -41,10 +47,11 @@ _TITLES = {
 def predict(
     counts: Annotated[str, typer.Argument(help=COUNTS_HELP, show_default=False)],
     loss: Annotated[str, typer.Option(help=LOSS_HELP)] = "ce",
-    gamma: Annotated[float | None, typer.Option(help="Exponent of weighted, cdt, ldt and vs.")] = None,
-    tau: Annotated[float | None, typer.Option(help="Strength of logit_adjusted and vs.")] = None,
-    max_margin: Annotated[float | None, typer.Option(help="Largest margin of ldam.")] = None,
-    normalize: Annotated[str | None, typer.Option(help="Scales with 'mean' 1, 'max' 1, or 'none'.")] = None,
+    gamma: Gamma = None,
+    tau: Tau = None,
+    max_margin: MaxMargin = None,
+    normalize: Normalize = None,
+    param: Param = None,
     parameters: Annotated[Path | None, typer.Option(help="JSON of a Parameterization, in place of --loss.")] = None,
     ridge: Annotated[float | None, typer.Option(help="Sum-form ridge; 0, the default, is the limit.")] = None,
     weight_decay: Annotated[float | None, typer.Option(help="Of a mean loss, in place of --ridge.")] = None,
@@ -70,9 +77,9 @@ def predict(
     The exit code is 1 where the geometry that is printed is not proven to be the optimum.
     """
     class_counts = parse_counts(counts, max_count=max_count)
-    given = {"gamma": gamma, "tau": tau, "max_margin": max_margin, "normalize": normalize}
+    given = hyperparameters(param, gamma=gamma, tau=tau, max_margin=max_margin, normalize=normalize)
     parameterization = (
-        parse_loss(class_counts, loss, **given) if parameters is None else read_parameterization(parameters)
+        parse_loss(class_counts, loss, given) if parameters is None else read_parameterization(parameters)
     )
     problem = Problem(class_counts, parameterization, ridge=_ridge(class_counts, ridge, weight_decay), bias=bias)
     solution = solve(problem)

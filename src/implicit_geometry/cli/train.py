@@ -11,7 +11,20 @@ from rich.console import Console
 
 from implicit_geometry._files import dumps
 from implicit_geometry._validate import InputError, choice, whole_number
-from implicit_geometry.cli._inputs import COUNTS_HELP, LOSS_HELP, DataRoot, Download, LoggerName
+from implicit_geometry.cli._inputs import (
+    COUNTS_HELP,
+    LOSS_HELP,
+    DataRoot,
+    Download,
+    Gamma,
+    LoggerName,
+    MaxMargin,
+    Normalize,
+    Param,
+    Tau,
+    assignments,
+    hyperparameters,
+)
 from implicit_geometry.cli._progress import kept_on_interrupt, print_failures
 from implicit_geometry.cli._tables import run_document, run_table
 from implicit_geometry.cli.sweep import ACCELERATORS
@@ -41,13 +54,14 @@ def train(
         str, typer.Option(help="mlp, resnet18, linear, timm:NAME, torchvision:NAME or MODULE:FUNCTION.")
     ] = NetworkSpec.name,
     option: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE of the network; may be given again.", show_default=False)
+        list[str] | None, typer.Option(help="NAME=VALUE of the network; may be given again.", show_default=False)
     ] = None,
     loss: Annotated[str, typer.Option(help=LOSS_HELP)] = "ce",
-    gamma: Annotated[float | None, typer.Option(help="Exponent of weighted, cdt, ldt and vs.")] = None,
-    tau: Annotated[float | None, typer.Option(help="Strength of logit_adjusted and vs.")] = None,
-    max_margin: Annotated[float | None, typer.Option(help="Largest margin of ldam.")] = None,
-    normalize: Annotated[str | None, typer.Option(help="Scales with 'mean' 1, 'max' 1, or 'none'.")] = None,
+    gamma: Gamma = None,
+    tau: Tau = None,
+    max_margin: MaxMargin = None,
+    normalize: Normalize = None,
+    param: Param = None,
     epochs: Annotated[int, typer.Option(help="Passes over the training set.")] = Optimization.epochs,
     batch_size: Annotated[int, typer.Option(help="Samples a step.")] = Optimization.batch_size,
     learning_rate: Annotated[float, typer.Option(help="Initial rate.")] = Optimization.learning_rate,
@@ -97,8 +111,11 @@ def train(
         },
         "counts": counts,
         "max_count": max_count,
-        "network": {"name": network, **_options(option or [])},
-        "losses": {"rule": loss, **_given(gamma=gamma, tau=tau, max_margin=max_margin, normalize=normalize)},
+        "network": {"name": network, **assignments("option", option or [])},
+        "losses": {
+            "rule": loss,
+            **hyperparameters(param, gamma=gamma, tau=tau, max_margin=max_margin, normalize=normalize),
+        },
         "optimization": {
             "epochs": epochs,
             "batch_size": batch_size,
@@ -131,19 +148,6 @@ def train(
 
 def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _options(texts: list[str]) -> dict[str, Any]:
-    """``KEY=VALUE`` texts; a value is read as in a YAML file."""
-    from implicit_geometry.experiments.sweep_file.yaml_file import parse_yaml
-
-    options = {}
-    for text in texts:
-        key, sign, value = text.partition("=")
-        if not (key and sign):
-            raise InputError("option", "must have the form KEY=VALUE", repr(text))
-        options[key] = parse_yaml(value)
-    return options
 
 
 def _finished_or_trained(store: RunStore, spec: TrialSpec, resources: Resources, *, progress: bool) -> Run | None:

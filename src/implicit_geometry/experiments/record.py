@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Iterable
 from dataclasses import fields
@@ -18,26 +17,12 @@ from implicit_geometry._validate import InputError
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.experiments.spec import DataSpec, NetworkSpec, Optimization, TrialSpec
 from implicit_geometry.experiments.store import Run
-from implicit_geometry.rules import RULES
-
-_EXPONENTS = ("gamma", "tau", "max_margin")
-
-
-@lru_cache
-def exponent_name(rule: str) -> str | None:
-    """The hyperparameter a rule is plotted against: gamma, else tau, else max_margin; None for plain cross-entropy.
-
-    Example:
-        >>> exponent_name("vs"), exponent_name("logit_adjusted"), exponent_name("ce")
-        ('gamma', 'tau', None)
-    """
-    return next((name for name in _EXPONENTS if name in inspect.signature(RULES[rule]).parameters), None)
+from implicit_geometry.rules import find_rule
 
 
 def exponent(spec: TrialSpec) -> float:
     """The value of the hyperparameter a rule is plotted against; 0 for plain cross-entropy."""
-    name = exponent_name(spec.rule)
-    return 0.0 if name is None else float({**_defaults(spec.rule), **spec.hyperparameters}[name])
+    return find_rule(spec.rule).value(spec.hyperparameters)
 
 
 def variant(spec: TrialSpec) -> str:
@@ -49,8 +34,13 @@ def variant(spec: TrialSpec) -> str:
         >>> variant(TrialSpec("vs", {"gamma": 0.5, "tau": 1.0}, counts=(100, 10)))
         ''
     """
-    usual, plotted = _defaults(spec.rule), exponent_name(spec.rule)
-    given = {name: value for name, value in spec.hyperparameters.items() if name != plotted and value != usual[name]}
+    rule = find_rule(spec.rule)
+    usual = rule.hyperparameter_defaults()
+    given = {
+        name: value
+        for name, value in spec.hyperparameters.items()
+        if name != rule.exponent and value != usual.get(name)
+    }
     return ", ".join(f"{name} {_short(value)}" for name, value in sorted(given.items()))
 
 
@@ -150,11 +140,6 @@ def _row(run: Run) -> dict[str, Any]:
         "spec": json.dumps(spec.to_dict(), sort_keys=True),
         "versions": json.dumps(run.record.get("versions", {}), sort_keys=True),
     }
-
-
-@lru_cache
-def _defaults(rule: str) -> dict[str, Any]:
-    return {name: item.default for name, item in inspect.signature(RULES[rule]).parameters.items()}
 
 
 def _is_exponential(values: Any, ratio: float, largest: int) -> bool:

@@ -102,7 +102,7 @@ class TrialSpec:
     """One training run, complete: the same spec gives the same result on the same software.
 
     Args:
-        rule: a name in :data:`implicit_geometry.rules.RULES`.
+        rule: a name that :func:`implicit_geometry.rules.find_rule` takes.
         hyperparameters: of the rule, such as ``{"gamma": 0.5}``.
         counts: training samples a class.
         data: which data set, and how much of it is held out.

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import math
-import os
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from types import ModuleType
@@ -16,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from implicit_geometry._validate import InputError, choice, instance
+from implicit_geometry._validate import InputError, choice, instance, nearest, user_object
 from implicit_geometry.nn import architectures
 from implicit_geometry.nn.check import dimension
 
@@ -157,6 +154,7 @@ def _timm(name: str, channels: int, options: Mapping[str, Any]) -> nn.Module:
 
 
 _OWN: dict[str, Callable[..., nn.Module]] = {"linear": _linear, "mlp": _mlp, "resnet18": _resnet18}
+_FUNCTION: Any = Callable  # a class of networks is one too
 _LIBRARIES: dict[str, Callable[[str, int, Mapping[str, Any]], nn.Module]] = {
     "torchvision": _torchvision,
     "timm": _timm,
@@ -175,12 +173,7 @@ def _library(package: str) -> ModuleType:
 def _check_known(library: str, name: str, known: Iterable[str]) -> None:
     names = list(known)
     if name not in names:
-        raise InputError("network", f"must be a classification model of {library}", f"{name!r}{_nearest(name, names)}")
-
-
-def _nearest(name: str, names: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(names), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+        raise InputError("network", f"must be a classification model of {library}", f"{name!r}{nearest(name, names)}")
 
 
 def _with_options(network: str, build: Callable[..., nn.Module], name: str, options: Mapping[str, Any]) -> nn.Module:
@@ -199,28 +192,16 @@ def _check_options(network: str, build: Callable[..., Any], options: Mapping[str
     for option in options:
         if option not in names:
             taken = f"among {', '.join(names)}" if names else "none"
-            raise InputError(f"options of {network}", f"must be {taken}", f"{option!r}{_nearest(option, names)}")
+            raise InputError(f"options of {network}", f"must be {taken}", f"{option!r}{nearest(option, names)}")
 
 
 def _users_function(module: str, function: str) -> Callable[..., Any]:
-    if not all(part.isidentifier() for part in module.split(".")):
-        raise InputError("network", "must name a module by its full name, as in package.module:function", repr(module))
-    if (here := os.getcwd()) not in sys.path:
-        sys.path.insert(0, here)  # where python -m finds modules, and a command does not
     try:
-        home = importlib.import_module(module)
-    except Exception as error:  # whatever the user's module raises
-        raise InputError(
-            "network",
-            "must name a module that can be imported (from here or PYTHONPATH)",
-            f"{module!r} ({error}){_nearest(module, _LIBRARIES)}",
-        ) from error
-    found = getattr(home, function, None)
-    if not callable(found):
-        raise InputError(
-            "network", f"must name a function of module {module}", f"{function!r}{_nearest(function, vars(home))}"
-        )
-    return found  # type: ignore[no-any-return]
+        found: Callable[..., Any] = user_object("network", module, function, _FUNCTION, "a function")
+        return found
+    except InputError as error:
+        hint = nearest(module, _LIBRARIES)
+        raise InputError(error.argument, error.expectation, f"{error.given}{hint}") from error
 
 
 def _with_users_head(name: str, network: Any, num_classes: int) -> nn.Module:

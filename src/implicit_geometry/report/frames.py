@@ -7,10 +7,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from implicit_geometry._validate import InputError, instance
-from implicit_geometry.report.figures.style import RULE_STYLES
-
-_ORDER = {rule: position for position, rule in enumerate(RULE_STYLES)}
-_EQUAL_CE_AT_ZERO = ("weighted", "logit_adjusted", "cdt", "ldt")
+from implicit_geometry.rules import find_rule, in_order
 
 
 def require_columns(name: str, frame: pd.DataFrame, columns: Iterable[str]) -> None:
@@ -33,7 +30,7 @@ def rule_runs(records: pd.DataFrame, rule: str) -> pd.DataFrame:
 
     Args:
         records: one row a run, columns ``rule`` and ``exponent``.
-        rule: a name in :data:`implicit_geometry.report.figures.style.RULE_STYLES`.
+        rule: a name of one.
 
     Returns:
         The rows in order of the exponent.
@@ -43,12 +40,12 @@ def rule_runs(records: pd.DataFrame, rule: str) -> pd.DataFrame:
         >>> rule_runs(records, "cdt")["rule"].tolist(), rule_runs(records, "vs")["rule"].tolist()
         (['ce', 'cdt'], ['vs'])
     """
-    rules = [rule, "ce"] if rule in _EQUAL_CE_AT_ZERO else [rule]
+    rules = [rule, "ce"] if find_rule(rule).equals_ce_at_zero else [rule]
     return records[records["rule"].isin(rules)].sort_values("exponent", kind="stable")
 
 
 def series(records: pd.DataFrame) -> list[tuple[str, str]]:
-    """The rules with their variants (other hyperparameters than the exponent), in the order of the styles.
+    """The rules with their variants (other hyperparameters than the exponent), in the order of the rules.
 
     A table without the column ``variant`` has one variant a rule.
 
@@ -57,7 +54,8 @@ def series(records: pd.DataFrame) -> list[tuple[str, str]]:
         [('ce', ''), ('vs', ''), ('vs', 'tau 0.5')]
     """
     found = sorted(set(zip(records["rule"], variants(records), strict=True)))
-    return sorted(found, key=lambda pair: _ORDER[pair[0]])
+    order = in_order(rule for rule, _ in found)
+    return sorted(found, key=lambda pair: order.index(pair[0]))
 
 
 def variants(records: pd.DataFrame) -> pd.Series:
@@ -72,7 +70,8 @@ def series_label(rule: str, variant: str) -> str:
         >>> series_label("vs", "tau 0.5"), series_label("cdt", "")
         ('VS (tau 0.5)', 'CDT')
     """
-    return f"{RULE_STYLES[rule].label} ({variant})" if variant else RULE_STYLES[rule].label
+    label = find_rule(rule).label
+    return f"{label} ({variant})" if variant else label
 
 
 def series_runs(records: pd.DataFrame, rule: str, variant: str) -> pd.DataFrame:
@@ -104,15 +103,15 @@ def mean_over_seeds(records: pd.DataFrame, columns: Iterable[str]) -> pd.DataFra
     """
     wanted = list(columns)
     require_columns("records", records, ["rule", "exponent", "terminal_phase", *wanted])
-    unknown = sorted(set(records["rule"]) - set(RULE_STYLES))
-    if unknown:
-        raise InputError("records", f"must hold rules among {', '.join(RULE_STYLES)}", ", ".join(unknown))
+    order = in_order(records["rule"])
+    for rule in order:
+        find_rule(rule)
     groups = records.assign(variant=variants(records)).groupby(["rule", "variant", "exponent"])
     table = groups[wanted].mean()
     table.insert(0, "terminal_runs", groups["terminal_phase"].sum().astype(int))
     table.insert(0, "runs", groups.size())
     return table.reset_index().sort_values(
         ["rule", "variant", "exponent"],
-        key=lambda keys: keys.map(_ORDER) if keys.name == "rule" else keys,
+        key=lambda keys: keys.map(order.index) if keys.name == "rule" else keys,
         ignore_index=True,
     )

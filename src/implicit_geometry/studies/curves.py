@@ -8,18 +8,16 @@ from typing import Any
 import pandas as pd
 
 from implicit_geometry.counts import ClassCounts
-from implicit_geometry.experiments.record import exponent_name
 from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.problem import Problem
-from implicit_geometry.rules import make_parameterization
+from implicit_geometry.rules import find_rule, make_parameterization
 from implicit_geometry.summary import geometry_summary
 from implicit_geometry.theory.predict import predict
 
 
 def rule_at(rule: str, counts: ClassCounts, exponent: float, **fixed: Any) -> Parameterization:
     """A rule at a value of the hyperparameter it is plotted against, with others fixed, such as ``tau`` of ``vs``."""
-    name = exponent_name(rule)
-    return make_parameterization(rule, counts, **fixed, **({} if name is None else {name: exponent}))
+    return make_parameterization(rule, counts, **find_rule(rule).at(exponent, **fixed))
 
 
 def theory_curves(
@@ -34,8 +32,8 @@ def theory_curves(
 
     Args:
         counts: with minority classes.
-        rules: names in :data:`implicit_geometry.rules.RULES`.
-        exponents: gamma, tau for ``logit_adjusted``, max_margin for ``ldam``.
+        rules: names that :func:`implicit_geometry.rules.find_rule` takes.
+        exponents: values of the hyperparameter that each rule is plotted against.
         ridges: rule to positive ridge; rules left out get their limit only.
         **fixed: other hyperparameters of the rules.
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from implicit_geometry._validate import InputError, choice
 from implicit_geometry.counts import ClassCounts
-from implicit_geometry.experiments.record import exponent_name
 from implicit_geometry.experiments.spec import DataSpec, NetworkSpec, Optimization, TrialSpec
+from implicit_geometry.rules import find_rule
 from implicit_geometry.studies.demo import PLAN
 
 MODELS = ("ufm", "mlp", "resnet18")
@@ -190,5 +190,4 @@ def _record_every(epochs: int) -> int:
 
 
 def _hyperparameters(loss: Loss) -> dict[str, float]:
-    name = exponent_name(loss.rule)
-    return {} if name is None else {name: loss.exponent}
+    return find_rule(loss.rule).at(loss.exponent)

@@ -3,7 +3,7 @@ import pytest
 
 from implicit_geometry import InputError
 from implicit_geometry.report.figures.accuracy_study import accuracy_against_geometry_figure, accuracy_study_figure
-from implicit_geometry.report.figures.style import RULE_STYLES
+from implicit_geometry.rules import RULES
 
 SETTINGS = [("step", 10), ("step", 100), ("exponential", 10)]
 
@@ -36,7 +36,7 @@ def test_every_run_is_a_dot_over_both_distances():
     figure = accuracy_against_geometry_figure(table(), "digits")
     assert len(figure.axes) == 2 * len(SETTINGS)
     lines = {line.get_label(): line for line in figure.axes[0].get_lines()}
-    assert list(lines) == [style.label for style in RULE_STYLES.values()]
+    assert list(lines) == [style.label for style in RULES.values()]
     assert lines["VS"].get_xdata().tolist() == pytest.approx([0.2])
     assert lines["VS"].get_ydata().tolist() == pytest.approx([0.92])
 

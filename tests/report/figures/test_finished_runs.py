@@ -20,7 +20,6 @@ from implicit_geometry.report.figures.finished_runs import (
     gram_figure,
     gram_heatmaps,
 )
-from implicit_geometry.report.figures.style import RULE_STYLES
 from implicit_geometry.rules import RULES
 
 NUM_CLASSES = 10
@@ -44,8 +43,7 @@ def panels(rule: str, curves: pd.DataFrame, records: pd.DataFrame) -> np.ndarray
 
 
 def test_every_rule_has_a_style_of_its_own() -> None:
-    assert set(RULE_STYLES) == set(RULES)
-    assert len({(style.color, style.label) for style in RULE_STYLES.values()}) == len(RULES)
+    assert len({(style.color, style.label) for style in RULES.values()}) == len(RULES)
 
 
 def test_dashed_lines_are_the_simplex_etf(curves: pd.DataFrame, records: pd.DataFrame) -> None:
@@ -82,7 +80,7 @@ def test_one_marker_a_run_and_hollow_before_the_terminal_phase(curves: pd.DataFr
             assert len(expected) > 0
             (line,) = lines(ax, label)
             assert line.get_linestyle() == "None"
-            assert to_rgba(line.get_markerfacecolor()) == to_rgba(RULE_STYLES["cdt"].color if finished else "white")
+            assert to_rgba(line.get_markerfacecolor()) == to_rgba(RULES["cdt"].color if finished else "white")
 
 
 def test_cross_entropy_is_not_a_point_of_a_rule_that_differs_from_it_at_zero(
@@ -109,7 +107,7 @@ def test_accuracy_lines_are_means_over_seeds_and_pass_through_cross_entropy(reco
         for row in records.to_dict("records"):
             if row["rule"] == rule or (row["rule"] == "ce" and rule != "vs"):
                 sums.setdefault(row["exponent"], []).append(row["test_minority"])
-        (line,) = lines(ax, RULE_STYLES[rule].label)
+        (line,) = lines(ax, RULES[rule].label)
         assert list(line.get_xdata()) == sorted(sums)
         assert list(line.get_ydata()) == pytest.approx([np.mean(sums[exponent]) for exponent in sorted(sums)])
 

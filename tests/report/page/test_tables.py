@@ -12,7 +12,6 @@ import pytest
 from rich.console import Console
 
 from implicit_geometry._validate import InputError
-from implicit_geometry.report.figures.style import RULE_STYLES
 from implicit_geometry.report.frames import mean_over_seeds
 from implicit_geometry.report.page.tables import (
     REGULARIZED,
@@ -22,6 +21,7 @@ from implicit_geometry.report.page.tables import (
     summary_html,
     summary_table,
 )
+from implicit_geometry.rules import RULES
 
 
 class Cells(HTMLParser):
@@ -58,7 +58,7 @@ def loop_means(records: pd.DataFrame, key: str) -> dict[tuple[str, float], float
 def test_means_are_over_seeds_in_the_order_of_rules_and_exponents(records: pd.DataFrame) -> None:
     table = mean_over_seeds(records.sample(frac=1, random_state=0), ["test_worst"])
     expected = loop_means(records, "test_worst")
-    order = sorted(expected, key=lambda group: (list(RULE_STYLES).index(group[0]), group[1]))
+    order = sorted(expected, key=lambda group: (list(RULES).index(group[0]), group[1]))
     assert list(zip(table["rule"], table["exponent"], strict=True)) == order
     assert table["test_worst"].tolist() == pytest.approx([expected[group] for group in order])
     assert set(table["runs"]) == {2}
@@ -69,7 +69,7 @@ def test_html_cells_carry_the_mean_and_its_text(records: pd.DataFrame) -> None:
     columns = (*SUMMARY, *REGULARIZED)
     assert [text for text, _ in head] == ["rule", "exponent", *(column.title for column in columns), "terminal phase"]
     assert len(rows) == len(loop_means(records, "seconds"))
-    rules = {style.label: rule for rule, style in RULE_STYLES.items()}
+    rules = {style.label: rule for rule, style in RULES.items()}
     for position, column in enumerate(columns, start=2):
         expected = loop_means(records, column.key)
         for row in rows:
@@ -139,5 +139,5 @@ def test_bad_records_are_named(records: pd.DataFrame) -> None:
         summary_table(records.drop(columns="terminal_phase"))
     with pytest.raises(InputError, match="records must have the columns run, network, got"):
         runs_html(records.drop(columns=["run", "network"]))
-    with pytest.raises(InputError, match=r"records must hold rules among .*, got focal"):
+    with pytest.raises(InputError, match=r"rule must be one of .*, got .focal."):
         summary_html(records.replace({"rule": {"ldt": "focal"}}))

@@ -16,7 +16,6 @@ Every list of values is a grid, and the runs are all combinations::
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -29,7 +28,7 @@ from implicit_geometry.experiments.spec import DataSpec, NetworkSpec, Optimizati
 from implicit_geometry.experiments.sweep_file.mistakes import Mistakes, key_path
 from implicit_geometry.experiments.sweep_file.yaml_file import read_yaml
 from implicit_geometry.profiles import parse_counts
-from implicit_geometry.rules import RULES, make_parameterization
+from implicit_geometry.rules import find_rule, make_parameterization
 
 MAX_RUNS = 100_000
 
@@ -212,7 +211,8 @@ def _losses(given: Any, counts: Sequence[ClassCounts], mistakes: Mistakes) -> li
             continue
         for place, rule in mistakes.items(f"{path}.rule", mapping.pop("rule")):
             with mistakes.at(place):
-                found += _rule_grid(path, choice("rule", rule, RULES), mapping, counts, mistakes)
+                find_rule(rule)
+                found += _rule_grid(path, rule, mapping, counts, mistakes)
     return found
 
 
@@ -220,9 +220,9 @@ def _rule_grid(
     path: str, rule: str, given: Mapping[str, Any], counts: Sequence[ClassCounts], mistakes: Mistakes
 ) -> list[Loss]:
     """A rule with all combinations of its hyperparameters, each tried on all counts."""
-    _, *parameters = inspect.signature(RULES[rule], eval_str=True).parameters.values()
-    kinds = {parameter.name: parameter.annotation for parameter in parameters}
-    required = [item.name for item in parameters if item.default is item.empty and item.name not in given]
+    parameters = find_rule(rule).hyperparameters()
+    kinds = {name: parameter.annotation for name, parameter in parameters.items()}
+    required = [name for name, item in parameters.items() if item.default is item.empty and name not in given]
     if mistakes.unknown_keys(path, given, ("rule", *kinds)) or required:
         for name in required:
             mistakes.add(key_path(path, name), f"must be given: {rule} needs it")

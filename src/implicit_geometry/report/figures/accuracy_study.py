@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from implicit_geometry.report.figures.style import FIGURE_STYLE, RULE_STYLES
+from implicit_geometry.report.figures.style import FIGURE_STYLE
 from implicit_geometry.report.frames import require_columns
+from implicit_geometry.rules import RULES
 
 _MEASURES = {"test_balanced": "balanced", "test_minority": "minority", "test_worst": "worst class"}
 _MARKERS = {"test_balanced": "o", "test_minority": "v", "test_worst": "x"}
@@ -65,7 +66,7 @@ def accuracy_against_geometry_figure(records: pd.DataFrame, data: str) -> Figure
         for column, (profile, ratio) in zip(axes.T, settings, strict=True):
             runs = rows[(rows["profile"] == profile) & (rows["imbalance_ratio"] == ratio)]
             for ax, (name, label) in zip(column, columns.items(), strict=True):
-                for rule, style in RULE_STYLES.items():
+                for rule, style in RULES.items():
                     chosen = runs[runs["rule"] == rule]
                     ax.plot(
                         chosen[name],
@@ -83,13 +84,13 @@ def accuracy_against_geometry_figure(records: pd.DataFrame, data: str) -> Figure
         for row in axes:
             row[0].set_ylabel("balanced test accuracy")
         handles, labels = axes[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=len(RULE_STYLES))
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(RULES))
     return figure
 
 
 def _draw_setting(ax: Axes, rows: pd.DataFrame) -> None:
     """One line a loss; the marks of the accuracies lie a little apart so that their intervals can be seen."""
-    rules = [rule for rule in RULE_STYLES if (rows["rule"] == rule).any()]
+    rules = [rule for rule in RULES if (rows["rule"] == rule).any()]
     ordered = rows.set_index("rule").loc[rules]
     for place, (column, label) in enumerate(_MEASURES.items()):
         ax.errorbar(
@@ -104,7 +105,7 @@ def _draw_setting(ax: Axes, rows: pd.DataFrame) -> None:
             color=("#0072B2", "#D55E00", "#666666")[place],
             label=label,
         )
-    ax.set_yticks(np.arange(len(rules)), [RULE_STYLES[rule].label for rule in rules])
+    ax.set_yticks(np.arange(len(rules)), [RULES[rule].label for rule in rules])
     ax.invert_yaxis()
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}%"))
     ax.set_xlabel("test accuracy, mean and 95 % interval over seeds")

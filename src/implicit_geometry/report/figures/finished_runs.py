@@ -20,7 +20,7 @@ from matplotlib.ticker import AutoMinorLocator, FuncFormatter, LogLocator
 from numpy.typing import ArrayLike, NDArray
 
 from implicit_geometry._validate import Floats, InputError, choice, numeric_array, whole_number
-from implicit_geometry.report.figures.style import ETF_COLOR, FIGURE_STYLE, RULE_STYLES
+from implicit_geometry.report.figures.style import ETF_COLOR, FIGURE_STYLE
 from implicit_geometry.report.frames import (
     require_columns,
     rule_runs,
@@ -29,6 +29,7 @@ from implicit_geometry.report.frames import (
     series_runs,
     variants,
 )
+from implicit_geometry.rules import find_rule
 
 _BLOCKS = {"classifier": "W", "embedding": "H"}
 QUANTITIES = {
@@ -69,7 +70,7 @@ def geometry_panels(
     Args:
         axes: shape (2, 4): a row for W, a row for H; columns squared norm ratio and the cosines within the majority,
             within the minority, between them.
-        rule: a name in :data:`implicit_geometry.rules.RULES`.
+        rule: a name that :func:`implicit_geometry.rules.find_rule` takes.
         curves: theory; columns ``rule``, ``exponent``, ``kind`` (``"limit"`` or ``"ridge"``) and the eight numbers.
         records: one row a run; columns ``rule``, ``exponent``, ``terminal_phase`` and the eight numbers.
         num_classes: number of classes k; a simplex ETF has norm ratio 1 and cosines -1 / (k - 1).
@@ -87,7 +88,7 @@ def geometry_panels(
     columns = [f"{block}_{quantity}" for block in _BLOCKS for quantity in QUANTITIES]
     require_columns("curves", curves, ["rule", "exponent", "kind", *columns])
     require_columns("records", records, [*_SERIES, *columns])
-    choice("rule", rule, RULE_STYLES)
+    find_rule(rule)
     for kind in curves["kind"].unique():
         choice("kind of a curve", kind, _THEORY)
     whole_number("num_classes", num_classes, minimum=2)
@@ -226,7 +227,7 @@ def gram_figure(
 
 def _draw_geometry(ax: Axes, rule: str, theory: pd.DataFrame, runs: pd.DataFrame, column: str) -> None:
     """Limit, runs, regularised optimum; the last may leave the axes where it runs off towards minority collapse."""
-    style = RULE_STYLES[rule]
+    style = find_rule(rule)
     _draw_theory(ax, theory, "limit", style.color, column)
     for done, label in _MEASURED.items():
         chosen = runs[runs["terminal_phase"].astype(bool) == done]
@@ -253,7 +254,7 @@ def _draw_theory(ax: Axes, theory: pd.DataFrame, kind: str, color: str, column: 
 
 
 def _draw_accuracy(ax: Axes, rule: str, variant: str, records: pd.DataFrame, metric: str, line: str) -> None:
-    style = RULE_STYLES[rule]
+    style = find_rule(rule)
     seeds = records[(records["rule"] == rule) & (variants(records) == variant)]
     mean = series_runs(records, rule, variant).groupby("exponent")[metric].mean()
     line, order = ("--", 4) if rule == "ce" else (line, 3)
@@ -286,7 +287,7 @@ def _label_exponent(ax: Axes, rules: Sequence[str]) -> None:
     if place is None or place.is_last_row():
         labels: dict[str, list[str]] = {}
         for rule in rules:
-            labels.setdefault(RULE_STYLES[rule].exponent, []).append(RULE_STYLES[rule].label)
+            labels.setdefault(find_rule(rule).axis, []).append(find_rule(rule).label)
         ax.set_xlabel(", ".join(f"{exponent} ({', '.join(names)})" for exponent, names in labels.items()))
 
 

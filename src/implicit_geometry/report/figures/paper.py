@@ -15,8 +15,9 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from implicit_geometry.report.figures.finished_runs import ETF_LABEL, log_scale, shared_legend, titled_panels
-from implicit_geometry.report.figures.style import ETF_COLOR, FIGURE_STYLE, RULE_STYLES
+from implicit_geometry.report.figures.style import ETF_COLOR, FIGURE_STYLE
 from implicit_geometry.report.frames import rule_runs
+from implicit_geometry.rules import RULES
 
 MODEL_NAMES = {"ufm": "UFM", "mlp": "MLP", "resnet18": "ResNet18"}
 """The models of the paper's figures, in the order in which panels and legends list them."""
@@ -30,7 +31,6 @@ _LIMIT_LOOK: dict[str, Any] = {"color": "#444444", "linewidth": 2.4, "alpha": 0.
 _RIDGE_LOOK: dict[str, Any] = {"linestyle": "-.", "linewidth": 1.1}
 _HOLLOW = "training accuracy below 100 %"
 _OVERSHOOT = 0.25
-_WITH_LIMIT_OF_CE = ("weighted", "logit_adjusted")
 
 
 def norm_ratio_figure(curves: pd.DataFrame, records: pd.DataFrame, names: Mapping[str, str]) -> Figure:
@@ -50,7 +50,7 @@ def norm_ratio_figure(curves: pd.DataFrame, records: pd.DataFrame, names: Mappin
             ax.set_title(name)
             ax.set_xlabel("exponent γ (τ for LA)")
         axes[0].set_ylabel("|w majority|² / |w minority|²")
-        labels = [style.label for style in RULE_STYLES.values()]
+        labels = [style.label for style in RULES.values()]
         shared_legend(figure, [*labels, _LIMIT, _RIDGE, ETF_LABEL, _HOLLOW], columns=min(2 * len(names), 5))
     return figure
 
@@ -60,14 +60,14 @@ def _ratio_panel(ax: Axes, curves: pd.DataFrame, records: pd.DataFrame) -> None:
     ax.axhline(1.0, color=ETF_COLOR, linestyle="--", linewidth=1.1, label=ETF_LABEL)
     for rule in dict.fromkeys(curves["rule"]):
         limit = curves[(curves["rule"] == rule) & (curves["kind"] == "limit")].sort_values("exponent")
-        color = RULE_STYLES["ce" if rule in _WITH_LIMIT_OF_CE else rule].color
+        color = RULES["ce" if RULES[rule].has_limit_of_ce else rule].color
         ax.plot(limit["exponent"], limit["classifier_norm_ratio"], color=color, linewidth=2.0, alpha=0.45)
     for rule in dict.fromkeys(records["rule"]):
         _markers(ax, records[records["rule"] == rule], "classifier_norm_ratio", *_rule_look(rule))
     low, high = ax.get_ylim()
     for rule in dict.fromkeys(curves["rule"]):
         theory = curves[(curves["rule"] == rule) & (curves["kind"] == "ridge")].sort_values("exponent")
-        color = RULE_STYLES[rule].color
+        color = RULES[rule].color
         ax.plot(theory["exponent"], theory["classifier_norm_ratio"], color=color, **_RIDGE_LOOK)
     _limit_overshoot(ax, low, high)
     ax.plot([], [], label=_LIMIT, **_LIMIT_LOOK)
@@ -86,7 +86,7 @@ def four_by_four_figure(curves: pd.DataFrame, records: pd.DataFrame, names: Mapp
         figure = Figure(figsize=(11.2, 9.8), layout="constrained")
         halves = figure.subfigures(2, 1, squeeze=False)[:, 0]
         for half, rule in zip(halves, ("cdt", "ldt"), strict=True):
-            half.suptitle(RULE_STYLES[rule].label, fontweight="bold", x=0.02, ha="left")
+            half.suptitle(RULES[rule].label, fontweight="bold", x=0.02, ha="left")
             _eight_panels(half.subplots(2, 4, sharex=True), rule, curves, records, names)
         shared_legend(figure, [*names.values(), _LIMIT, _RIDGE, ETF_LABEL, _HOLLOW], columns=7)
     return figure
@@ -133,7 +133,7 @@ def distance_figure(records: pd.DataFrame, name: str) -> Figure:
             mine = rule_runs(records[records["imbalance_ratio"] == ratio], rule)
             for ax, (factor, title) in zip(column, _FACTOR_NAMES.items(), strict=True):
                 _lines(ax, mine, f"{factor}_limit_distance", sorted(set(records["exponent"])))
-                ax.set_title(f"{RULE_STYLES[rule].label}, R = {ratio:g}: {title}")
+                ax.set_title(f"{RULES[rule].label}, R = {ratio:g}: {title}")
             column[-1].set_xlabel("epoch")
         for ax in axes[:, 0]:
             ax.set_ylabel("distance to the limit")
@@ -156,7 +156,7 @@ def training_accuracy_figure(records: pd.DataFrame, name: str) -> Figure:
         for row, rule in zip(axes, ("cdt", "ldt"), strict=True):
             for ax, (column, group) in zip(row, _ACCURACIES.items(), strict=True):
                 _lines(ax, rule_runs(records, rule), column, sorted(set(records["exponent"])))
-                ax.set_title(f"{RULE_STYLES[rule].label}: {group}")
+                ax.set_title(f"{RULES[rule].label}: {group}")
                 ax.yaxis.set_major_formatter(PercentFormatter(xmax=1.0))
             row[0].set_ylabel("training accuracy")
         for ax in axes[-1]:
@@ -190,7 +190,7 @@ def _exponent_label(exponent: float) -> str:
 
 
 def _rule_look(rule: str) -> tuple[str, str, str]:
-    style = RULE_STYLES[rule]
+    style = RULES[rule]
     return style.color, style.marker, style.label
 
 

@@ -13,7 +13,8 @@ from implicit_geometry._validate import Floats, InputError, instance
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.gram import Gram
-from implicit_geometry.report.figures.style import FIGURE_STYLE, RULE_STYLES
+from implicit_geometry.report.figures.style import FIGURE_STYLE
+from implicit_geometry.rules import RULES
 
 MAX_CLASSES = 1000
 """Largest number of classes that :func:`geometry_picture` draws."""
@@ -73,7 +74,7 @@ def draw_norms(ax: Axes, counts: ClassCounts, geometry: Geometry) -> Axes:
     shown = counts.values[order]
     for name, gram, rule in (("|w|", geometry.classifier, "cdt"), ("|h|", geometry.embedding, "ldt")):
         norms = gram.norms()[order]
-        style = RULE_STYLES[rule]
+        style = RULES[rule]
         label = f"{name}, relative to the largest class"
         ax.plot(shown, norms / norms[0], color=style.color, marker=style.marker, markersize=5, label=label)
     ax.set_xscale("log")

@@ -1,38 +1,8 @@
-"""How rules and figures look: short names, Okabe and Ito's colours for colour-blind readers, markers, fonts."""
+"""How figures look: fonts, grids, the colour of the simplex ETF."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
-
-
-@dataclass(frozen=True)
-class RuleStyle:
-    """How one rule is named and drawn.
-
-    Attributes:
-        label: short name.
-        exponent: name of the hyperparameter the rule is plotted against.
-        color: as hexadecimal digits.
-        marker: Matplotlib's.
-    """
-
-    label: str
-    exponent: str
-    color: str
-    marker: str
-
-
-RULE_STYLES: dict[str, RuleStyle] = {
-    "ce": RuleStyle("CE", "exponent 0", "#000000", "o"),
-    "weighted": RuleStyle("wCE", "exponent γ", "#E69F00", "v"),
-    "logit_adjusted": RuleStyle("LA", "exponent τ", "#56B4E9", "^"),
-    "cdt": RuleStyle("CDT", "exponent γ", "#0072B2", "o"),
-    "ldt": RuleStyle("LDT", "exponent γ", "#D55E00", "s"),
-    "vs": RuleStyle("VS", "exponent γ", "#009E73", "D"),
-    "ldam": RuleStyle("LDAM", "largest margin", "#CC79A7", "P"),
-}
-"""One style a rule, in the order in which tables and legends list them."""
 
 ETF_COLOR = "#666666"
 

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from implicit_geometry.report.figures.style import FIGURE_STYLE, RULE_STYLES
+from implicit_geometry.report.figures.style import FIGURE_STYLE
+from implicit_geometry.rules import RULES
 
 _TITLES = {"classifier": "classifiers W", "embedding": "embeddings H"}
 _MAJORITY, _MINORITY = "#0072B2", "#D55E00"
@@ -36,7 +37,7 @@ def vectors_figure(vectors: pd.DataFrame, names: Mapping[str, str]) -> Figure:
                 _panel(ax, mine, names)
                 exponent = mine["exponent"].iloc[0]
                 gamma = f", γ = {exponent:g}" if exponent else ""
-                ax.set_title(f"{RULE_STYLES[rule].label}{gamma}: {title}")
+                ax.set_title(f"{RULES[rule].label}{gamma}: {title}")
         figure.legend(
             handles=_handles(names),
             loc="outside lower center",

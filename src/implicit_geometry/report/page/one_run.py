@@ -25,12 +25,12 @@ from implicit_geometry.experiments.store import Run
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.problem import Problem
 from implicit_geometry.report.figures.finished_runs import QUANTITIES
-from implicit_geometry.report.figures.style import RULE_STYLES
 from implicit_geometry.report.frames import series_label
 from implicit_geometry.report.page.chart import Line, line_chart
 from implicit_geometry.report.page.document import facts_html, png_uri, scrolling, versions_text
 from implicit_geometry.report.page.heatmap import MOST_CLASSES, drawn_entries, heatmap_pngs, scale_png
 from implicit_geometry.report.page.tables import Cell, html_table, number_cell, text_cell
+from implicit_geometry.rules import find_rule
 from implicit_geometry.summary import geometry_summary
 from implicit_geometry.theory.predict import predict
 
@@ -100,8 +100,8 @@ def run_label(spec: TrialSpec) -> str:
         >>> run_label(TrialSpec("ldt", {"gamma": 0.5}, counts=(90, 10), seed=3))
         'LDT, γ = 0.5, seed 3'
     """
-    symbol = RULE_STYLES[spec.rule].exponent.removeprefix("exponent ")
-    value = "" if spec.rule == "ce" else f", {symbol} = {exponent(spec):g}"
+    rule = find_rule(spec.rule)
+    value = f", {rule.symbol} = {exponent(spec):g}" if rule.exponent else ""
     return f"{series_label(spec.rule, variant(spec))}{value}, seed {spec.seed}"
 
 

@@ -12,17 +12,17 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from implicit_geometry._files import dumps
-from implicit_geometry.experiments.record import exponent, exponent_name, records_frame
+from implicit_geometry.experiments.record import exponent, records_frame
 from implicit_geometry.experiments.spec import TrialSpec
 from implicit_geometry.experiments.store import Run
 from implicit_geometry.gram import Gram
 from implicit_geometry.problem import Problem
 from implicit_geometry.report.figures.finished_runs import accuracy_figure, geometry_figure, gram_figure
 from implicit_geometry.report.figures.images import page_png
-from implicit_geometry.report.figures.style import RULE_STYLES
 from implicit_geometry.report.frames import mean_over_seeds, series, series_label, series_runs
 from implicit_geometry.report.page.document import PageFigure, versions_text
 from implicit_geometry.report.page.heatmap import drawn_entries
+from implicit_geometry.rules import find_rule, in_order
 from implicit_geometry.studies.curves import theory_curves
 from implicit_geometry.theory.predict import predict
 
@@ -30,7 +30,6 @@ POINTS = 61
 """Exponents at which a line of the theory is computed."""
 
 _REACH = 1.5
-_SHOWN_RULES = ("ce", "cdt", "ldt", "vs", "weighted", "logit_adjusted", "ldam")
 _SHOWN_EXPONENT = 0.5
 _MOST_SHOWN = 3
 _ACCURACIES = ("test_balanced", "test_minority", "test_worst", "test_overall")
@@ -92,10 +91,10 @@ def settings_of(runs: Iterable[Run]) -> list[Setting]:
 
 
 def _setting(runs: Sequence[Run]) -> Setting:
-    order = {rule: position for position, rule in enumerate(RULE_STYLES)}
     records = records_frame(runs).assign(position=range(len(runs)))
+    order = in_order(records["rule"])
     records = records.sort_values(
-        ["rule", "variant", "exponent", "seed"], key=lambda keys: keys.map(order) if keys.name == "rule" else keys
+        ["rule", "variant", "exponent", "seed"], key=lambda keys: keys.map(order.index) if keys.name == "rule" else keys
     )
     ordered = tuple(runs[position] for position in records["position"])
     return Setting(ordered, records.drop(columns="position").reset_index(drop=True))
@@ -110,7 +109,7 @@ def setting_figures(setting: Setting, load: Callable[[TrialSpec], Run]) -> list[
     """
     records = setting.records
     pairs = [pair for pair in series(records) if pair[0] != "ce"]
-    pairs.sort(key=lambda pair: _SHOWN_RULES.index(pair[0]))
+    pairs.sort(key=lambda pair: find_rule(pair[0]).has_limit_of_ce)
     has_minorities = not setting.spec.class_counts().majority.all()
     figures = [_geometry(setting, rule, variant) for rule, variant in pairs] if has_minorities else []
     metrics = [name for name in _ACCURACIES if name in records and records[name].notna().any()][:2]
@@ -220,10 +219,9 @@ def _geometry(setting: Setting, rule: str, variant: str) -> NamedFigure:
 def _curves(setting: Setting, rule: str, variant: str, ridge: float) -> pd.DataFrame:
     chosen = (setting.records["rule"] == rule) & (setting.records["variant"] == variant)
     spec = setting.runs[int(np.flatnonzero(chosen)[0])].spec
-    plotted = exponent_name(rule)
-    fixed = {name: value for name, value in spec.hyperparameters.items() if name != plotted}
+    fixed = {name: value for name, value in spec.hyperparameters.items() if name != find_rule(rule).exponent}
     reach = max(_REACH, setting.records.loc[chosen, "exponent"].abs().max())
-    exponents = np.linspace(0.0 if plotted == "max_margin" else -reach, reach, POINTS)
+    exponents = np.linspace(0.0 if find_rule(rule).nonnegative else -reach, reach, POINTS)
     return theory_curves(spec.class_counts(), [rule], exponents, ridges={rule: ridge} if ridge > 0 else None, **fixed)
 
 
@@ -243,13 +241,18 @@ def _gram(setting: Setting, load: Callable[[TrialSpec], Run]) -> NamedFigure:
 def _shown_runs(setting: Setting) -> dict[str, Run]:
     """Plain cross-entropy and two other losses at the exponent nearest 1/2, by name."""
     chosen: dict[str, Run] = {}
-    for rule in _SHOWN_RULES:
+    for rule in sorted(in_order(setting.records["rule"]), key=_shown_late):
         mine = setting.records[setting.records["rule"] == rule]
-        if len(mine) and len(chosen) < _MOST_SHOWN:
+        if len(chosen) < _MOST_SHOWN:
             at = int(mine.index[int((mine["exponent"] - _SHOWN_EXPONENT).abs().argmin())])
             at_exponent = "" if rule == "ce" else f" {exponent(setting.runs[at].spec):g}"
-            chosen[f"{RULE_STYLES[rule].label}{at_exponent}"] = setting.runs[at]
+            chosen[f"{find_rule(rule).label}{at_exponent}"] = setting.runs[at]
     return chosen
+
+
+def _shown_late(rule: str) -> bool:
+    """Whether a loss other than plain cross-entropy leads to the same limit."""
+    return rule != "ce" and find_rule(rule).has_limit_of_ce
 
 
 def _gram_figure(chosen: Mapping[str, Run], load: Callable[[TrialSpec], Run], narrow: bool) -> Figure:
