@@ -9,7 +9,7 @@ import numpy as np
 
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.experiments.record import records_frame
-from implicit_geometry.experiments.spec import TrialSpec
+from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.store import Run, RunStore, existing_store, open_store
 
 NUM_RUNS, FEATURE_DIM, ROUNDS, TARGET = 1000, 512, 5, 2.0
@@ -21,7 +21,7 @@ def fill(store: RunStore) -> None:
     random = np.random.default_rng(0)
     counts = tuple(COUNTS.values.tolist())
     for seed in range(NUM_RUNS):
-        spec = TrialSpec("cdt", {"gamma": 0.5}, counts, seed=seed)
+        spec = RunSpec("cdt", {"gamma": 0.5}, counts, seed=seed)
         numbers = {f"number_{place}": float(value) for place, value in enumerate(random.normal(size=NUMBERS))}
         vectors = random.normal(size=(2, COUNTS.num_classes, FEATURE_DIM))
         record = {"run": spec.key, "rule": spec.rule, "terminal_phase": True, **numbers, "versions": {"torch": "2.8"}}

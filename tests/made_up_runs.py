@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from implicit_geometry.comparison import compare
-from implicit_geometry.experiments.spec import TrialSpec
+from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.store import Run
 from implicit_geometry.geometry import Geometry, simplex_etf
 from implicit_geometry.problem import Problem
@@ -19,7 +19,7 @@ RIDGE = 0.5
 EPOCHS = (1, 5, 10, 20)
 
 
-def made_up_run(spec: TrialSpec, *, terminal_phase: bool = True, accuracy: float = 0.8) -> Run:
+def made_up_run(spec: RunSpec, *, terminal_phase: bool = True, accuracy: float = 0.8) -> Run:
     """A finished run of a spec; its noise depends on the spec alone."""
     noise = np.random.default_rng(int(spec.key, 16))
     problem = Problem(spec.class_counts(), spec.parameterization())

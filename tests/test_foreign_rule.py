@@ -82,13 +82,13 @@ def test_a_foreign_loss_is_predicted_trained_by_workers_and_reported(package: Pa
 
 def test_a_foreign_loss_works_in_a_spec_and_a_torch_loss(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
-    from implicit_geometry.experiments.record import exponent, variant
-    from implicit_geometry.experiments.spec import TrialSpec
+    from implicit_geometry.experiments.spec import RunSpec
+    from implicit_geometry.experiments.words import exponent, variant
     from implicit_geometry.nn import VSLoss
 
     monkeypatch.syspath_prepend(str(package))
-    spec = TrialSpec("my_losses:BLEND", {"strength": 1.0, "floor": 0.2}, counts=(20, 10))
-    assert TrialSpec.from_dict(spec.to_dict()) == spec
+    spec = RunSpec("my_losses:BLEND", {"strength": 1.0, "floor": 0.2}, counts=(20, 10))
+    assert RunSpec.from_dict(spec.to_dict()) == spec
     assert (exponent(spec), variant(spec)) == (1.0, "floor 0.2")
     logits, labels = torch.tensor([[2.0, 1.0]]), torch.tensor([0])
     expected = torch.nn.functional.cross_entropy(logits * torch.tensor([1.0, 0.5]), labels)

@@ -12,6 +12,29 @@ from implicit_geometry.counts import ClassCounts
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.gram import BlockSummary
 
+QUANTITIES = {
+    "norm_ratio": "squared norm ratio",
+    "cos_majority": "cos majority–majority",
+    "cos_minority": "cos minority–minority",
+    "cos_between": "cos majority–minority",
+}
+"""What a block of a geometry is summarised by: the fields of a :class:`BlockSummary`, with their titles."""
+
+BLOCKS = {"classifier": "W", "embedding": "H", "cross": "W Hᵀ"}
+"""The blocks of a geometry, with their symbols; the first two have a summary."""
+
+ACCURACIES = {
+    "overall": "overall",
+    "balanced": "balanced",
+    "majority": "majority",
+    "minority": "minority",
+    "many": "many-shot",
+    "medium": "medium-shot",
+    "few": "few-shot",
+    "worst": "worst-class",
+}
+"""The accuracies of :func:`accuracy_summary`, in words."""
+
 MANY, FEW = 100, 20
 """Classes with more than 100 training samples count as many-shot, those with fewer than 20 as few-shot."""
 

@@ -1,12 +1,12 @@
 import pytest
 
-from implicit_geometry.experiments.spec import TrialSpec
+from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.store import Failure, open_store
 from made_up_runs import made_up_run
 
 COUNTS = (30, 30, 3, 3)
-SPECS = [TrialSpec("ce", {}, COUNTS), TrialSpec("cdt", {"gamma": 0.5}, COUNTS)]
-FAILED = TrialSpec("ldt", {"gamma": 5.0}, COUNTS)
+SPECS = [RunSpec("ce", {}, COUNTS), RunSpec("cdt", {"gamma": 0.5}, COUNTS)]
+FAILED = RunSpec("ldt", {"gamma": 5.0}, COUNTS)
 
 
 @pytest.fixture

@@ -27,18 +27,20 @@ def finished(spec):
     balanced = 0.5 + 0.2 * spec.seed
     numbers = dict.fromkeys((column.key for column in SUMMARY), balanced)
     minority = None if spec.counts == (9, 9) else 0.25  # as JSON has a number that is not defined
-    return Run(spec, {"rule": spec.rule, **numbers, "test_minority": minority, "versions": {}}, {})
+    return Run(
+        spec, {"rule": spec.rule, **numbers, "test_minority": minority, "terminal_phase": True, "versions": {}}, {}
+    )
 
 
 def test_rows_are_means_over_seeds_and_settings_that_vary_have_a_column():
     lines = shown(results_table([finished(spec) for spec in SPECS]))
-    rows = [line.split() for line in lines if line.strip().startswith(("ce", "vs"))]
+    rows = [line.split() for line in lines if line.strip().startswith(("CE", "VS"))]
     assert len(rows) == len(SPECS) // 2
     assert "counts" in " ".join(lines)
     assert "depth" in " ".join(lines)
     assert "learning_rate" not in " ".join(lines)
-    assert ["ce", "1x20,", "1x2", "2", "2", "60.0%", "25.0%", "60.0%", *["0.600"] * 4] in rows
-    assert ["vs", "gamma=0.5,", "tau=1", "2x9", "1", "2", "60.0%", "–", "60.0%", *["0.600"] * 4] in rows
+    assert ["CE", "0", *"step:2,10 of 20".split(), "2", "2", "60.0%", "25.0%", "60.0%", *["0.600"] * 4, "yes"] in rows
+    assert ["VS", "0.5", *"2 x 9".split(), "1", "2", "60.0%", "–", "60.0%", *["0.600"] * 4, "yes"] in rows
 
 
 def test_a_plan_has_one_row_a_run():

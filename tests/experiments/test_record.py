@@ -7,15 +7,16 @@ import pandas as pd
 import pytest
 
 from implicit_geometry import InputError
-from implicit_geometry.experiments.record import exponent, profile_text, records_frame, variant
-from implicit_geometry.experiments.spec import DataSpec, NetworkSpec, Optimization, TrialSpec
+from implicit_geometry.experiments.record import records_frame
+from implicit_geometry.experiments.spec import DataSpec, NetworkSpec, Optimization, RunSpec
 from implicit_geometry.experiments.store import Failure, Run, existing_store, open_store
+from implicit_geometry.experiments.words import exponent, profile_text, variant
 
 COUNTS = (20, 2)
-SPEC = TrialSpec("cdt", {"gamma": 0.5}, counts=COUNTS)
+SPEC = RunSpec("cdt", {"gamma": 0.5}, counts=COUNTS)
 
 
-def finished(spec: TrialSpec, **record) -> Run:
+def finished(spec: RunSpec, **record) -> Run:
     return Run(spec, {"run": spec.key, "terminal_phase": True, **record}, {"classifier": np.eye(2)})
 
 
@@ -32,7 +33,7 @@ def finished(spec: TrialSpec, **record) -> Run:
     ],
 )
 def test_a_loss_is_an_exponent_and_a_variant(rule, given, expected):
-    spec = TrialSpec(rule, given, counts=COUNTS)
+    spec = RunSpec(rule, given, counts=COUNTS)
     assert (exponent(spec), variant(spec)) == expected
 
 
@@ -52,20 +53,20 @@ def test_class_counts_in_words(counts, text):
 
 def test_runs_of_several_sweeps_can_be_told_apart():
     others = [
-        TrialSpec("cdt", {"gamma": 0.5}, counts=(30, 3)),
-        TrialSpec("cdt", {"gamma": 0.5}, counts=COUNTS, data=DataSpec("mnist", test_per_class=None)),
-        TrialSpec("cdt", {"gamma": 0.5}, counts=COUNTS, network=NetworkSpec("mlp", {"width": 64})),
-        TrialSpec("cdt", {"gamma": 0.5}, counts=COUNTS, optimization=Optimization(epochs=2)),
+        RunSpec("cdt", {"gamma": 0.5}, counts=(30, 3)),
+        RunSpec("cdt", {"gamma": 0.5}, counts=COUNTS, data=DataSpec("mnist", test_per_class=None)),
+        RunSpec("cdt", {"gamma": 0.5}, counts=COUNTS, network=NetworkSpec("mlp", {"width": 64})),
+        RunSpec("cdt", {"gamma": 0.5}, counts=COUNTS, optimization=Optimization(epochs=2)),
     ]
     table = records_frame([finished(spec) for spec in (SPEC, *others)])
     described = table[["data", "profile", "network", "optimization"]]
     assert len(described.drop_duplicates()) == 5
     assert table.loc[0, ["num_classes", "num_samples", "imbalance_ratio"]].tolist() == [2, 22, 10.0]
-    assert [TrialSpec.from_dict(json.loads(text)) for text in table["spec"]] == [SPEC, *others]
+    assert [RunSpec.from_dict(json.loads(text)) for text in table["spec"]] == [SPEC, *others]
 
 
 def test_numbers_a_record_lacks_are_nan():
-    other = TrialSpec("ce", {}, counts=COUNTS)
+    other = RunSpec("ce", {}, counts=COUNTS)
     table = records_frame([finished(SPEC, test_few=None, test_many=0.5), finished(other, test_few=None)])
     assert table["test_few"].dtype == float
     assert table["test_few"].isna().all()
@@ -74,8 +75,8 @@ def test_numbers_a_record_lacks_are_nan():
 
 def test_a_look_at_a_folder_tells_good_failed_and_damaged_apart(tmp_path):
     store = open_store(tmp_path / "runs")
-    damaged = TrialSpec("ldt", {"gamma": 0.5}, counts=COUNTS)
-    failed = TrialSpec("ldt", {"gamma": 9.0}, counts=COUNTS)
+    damaged = RunSpec("ldt", {"gamma": 0.5}, counts=COUNTS)
+    failed = RunSpec("ldt", {"gamma": 9.0}, counts=COUNTS)
     for spec in (SPEC, damaged):
         store.save(finished(spec))
     store.fail(Failure(failed, "it diverged", final=True))

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from implicit_geometry import InputError
-from implicit_geometry.experiments.run import checked_record
-from implicit_geometry.experiments.spec import TrialSpec
+from implicit_geometry.experiments.record import checked_record
+from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.store import Failure, Run, open_store
 
-SPEC = TrialSpec("cdt", {"gamma": 0.5}, counts=(20, 2))
+SPEC = RunSpec("cdt", {"gamma": 0.5}, counts=(20, 2))
 RUN = Run(
     SPEC,
     {"run": SPEC.key, "nc1": 0.1 + 0.2, "terminal_phase": True, "versions": {"torch": "2"}},

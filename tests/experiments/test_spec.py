@@ -4,13 +4,13 @@ from dataclasses import replace
 import pytest
 
 from implicit_geometry import InputError, cdt
-from implicit_geometry.experiments.spec import DataSpec, NetworkSpec, Optimization, TrialSpec
+from implicit_geometry.experiments.spec import DataSpec, NetworkSpec, Optimization, RunSpec
 
-SPEC = TrialSpec("cdt", {"gamma": 0.5}, counts=(20, 2), seed=3)
+SPEC = RunSpec("cdt", {"gamma": 0.5}, counts=(20, 2), seed=3)
 
 
 def test_round_trip_through_json():
-    assert TrialSpec.from_dict(json.loads(json.dumps(SPEC.to_dict()))) == SPEC
+    assert RunSpec.from_dict(json.loads(json.dumps(SPEC.to_dict()))) == SPEC
 
 
 def test_key_names_the_content():
@@ -86,4 +86,4 @@ def test_documents_with_other_keys_are_refused(break_it):
     document = SPEC.to_dict()
     break_it(document)
     with pytest.raises(InputError, match="must have the keys"):
-        TrialSpec.from_dict(document)
+        RunSpec.from_dict(document)

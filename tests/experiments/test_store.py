@@ -12,11 +12,11 @@ import pytest
 from implicit_geometry import InputError
 from implicit_geometry._files import write_atomically
 from implicit_geometry.experiments.record import records_frame, write_records
-from implicit_geometry.experiments.spec import TrialSpec
+from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.store import Failure, Run, open_store
 
-SPEC = TrialSpec("cdt", {"gamma": 0.5}, counts=(20, 2))
-OTHER = TrialSpec("ce", {}, counts=(20, 2))
+SPEC = RunSpec("cdt", {"gamma": 0.5}, counts=(20, 2))
+OTHER = RunSpec("ce", {}, counts=(20, 2))
 RUN = Run(
     SPEC,
     {"run": SPEC.key, "nc1": 0.1 + 0.2, "versions": {"torch": "2"}},
@@ -115,9 +115,9 @@ def test_what_a_killed_process_left_half_written_is_removed_when_its_run_is_clai
 def test_a_run_is_claimed_by_one_process_at_a_time(store):
     script = (
         "import sys, time\n"
-        "from implicit_geometry.experiments.spec import TrialSpec\n"
+        "from implicit_geometry.experiments.spec import RunSpec\n"
         "from implicit_geometry.experiments.store import open_store\n"
-        "with open_store(sys.argv[1]).claim(TrialSpec('cdt', {'gamma': 0.5}, counts=(20, 2))):\n"
+        "with open_store(sys.argv[1]).claim(RunSpec('cdt', {'gamma': 0.5}, counts=(20, 2))):\n"
         "    print('claimed', flush=True)\n"
         "    time.sleep(60)\n"
     )
@@ -199,7 +199,7 @@ def test_a_damaged_run_is_reported_with_its_folder(store, damage):
 
 def test_a_run_under_a_foreign_name_is_refused(store):
     store.save(RUN)
-    other = TrialSpec("ce", {}, counts=(20, 2))
+    other = RunSpec("ce", {}, counts=(20, 2))
     (store.folder / "trials" / SPEC.key).rename(store.folder / "trials" / other.key)
     with pytest.raises(InputError, match="another spec"):
         store.load(other)
@@ -252,10 +252,10 @@ def test_atomic_write_keeps_the_old_file_when_writing_fails(tmp_path):
 
 
 def test_records_are_one_row_a_run_and_survive_parquet(tmp_path):
-    runs = [RUN, Run(TrialSpec("logit_adjusted", {"tau": 1.5}, counts=(20, 2), seed=2), RUN.record, RUN.arrays)]
+    runs = [RUN, Run(RunSpec("logit_adjusted", {"tau": 1.5}, counts=(20, 2), seed=2), RUN.record, RUN.arrays)]
     frame = records_frame(runs)
     assert frame["exponent"].tolist() == [0.5, 1.5]
     assert frame["seed"].tolist() == [0, 2]
-    assert TrialSpec.from_dict(json.loads(frame.loc[0, "spec"])) == SPEC
+    assert RunSpec.from_dict(json.loads(frame.loc[0, "spec"])) == SPEC
     write_records(frame, tmp_path / "records.parquet")
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "records.parquet"), frame)

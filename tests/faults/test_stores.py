@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from faults.stores import differences, tree_digest
-from implicit_geometry.experiments.spec import TrialSpec
+from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.store import Failure, Run, open_store
 
-SPECS = [TrialSpec("cdt", {"gamma": gamma}, counts=(20, 2)) for gamma in (0.25, 0.5)]
+SPECS = [RunSpec("cdt", {"gamma": gamma}, counts=(20, 2)) for gamma in (0.25, 0.5)]
 
 
 def run(spec, seconds=1.0):
@@ -63,7 +63,7 @@ CHANGES = {
     "other files": other(lambda one: replace(one, history=[])),
     "is missing": lambda store: shutil.rmtree(store.place(SPECS[0])),
     "damaged": lambda store: (store.place(SPECS[0]) / "record.json").write_text("{"),
-    "not one of the runs": lambda store: store.save(run(TrialSpec("ce", {}, counts=(20, 2)))),
+    "not one of the runs": lambda store: store.save(run(RunSpec("ce", {}, counts=(20, 2)))),
     "failed: it diverged": lambda store: store.fail(Failure(SPECS[0], "it diverged", final=True)),
     "left behind: working": lambda store: (store.folder / "working" / "x").mkdir(parents=True),
     "left behind: trials": lambda store: (store.folder / "trials" / ".partial-x").mkdir(),

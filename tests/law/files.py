@@ -18,7 +18,7 @@ import implicit_geometry as ig
 from implicit_geometry.data.draw import imbalanced_split
 from implicit_geometry.data.features import load_features
 from implicit_geometry.data.load import load_source
-from implicit_geometry.experiments.spec import DataSpec, NetworkSpec, Optimization, TrialSpec
+from implicit_geometry.experiments.spec import DataSpec, NetworkSpec, Optimization, RunSpec
 from implicit_geometry.experiments.store import existing_store, open_store
 from implicit_geometry.experiments.sweep_file.read import read_sweep, sweep_specs
 from implicit_geometry.experiments.sweep_file.yaml_file import parse_yaml
@@ -206,7 +206,7 @@ def check_sweep(seed: int) -> str:
     total *= 2 if "optimization" in document else 1
     assert len({spec.key for spec in specs}) == len(specs) == total, (len(specs), total)
     for spec in specs:
-        assert TrialSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+        assert RunSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
     return ORACLE
 
 
@@ -464,8 +464,8 @@ ATTACKS = [
         ("counts", "labels"),
     ),
     nonsense_for(
-        "TrialSpec",
-        lambda **given: TrialSpec(**given).parameterization(),
+        "RunSpec",
+        lambda **given: RunSpec(**given).parameterization(),
         SPEC,
         share=4,
         covers=("sweep files",),

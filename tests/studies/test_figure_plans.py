@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from implicit_geometry._validate import InputError
-from implicit_geometry.experiments.spec import TrialSpec
+from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.training.fit import make_optimizer, make_schedule
 from implicit_geometry.experiments.training.train_run import Resources
 from implicit_geometry.nn.networks import make_network
@@ -15,11 +15,11 @@ from implicit_geometry.studies.figure_plans import FIGURES, SCALES, UFM_EPOCHS, 
 NETWORKS = [(item, model) for item, plan in FIGURES.items() for model in plan.models if model != "ufm"]
 
 
-def keys(specs: list[TrialSpec]) -> set[str]:
+def keys(specs: list[RunSpec]) -> set[str]:
     return {spec.key for spec in specs}
 
 
-def at_ratio(specs: list[TrialSpec], ratio: float) -> list[TrialSpec]:
+def at_ratio(specs: list[RunSpec], ratio: float) -> list[RunSpec]:
     return [spec for spec in specs if spec.class_counts().imbalance_ratio == ratio]
 
 

@@ -1,4 +1,4 @@
-"""What commands that train show: a bar, the trials that failed, and how to go on after Ctrl-C."""
+"""What commands that train show: a bar, the runs that failed, and how to go on after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -7,24 +7,23 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-if TYPE_CHECKING:
-    from implicit_geometry.experiments.spec import TrialSpec
-    from implicit_geometry.experiments.store import Failure, RunStore
+from implicit_geometry.experiments.spec import RunSpec
+from implicit_geometry.experiments.store import Failure, RunStore
+from implicit_geometry.experiments.words import loss_text, run_text
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
 
 @contextmanager
-def trial_bar(store: RunStore, specs: Sequence[TrialSpec], console: Console) -> Iterator[Callable[[TrialSpec], object]]:
-    """A bar over trials with the time left; gives the function to call after each of them."""
+def run_bar(store: RunStore, specs: Sequence[RunSpec], console: Console) -> Iterator[Callable[[RunSpec], object]]:
+    """A bar over runs with the time left; gives the function to call after each of them."""
     from implicit_geometry.experiments.backends.execute import missing
 
     columns = (
@@ -39,15 +38,15 @@ def trial_bar(store: RunStore, specs: Sequence[TrialSpec], console: Console) -> 
     with Progress(*columns, console=console, speed_estimate_period=math.inf) as progress:
         task = progress.add_task("", total=len(specs), completed=done)
 
-        def on_done(spec: TrialSpec) -> None:
+        def on_done(spec: RunSpec) -> None:
             failed = "" if store.has(spec) else " [red]failed[/]"
-            progress.update(task, advance=1, description=loss_label(spec) + failed)
+            progress.update(task, advance=1, description=loss_text(spec) + failed)
 
         yield on_done
 
 
 @contextmanager
-def kept_on_interrupt(store: RunStore, specs: Sequence[TrialSpec], console: Console) -> Iterator[None]:
+def kept_on_interrupt(store: RunStore, specs: Sequence[RunSpec], console: Console) -> Iterator[None]:
     """After Ctrl-C say what is kept and how to go on, and exit.
 
     Lightning turns Ctrl-C in training into a SystemExit.
@@ -67,11 +66,11 @@ def kept_on_interrupt(store: RunStore, specs: Sequence[TrialSpec], console: Cons
 
 
 def print_failures(failures: Iterable[Failure], console: Console) -> None:
-    """One line a trial that did not finish."""
+    """One line a run that did not finish."""
     for failure in failures:
         again = "not tried again" if failure.final else "tried again by the next call"
         console.print(
-            f"[bold red]failed:[/] {escape(f'{trial_label(failure.spec)}: {failure.reason}')} ({again})", soft_wrap=True
+            f"[bold red]failed:[/] {escape(f'{run_text(failure.spec)}: {failure.reason}')} ({again})", soft_wrap=True
         )
 
 
@@ -90,29 +89,3 @@ def print_unverified(runs: int, console: Console) -> None:
             style="dim",
             soft_wrap=True,
         )
-
-
-def loss_label(spec: TrialSpec) -> str:
-    """Rule and hyperparameters.
-
-    Example:
-        >>> from implicit_geometry.experiments.spec import TrialSpec
-        >>> loss_label(TrialSpec("vs", {"gamma": 0.5, "tau": 1.0}, counts=(20, 2)))
-        'vs gamma=0.5, tau=1'
-    """
-    given = ", ".join(
-        f"{name}={value}" if isinstance(value, str) else f"{name}={value:g}"
-        for name, value in spec.hyperparameters.items()
-    )
-    return f"{spec.rule} {given}".strip()
-
-
-def trial_label(spec: TrialSpec) -> str:
-    """Loss, seed, data, network and the name of the run.
-
-    Example:
-        >>> from implicit_geometry.experiments.spec import TrialSpec
-        >>> trial_label(TrialSpec("ce", {}, counts=(20, 2))).startswith("ce, seed 0, digits, mlp (")
-        True
-    """
-    return f"{loss_label(spec)}, seed {spec.seed}, {spec.data.name}, {spec.network.name} ({spec.key})"

@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from implicit_geometry.cli._progress import kept_on_interrupt, print_failures, trial_bar
+from implicit_geometry.cli._progress import kept_on_interrupt, print_failures, run_bar
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +37,7 @@ def run_accuracy_study(
     from implicit_geometry._files import write_atomically
     from implicit_geometry._validate import choice, whole_number
     from implicit_geometry.experiments.backends.local_workers import run_missing
-    from implicit_geometry.experiments.backends.preflight import check_trials
+    from implicit_geometry.experiments.backends.preflight import check_runs
     from implicit_geometry.experiments.record import records_frame
     from implicit_geometry.experiments.store import open_store
     from implicit_geometry.studies.accuracy import (
@@ -54,8 +54,8 @@ def run_accuracy_study(
     console = Console()
     store = open_store(folder / "networks")
     with kept_on_interrupt(store, specs, console):
-        check_trials([spec for spec in specs if not store.has(spec)], resources)
-        with trial_bar(store, specs, console) as on_done:
+        check_runs([spec for spec in specs if not store.has(spec)], resources)
+        with run_bar(store, specs, console) as on_done:
             outcome = run_missing(store, specs, resources=resources, workers=workers, on_done=on_done)
     print_failures(outcome.failures, console)
     runs = store.load_all(spec for spec in specs if store.has(spec))

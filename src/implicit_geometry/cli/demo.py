@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from implicit_geometry.cli._progress import kept_on_interrupt, print_failures, trial_bar
+from implicit_geometry.cli._progress import kept_on_interrupt, print_failures, run_bar
 
 
 def demo(
@@ -38,7 +38,7 @@ def demo(
     specs = demo_specs(seed=seed, epochs=epochs)
     store = open_store(output)
     reused = sum(store.has(spec) for spec in specs)
-    with kept_on_interrupt(store, specs, console), trial_bar(store, specs, console) as on_done:
+    with kept_on_interrupt(store, specs, console), run_bar(store, specs, console) as on_done:
         outcome = run_missing(store, specs, workers=workers, on_done=on_done)
     if outcome.failures:
         print_failures(outcome.failures, console)

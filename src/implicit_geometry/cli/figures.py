@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from implicit_geometry._validate import InputError, choice
-from implicit_geometry.cli._progress import kept_on_interrupt, print_failures, trial_bar
-from implicit_geometry.experiments.spec import DataSpec, TrialSpec
+from implicit_geometry.cli._progress import kept_on_interrupt, print_failures, run_bar
+from implicit_geometry.experiments.spec import DataSpec, RunSpec
 from implicit_geometry.studies.figure_plans import FIGURES, SCALES, UFM_EPOCHS, network_specs
 
 if TYPE_CHECKING:
@@ -77,11 +77,11 @@ class Networks:
         failures: those that did not finish.
     """
 
-    specs: dict[str, list[TrialSpec]]
+    specs: dict[str, list[RunSpec]]
     store: RunStore
     failures: tuple[Failure, ...]
 
-    def finished(self, model: str) -> list[TrialSpec]:
+    def finished(self, model: str) -> list[RunSpec]:
         """Those of a model that can be drawn.
 
         Raises:
@@ -118,7 +118,7 @@ def _networks(request: Request, models: Sequence[str]) -> Networks:
     return Networks(specs, store, _train(store, [spec for some in specs.values() for spec in some], request))
 
 
-def _specs(request: Request, model: str) -> list[TrialSpec]:
+def _specs(request: Request, model: str) -> list[RunSpec]:
     specs = network_specs(
         request.item, model, scale=request.scale, data=request.data, epochs=request.epochs, seeds=request.seeds
     )
@@ -133,23 +133,23 @@ def _specs(request: Request, model: str) -> list[TrialSpec]:
     return [replace(spec, data=data) for spec in specs]
 
 
-def _train(store: RunStore, specs: list[TrialSpec], request: Request) -> tuple[Failure, ...]:
+def _train(store: RunStore, specs: list[RunSpec], request: Request) -> tuple[Failure, ...]:
     from implicit_geometry.experiments.backends.local_workers import run_missing
-    from implicit_geometry.experiments.backends.preflight import check_trials
+    from implicit_geometry.experiments.backends.preflight import check_runs
 
     console = Console()
     with kept_on_interrupt(store, specs, console):
         waiting = [spec for spec in specs if not store.has(spec)]
-        check_trials(waiting, request.resources)
+        check_runs(waiting, request.resources)
         if request.scale == "paper":
             _warn_without_gpu(waiting, request, console)
-        with trial_bar(store, specs, console) as on_done:
+        with run_bar(store, specs, console) as on_done:
             outcome = run_missing(store, specs, resources=request.resources, workers=request.workers, on_done=on_done)
     print_failures(outcome.failures, console)
     return outcome.failures
 
 
-def _warn_without_gpu(specs: list[TrialSpec], request: Request, console: Console) -> None:
+def _warn_without_gpu(specs: list[RunSpec], request: Request, console: Console) -> None:
     import torch
 
     from implicit_geometry.experiments.backends.estimate import training_seconds

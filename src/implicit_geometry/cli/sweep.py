@@ -16,13 +16,13 @@ from implicit_geometry.cli._progress import (
     print_damaged,
     print_failures,
     print_unverified,
-    trial_bar,
+    run_bar,
 )
 from implicit_geometry.cli._tables import failure_document, plan_table, results_table, run_document
 
 if TYPE_CHECKING:
     from implicit_geometry.experiments.backends.execute import OnRun, Outcome
-    from implicit_geometry.experiments.spec import TrialSpec
+    from implicit_geometry.experiments.spec import RunSpec
     from implicit_geometry.experiments.store import RunStore
     from implicit_geometry.experiments.training.train_run import Resources
 
@@ -66,7 +66,7 @@ def sweep(
 
       igeom sweep examples/mnist.yaml --backend ray --ray-address auto --output /shared/runs/mnist
     """
-    from implicit_geometry.experiments.backends.preflight import check_hardware, check_trials
+    from implicit_geometry.experiments.backends.preflight import check_hardware, check_runs
     from implicit_geometry.experiments.store import open_store
     from implicit_geometry.experiments.sweep_file.read import read_sweep
     from implicit_geometry.experiments.training.fit import Hardware
@@ -84,13 +84,13 @@ def sweep(
         store.load_all(finished)
         if backend == "local":
             check_hardware(specs, resources.hardware)
-        check_trials([spec for spec in specs if not store.has(spec)], resources)
+        check_runs([spec for spec in specs if not store.has(spec)], resources)
         if dry_run:
             _print_plan(store, specs, as_json)
             return
         if finished:
             console.print(f"{len(finished)} of {len(specs)} runs were finished before and are used again.", style="dim")
-        with trial_bar(store, specs, console) as on_done:
+        with run_bar(store, specs, console) as on_done:
             outcome = _run(store, specs, resources, backend, workers, ray_address, on_done)
         damaged = _print_results(store, specs, outcome, console, as_json)
     raise typer.Exit(1 if outcome.failures or damaged else 0)
@@ -107,7 +107,7 @@ def _check_flags(backend: str, workers: int | None, ray_address: str | None, acc
 
 def _run(
     store: RunStore,
-    specs: list[TrialSpec],
+    specs: list[RunSpec],
     resources: Resources,
     backend: str,
     workers: int | None,
@@ -123,7 +123,7 @@ def _run(
     return run_missing(store, specs, resources=resources, workers=workers, on_done=on_done)
 
 
-def _print_plan(store: RunStore, specs: list[TrialSpec], as_json: bool) -> None:
+def _print_plan(store: RunStore, specs: list[RunSpec], as_json: bool) -> None:
     states = ["finished" if store.has(spec) else "failed" if store.failure(spec) else "missing" for spec in specs]
     if as_json:
         rows = zip(specs, states, strict=True)
@@ -132,7 +132,7 @@ def _print_plan(store: RunStore, specs: list[TrialSpec], as_json: bool) -> None:
     Console().print(plan_table(specs, states))
 
 
-def _print_results(store: RunStore, specs: list[TrialSpec], outcome: Outcome, console: Console, as_json: bool) -> bool:
+def _print_results(store: RunStore, specs: list[RunSpec], outcome: Outcome, console: Console, as_json: bool) -> bool:
     """Write the table of all runs in the folder; print that of the wanted ones.
 
     Returns:

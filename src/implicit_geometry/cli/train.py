@@ -29,7 +29,7 @@ from implicit_geometry.cli._progress import kept_on_interrupt, print_failures
 from implicit_geometry.cli._tables import run_document, run_table
 from implicit_geometry.cli.sweep import ACCELERATORS
 from implicit_geometry.experiments.parent import end_with_first_process
-from implicit_geometry.experiments.spec import PRECISIONS, SCHEDULES, DataSpec, NetworkSpec, Optimization, TrialSpec
+from implicit_geometry.experiments.spec import PRECISIONS, SCHEDULES, DataSpec, NetworkSpec, Optimization, RunSpec
 from implicit_geometry.experiments.store import Failure
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _finished_or_trained(store: RunStore, spec: TrialSpec, resources: Resources, *, progress: bool) -> Run | None:
+def _finished_or_trained(store: RunStore, spec: RunSpec, resources: Resources, *, progress: bool) -> Run | None:
     """The run, from the store or trained now; None in a process that only helps another to train."""
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
@@ -158,7 +158,7 @@ def _finished_or_trained(store: RunStore, spec: TrialSpec, resources: Resources,
     from implicit_geometry.experiments.backends.preflight import check_hardware
     from implicit_geometry.experiments.training.fit import Diverged
     from implicit_geometry.experiments.training.loggers import run_logger
-    from implicit_geometry.experiments.training.train_run import run_trial
+    from implicit_geometry.experiments.training.train_run import train_run
 
     check_hardware([spec], resources.hardware)
     failure = store.failure(spec)
@@ -168,7 +168,7 @@ def _finished_or_trained(store: RunStore, spec: TrialSpec, resources: Resources,
 
     def trained(working: Path) -> Run | None:
         with run_logger(resources.logger, store.folder, spec) as logger:
-            return run_trial(spec, resources=resources, working=working, progress=progress, logger=logger)
+            return train_run(spec, resources=resources, working=working, progress=progress, logger=logger)
 
     try:
         if os.environ.get("LOCAL_RANK", "0") != "0":  # one of several processes; the first has the claim

@@ -1,1 +1,1 @@
-"""Specs, training, trials and the store that keeps their records; knows nothing of figures."""
+"""Specs, training, runs and the store that keeps their records; knows nothing of figures."""

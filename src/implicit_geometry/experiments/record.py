@@ -1,115 +1,161 @@
-"""Finished runs as one table, one row a run, with words for what a run was."""
+"""What stands in a record: every column with its key, title and format, and the runs of a folder as one table.
+
+A new column is one entry here; tables, figures, pages and CSV files take its title and format from it.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import fields
-from functools import lru_cache
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from implicit_geometry._files import write_atomically
-from implicit_geometry._validate import InputError
-from implicit_geometry.counts import ClassCounts
-from implicit_geometry.experiments.spec import DataSpec, NetworkSpec, Optimization, TrialSpec
-from implicit_geometry.experiments.store import Run
-from implicit_geometry.rules import find_rule
+from implicit_geometry._validate import LARGEST_COUNT
+from implicit_geometry.experiments.run import Run
+from implicit_geometry.experiments.words import (
+    data_text,
+    exponent,
+    network_text,
+    optimization_text,
+    profile_text,
+    variant,
+)
+from implicit_geometry.summary import ACCURACIES, BLOCKS, QUANTITIES
 
 
-def exponent(spec: TrialSpec) -> float:
-    """The value of the hyperparameter a rule is plotted against; 0 for plain cross-entropy."""
-    return find_rule(spec.rule).value(spec.hyperparameters)
+@dataclass(frozen=True)
+class Column:
+    """A column of records.
 
-
-def variant(spec: TrialSpec) -> str:
-    """The other hyperparameters of a rule where they differ from their defaults.
-
-    Example:
-        >>> variant(TrialSpec("vs", {"gamma": 0.5, "tau": 0.25}, counts=(100, 10)))
-        'tau 0.25'
-        >>> variant(TrialSpec("vs", {"gamma": 0.5, "tau": 1.0}, counts=(100, 10)))
-        ''
+    Attributes:
+        key: its name in records, and in Parquet and CSV files.
+        title: heading in tables.
+        form: format specification of its numbers; empty for what is no number.
+        name: what an axis or a legend calls it; the title where empty.
+        kind: ``"number"``, ``"text"``, ``"flag"`` or ``"texts"`` (names with texts).
+        always: whether every record has it.
     """
-    rule = find_rule(spec.rule)
-    usual = rule.hyperparameter_defaults()
-    given = {
-        name: value
-        for name, value in spec.hyperparameters.items()
-        if name != rule.exponent and value != usual.get(name)
-    }
-    return ", ".join(f"{name} {_short(value)}" for name, value in sorted(given.items()))
+
+    key: str
+    title: str
+    form: str = ""
+    name: str = ""
+    kind: str = "number"
+    always: bool = False
+
+    @property
+    def long_title(self) -> str:
+        """What an axis or a legend calls it."""
+        return self.name or self.title
 
 
-@lru_cache
-def profile_text(counts: tuple[int, ...]) -> str:
-    """Class counts in a few words.
+PARTS = {"train": "training", "test": "test", "validation": "validation"}
+"""Parts of a data set on which accuracies are measured, in words."""
 
-    Example:
-        >>> profile_text((120, 120, 12, 12)), profile_text((5,) * 10), profile_text((90, 30, 10))
-        ('step:4,10 of 120', '10 x 5', 'exp:3,9 of 90')
-    """
-    values = ClassCounts(counts).values
-    k, largest, smallest = values.size, int(values[0]), int(values[-1])
-    ratio = largest / smallest
-    if (values == largest).all():
-        return f"{k} x {largest}"
-    minorities = int(np.count_nonzero(values == smallest))
-    if (np.sort(values)[::-1] == values).all() and minorities + np.count_nonzero(values == largest) == k:
-        fraction = "" if 2 * minorities == k else f",{minorities / k:.3g}"
-        return f"step:{k},{ratio:.4g}{fraction} of {largest}"
-    if _is_exponential(values, ratio, largest):
-        return f"exp:{k},{ratio:.4g} of {largest}"
-    return f"{k} classes of {values.min()} to {values.max()}"
+TARGETS = {"limit": "limit", "ridge": "optimum", "etf": "ETF"}
+"""What a measured geometry is compared with: its limit, the optimum at its effective ridge, the simplex ETF."""
 
 
-def data_text(data: DataSpec) -> str:
-    """A data set and what is not as usual about it.
-
-    Example:
-        >>> data_text(DataSpec()), data_text(DataSpec("mnist", test_per_class=None, augment=True))
-        ('digits', 'mnist (augment)')
-    """
-    return _with_options(data.name, _unusual(data))
+def _accuracy(part: str, group: str) -> Column:
+    return Column(f"{part}_{group}", f"{part} {group}", ".1%", f"{ACCURACIES[group]} {PARTS[part]} accuracy")
 
 
-def network_text(network: NetworkSpec) -> str:
-    """A network and its options.
-
-    Example:
-        >>> network_text(NetworkSpec("mlp", {"depth": 6, "width": 2048}))
-        'mlp (depth 6, width 2048)'
-    """
-    return _with_options(network.name, network.options)
+def _distance(block: str, target: str) -> Column:
+    needed = block in ("classifier", "embedding")
+    return Column(f"{block}_{target}_distance", f"{BLOCKS[block]} to {TARGETS[target]}", ".3f", always=needed)
 
 
-def optimization_text(plan: Optimization) -> str:
-    """How a run was trained.
-
-    Example:
-        >>> optimization_text(Optimization())
-        '300 epochs, batch 128, rate 0.1 (cosine), momentum 0.9, weight decay 0.0005'
-    """
-    precision = "" if plan.precision == "32-true" else f", {plan.precision}"
-    return (
-        f"{plan.epochs} epochs, batch {plan.batch_size}, rate {plan.learning_rate:g} ({plan.schedule}), "
-        f"momentum {plan.momentum:g}, weight decay {plan.weight_decay:g}{precision}"
+COLUMNS = {
+    column.key: column
+    for column in (
+        Column("run", "run", kind="text"),
+        Column("rule", "loss", kind="text"),
+        Column("exponent", "exponent", "g"),
+        Column("variant", "variant", kind="text"),
+        Column("seed", "seed", "g"),
+        Column("data", "data", kind="text"),
+        Column("profile", "class counts", kind="text"),
+        Column("num_classes", "classes", "g"),
+        Column("num_samples", "samples", "g"),
+        Column("imbalance_ratio", "imbalance ratio", ".4g"),
+        Column("network", "network", kind="text"),
+        Column("optimization", "training", kind="text"),
+        *(_accuracy(part, group) for part in PARTS for group in ACCURACIES),
+        Column("terminal_phase", "terminal phase", kind="flag", always=True),
+        *(
+            Column(f"{block}_{quantity}", f"{BLOCKS[block]} {title}", ".3f")
+            for block in ("classifier", "embedding")
+            for quantity, title in QUANTITIES.items()
+        ),
+        *(_distance(block, target) for target in ("limit", "etf") for block in BLOCKS),
+        Column("effective_ridge", "effective ridge", ".3g", always=True),
+        *(_distance(block, "ridge") for block in BLOCKS),
+        Column("nc1", "NC1", ".2g"),
+        Column("cdnv", "CDNV", ".2g"),
+        Column("self_duality", "self-duality", ".3f", "self-duality (mean cosine of w and h)"),
+        Column("seconds", "seconds", ".3g", always=True),
+        Column("training_seconds", "seconds of training", ".3g"),
+        Column("versions", "versions", kind="texts"),
+        Column("spec", "specification", kind="text"),
+        Column("epoch", "epoch", "g"),
+        Column("learning_rate", "learning rate", ".3g"),
+        Column("train_loss", "training loss", ".3g"),
     )
+}
+"""Every column of records, of the table of runs and of a history, in their order."""
+
+DESCRIPTION = ("data", "profile", "network", "optimization")
+"""Columns that say in words what a run was, beside its loss and seed."""
+
+
+def columns(*keys: str) -> tuple[Column, ...]:
+    """Columns by their keys."""
+    return tuple(COLUMNS[key] for key in keys)
+
+
+def checked_record(record: Any) -> dict[str, Any]:
+    """A record of which every column has the type that it has in all records.
+
+    Raises:
+        ValueError: a value has another type; the message names its column.
+
+    Example:
+        >>> try:
+        ...     checked_record({"nc1": "0.1"})
+        ... except ValueError as error:
+        ...     print(error)
+        nc1 must be a number or null, got '0.1'
+    """
+    if not isinstance(record, dict):
+        raise ValueError(f"the record must have names and values, got {_shown(record)}")
+    for key, value in record.items():
+        expected, is_good = _KINDS[COLUMNS[key].kind if key in COLUMNS else "number"]
+        if not is_good(value):
+            raise ValueError(f"{key} must be {expected}, got {_shown(value)}")
+    return dict(record)
+
+
+def missing_columns(record: Mapping[str, Any]) -> list[str]:
+    """Keys of the columns that every record has and this one lacks."""
+    return [key for key, column in COLUMNS.items() if column.always and record.get(key) is None]
 
 
 def records_frame(runs: Iterable[Run]) -> pd.DataFrame:
-    """Gather runs, one a row.
+    """Gather runs, one row per run: what each run was, its record, and its spec and versions as JSON text.
 
-    Columns: what the run was (``run``, ``rule``, ``exponent``, ``variant``, ``seed``, ``data``, ``profile``,
-    ``num_classes``, ``num_samples``, ``imbalance_ratio``, ``network``, ``optimization``), the record's, and spec and
-    versions as JSON text. A number that a record lacks is NaN.
+    The columns are those of :data:`COLUMNS` that a record has, in their order, then others. A number that a record
+    lacks is NaN.
     """
-    columns = pd.DataFrame([_row(run) for run in runs])
-    empty = [name for name in columns if columns[name].isna().all()]
-    return columns.astype(dict.fromkeys(empty, float))
+    table = pd.DataFrame([_row(run) for run in runs])
+    known = [key for key in COLUMNS if key in table]
+    table = table[[*known, *(key for key in table if key not in COLUMNS)]]
+    empty = [key for key in table if table[key].isna().all()]
+    return table.astype(dict.fromkeys(empty, float))
 
 
 def write_records(records: pd.DataFrame, path: Path) -> None:
@@ -142,24 +188,27 @@ def _row(run: Run) -> dict[str, Any]:
     }
 
 
-def _is_exponential(values: Any, ratio: float, largest: int) -> bool:
-    try:
-        same = ClassCounts.exponential(num_classes=values.size, imbalance_ratio=ratio, max_count=largest)
-    except InputError:
-        return False
-    return bool((same.values == values).all())
+def _is_number(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST_COUNT
 
 
-def _unusual(data: DataSpec) -> dict[str, Any]:
-    """The options that are set and differ from their defaults."""
-    options = {item.name: (getattr(data, item.name), item.default) for item in fields(data) if item.name != "name"}
-    return {name: value for name, (value, usual) in options.items() if value is not None and value != usual}
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(text, str) for text in value.values())
 
 
-def _with_options(name: str, options: dict[str, Any]) -> str:
-    texts = [option if value is True else f"{option} {_short(value)}" for option, value in options.items()]
-    return f"{name} ({', '.join(texts)})" if texts else name
+_KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "text": ("a text", lambda value: isinstance(value, str)),
+    "flag": ("true or false", lambda value: isinstance(value, bool)),
+    "texts": ("names with texts", _are_texts),
+    "number": ("a number or null", lambda value: value is None or _is_number(value)),
+}
 
 
-def _short(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _shown(value: Any) -> str:
+    """A few words of a value, which may be a number of any length."""
+    if isinstance(value, int) and abs(value) > LARGEST_COUNT:
+        return "a whole number beyond 2^53"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

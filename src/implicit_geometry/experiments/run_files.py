@@ -18,9 +18,10 @@ import numpy as np
 
 from implicit_geometry._files import LARGE, dumps, read_regular_file, size_of_regular_file
 from implicit_geometry._validate import InputError
-from implicit_geometry.experiments.run import Array, Failure, Run, checked_record
+from implicit_geometry.experiments.record import checked_record
+from implicit_geometry.experiments.run import Array, Failure, Run
 from implicit_geometry.experiments.seal import BLANK, check_seal, checksum, sealed
-from implicit_geometry.experiments.spec import TrialSpec
+from implicit_geometry.experiments.spec import RunSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,7 +82,7 @@ def read_record(place: Path) -> Record:
     """
     try:
         document = _unsealed_json(read_regular_file(place / RECORD), _UNSEALED_RUN, {"files"})
-        run = Run(TrialSpec.from_dict(document["spec"]), checked_record(document["record"]), arrays={})
+        run = Run(RunSpec.from_dict(document["spec"]), checked_record(document["record"]), arrays={})
         files = (
             {name: (int(item["bytes"]), str(item["sha256"])) for name, item in document["files"].items()}
             if ("files" in document)
@@ -154,7 +155,7 @@ def read_failure(path: Path) -> Failure:
     """
     try:
         document = _unsealed_json(read_regular_file(path), _UNSEALED_FAILURE, set())
-        failure = Failure(TrialSpec.from_dict(document["spec"]), document["reason"], document["final"])
+        failure = Failure(RunSpec.from_dict(document["spec"]), document["reason"], document["final"])
         if not (isinstance(failure.reason, str) and isinstance(failure.final, bool)):
             raise ValueError("it must have a reason, and whether that is final")
     except _UNREADABLE as error:

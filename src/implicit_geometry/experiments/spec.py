@@ -21,7 +21,7 @@ PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 
 @dataclass(frozen=True)
 class DataSpec:
-    """Which samples a run sees; the training counts stand in the :class:`TrialSpec`.
+    """Which samples a run sees; the training counts stand in the :class:`RunSpec`.
 
     Args:
         name: a name that :func:`implicit_geometry.data.load.load_source` takes.
@@ -98,7 +98,7 @@ class Optimization:
 
 
 @dataclass(frozen=True)
-class TrialSpec:
+class RunSpec:
     """One training run, complete: the same spec gives the same result on the same software.
 
     Args:
@@ -115,8 +115,8 @@ class TrialSpec:
         InputError: a value is out of range, or the rule does not take the hyperparameters.
 
     Example:
-        >>> spec = TrialSpec("cdt", {"gamma": 0.5}, counts=(100, 10))
-        >>> spec == TrialSpec.from_dict(spec.to_dict()), len(spec.key)
+        >>> spec = RunSpec("cdt", {"gamma": 0.5}, counts=(100, 10))
+        >>> spec == RunSpec.from_dict(spec.to_dict()), len(spec.key)
         (True, 16)
     """
 
@@ -155,7 +155,7 @@ class TrialSpec:
         return {**asdict(self), "counts": list(self.counts)}
 
     @classmethod
-    def from_dict(cls, document: dict[str, Any]) -> TrialSpec:
+    def from_dict(cls, document: dict[str, Any]) -> RunSpec:
         """Read what :meth:`to_dict` gave.
 
         Raises:

@@ -35,7 +35,7 @@ from implicit_geometry.experiments.run_files import (
     read_record,
     run_to_files,
 )
-from implicit_geometry.experiments.spec import TrialSpec
+from implicit_geometry.experiments.spec import RunSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +73,7 @@ class RunStore:
 
     folder: Path
 
-    def has(self, spec: TrialSpec) -> bool:
+    def has(self, spec: RunSpec) -> bool:
         """Whether the run is finished."""
         return self.place(spec).exists()
 
@@ -104,7 +104,7 @@ class RunStore:
         self._failed(run.spec).unlink(missing_ok=True)
 
     @contextmanager
-    def claim(self, spec: TrialSpec, *, on_wait: Callable[[], object] = lambda: None) -> Iterator[Path]:
+    def claim(self, spec: RunSpec, *, on_wait: Callable[[], object] = lambda: None) -> Iterator[Path]:
         """A folder for the state of an unfinished run, which no other process has until the context ends.
 
         What processes that were killed had half written of the run is removed.
@@ -134,7 +134,7 @@ class RunStore:
         path.parent.mkdir(exist_ok=True)
         write_atomically(path, lambda part: part.write_bytes(failure_to_bytes(failure)))
 
-    def failure(self, spec: TrialSpec) -> Failure | None:
+    def failure(self, spec: RunSpec) -> Failure | None:
         """What was recorded of a run that did not finish."""
         path = self._failed(spec)
         return read_failure(path) if path.exists() else None
@@ -154,7 +154,7 @@ class RunStore:
             tuple(record.run.spec.key for record in records if record.files is None),
         )
 
-    def load(self, spec: TrialSpec) -> Run:
+    def load(self, spec: RunSpec) -> Run:
         """Read a finished run back.
 
         Raises:
@@ -162,7 +162,7 @@ class RunStore:
         """
         return _read(self.place(spec))
 
-    def history(self, spec: TrialSpec) -> pd.DataFrame:
+    def history(self, spec: RunSpec) -> pd.DataFrame:
         """The recorded epochs of a finished run, one a row; empty where none was recorded.
 
         Raises:
@@ -171,7 +171,7 @@ class RunStore:
         place = self.place(spec)
         return read_history(place, read_record(place))
 
-    def weights(self, spec: TrialSpec) -> dict[str, Array]:
+    def weights(self, spec: RunSpec) -> dict[str, Array]:
         """The trained network of a finished run, as ``state_dict`` names it.
 
         Raises:
@@ -180,7 +180,7 @@ class RunStore:
         place = self.place(spec)
         return read_arrays(place, WEIGHTS, read_record(place))
 
-    def load_all(self, specs: Iterable[TrialSpec]) -> list[Run]:
+    def load_all(self, specs: Iterable[RunSpec]) -> list[Run]:
         """Read several finished runs, in order.
 
         Raises:
@@ -195,14 +195,14 @@ class RunStore:
             )
         return runs
 
-    def place(self, spec: TrialSpec) -> Path:
+    def place(self, spec: RunSpec) -> Path:
         """The folder of a finished run."""
         return self.folder / "trials" / spec.key
 
-    def _working(self, spec: TrialSpec) -> Path:
+    def _working(self, spec: RunSpec) -> Path:
         return self.folder / "working" / spec.key
 
-    def _failed(self, spec: TrialSpec) -> Path:
+    def _failed(self, spec: RunSpec) -> Path:
         return self.folder / "failed" / f"{spec.key}.json"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
@@ -63,33 +63,23 @@ def variants(records: pd.DataFrame) -> pd.Series:
     return records["variant"] if "variant" in records else pd.Series("", index=records.index)
 
 
-def series_label(rule: str, variant: str) -> str:
-    """Name of a rule and its variant.
-
-    Example:
-        >>> series_label("vs", "tau 0.5"), series_label("cdt", "")
-        ('VS (tau 0.5)', 'CDT')
-    """
-    label = find_rule(rule).label
-    return f"{label} ({variant})" if variant else label
-
-
 def series_runs(records: pd.DataFrame, rule: str, variant: str) -> pd.DataFrame:
     """As :func:`rule_runs`, of one variant."""
     return rule_runs(records[(variants(records) == variant) | (records["rule"] == "ce")], rule)
 
 
-def mean_over_seeds(records: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
-    """One row a rule, variant and exponent: how many runs, how many in the terminal phase, and means of columns.
+def mean_over_seeds(records: pd.DataFrame, columns: Iterable[str], settings: Sequence[str] = ()) -> pd.DataFrame:
+    """One row per rule, variant, exponent and setting: runs, those in the terminal phase, and means of columns.
 
     Args:
         records: one row a run, columns ``rule``, ``exponent``, ``terminal_phase``, those to average, and ``variant``
             where rules have several.
         columns: numeric columns to average; a run where one is NaN does not count in its mean.
+        settings: columns in which runs differ besides their loss and seed.
 
     Returns:
-        Columns ``rule``, ``variant``, ``exponent``, ``runs``, ``terminal_runs`` and the means, sorted by the first
-        three.
+        Columns ``rule``, ``variant``, ``exponent``, the settings, ``runs``, ``terminal_runs`` and the means, sorted by
+        rule, variant and exponent, and settings as they come.
 
     Raises:
         InputError: a column is missing, or a rule is unknown.
@@ -102,16 +92,18 @@ def mean_over_seeds(records: pd.DataFrame, columns: Iterable[str]) -> pd.DataFra
         (2, 0.85)
     """
     wanted = list(columns)
-    require_columns("records", records, ["rule", "exponent", "terminal_phase", *wanted])
+    require_columns("records", records, ["rule", "exponent", "terminal_phase", *settings, *wanted])
     order = in_order(records["rule"])
     for rule in order:
         find_rule(rule)
-    groups = records.assign(variant=variants(records)).groupby(["rule", "variant", "exponent"])
+    keys = ["rule", "variant", "exponent"]
+    groups = records.assign(variant=variants(records)).groupby([*keys, *settings], sort=False)
     table = groups[wanted].mean()
     table.insert(0, "terminal_runs", groups["terminal_phase"].sum().astype(int))
     table.insert(0, "runs", groups.size())
     return table.reset_index().sort_values(
-        ["rule", "variant", "exponent"],
-        key=lambda keys: keys.map(order.index) if keys.name == "rule" else keys,
+        keys,
+        key=lambda column: column.map(order.index) if column.name == "rule" else column,
         ignore_index=True,
+        kind="stable",
     )

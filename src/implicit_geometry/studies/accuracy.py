@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from implicit_geometry.counts import ClassCounts
-from implicit_geometry.experiments.spec import DataSpec, Optimization, TrialSpec
+from implicit_geometry.experiments.spec import DataSpec, Optimization, RunSpec
 
 LOSSES: tuple[tuple[str, dict[str, float]], ...] = (
     ("ce", {}),
@@ -58,11 +58,11 @@ def study_counts(profile: str, imbalance_ratio: float, max_count: int, num_class
     return make(num_classes=num_classes, imbalance_ratio=imbalance_ratio, max_count=max_count)
 
 
-def study_specs(data: str, *, seeds: Sequence[int] = SEEDS) -> list[TrialSpec]:
+def study_specs(data: str, *, seeds: Sequence[int] = SEEDS) -> list[RunSpec]:
     """All runs on one data set: profiles, ratios, losses with their exponents, seeds."""
     bench = BENCHES[data]
     return [
-        TrialSpec(
+        RunSpec(
             rule,
             given,
             tuple(study_counts(profile, ratio, bench.max_count).values.tolist()),
@@ -77,7 +77,7 @@ def study_specs(data: str, *, seeds: Sequence[int] = SEEDS) -> list[TrialSpec]:
     ]
 
 
-def with_settings(records: pd.DataFrame, specs: Sequence[TrialSpec]) -> pd.DataFrame:
+def with_settings(records: pd.DataFrame, specs: Sequence[RunSpec]) -> pd.DataFrame:
     """The records of the study's runs with its own names of the setting: ``data``, ``profile``, ``imbalance_ratio``."""
     named = {
         tuple(study_counts(profile, ratio, bench.max_count).values.tolist()): (profile, ratio)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from implicit_geometry.counts import ClassCounts
-from implicit_geometry.experiments.spec import NetworkSpec, Optimization, TrialSpec
+from implicit_geometry.experiments.spec import NetworkSpec, Optimization, RunSpec
 
 COUNTS = ClassCounts.step(num_classes=10, imbalance_ratio=10, max_count=120)
 NETWORK = NetworkSpec("mlp", {"depth": 3, "width": 256})
@@ -23,11 +23,11 @@ GRID: tuple[tuple[str, dict[str, float]], ...] = (
 )
 
 
-def demo_specs(*, seed: int = 0, epochs: int = PLAN.epochs) -> list[TrialSpec]:
+def demo_specs(*, seed: int = 0, epochs: int = PLAN.epochs) -> list[RunSpec]:
     """The runs of the demo, one a loss and exponent."""
     plan = replace(PLAN, epochs=epochs)
     counts = tuple(COUNTS.values.tolist())
     return [
-        TrialSpec(rule, dict(values), counts, network=NETWORK, optimization=plan, seed=seed, record_every=RECORD_EVERY)
+        RunSpec(rule, dict(values), counts, network=NETWORK, optimization=plan, seed=seed, record_every=RECORD_EVERY)
         for rule, values in GRID
     ]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from implicit_geometry._validate import InputError, choice
 from implicit_geometry.counts import ClassCounts
-from implicit_geometry.experiments.spec import DataSpec, NetworkSpec, Optimization, TrialSpec
+from implicit_geometry.experiments.spec import DataSpec, NetworkSpec, Optimization, RunSpec
 from implicit_geometry.rules import find_rule
 from implicit_geometry.studies.demo import PLAN
 
@@ -130,7 +130,7 @@ def network_specs(
     data: str | None = None,
     epochs: int | None = None,
     seeds: Sequence[int] = (0,),
-) -> list[TrialSpec]:
+) -> list[RunSpec]:
     """The networks that a figure needs; figures share those they have in common.
 
     The paper prints no majority size: at paper scale it is 5000 samples a class, the size of CIFAR-10's classes.
@@ -161,7 +161,7 @@ def network_specs(
     usual = setup.optimization.epochs if scale == "paper" or source == "digits" else _EPOCHS_ON_MORE[model]
     optimization = replace(setup.optimization, epochs=usual if epochs is None else epochs)
     return [
-        TrialSpec(
+        RunSpec(
             loss.rule,
             _hyperparameters(loss),
             tuple(plan.counts(ratio, _max_count(source, scale)).values.tolist()),

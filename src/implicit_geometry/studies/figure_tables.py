@@ -13,9 +13,10 @@ from implicit_geometry._files import write_atomically
 from implicit_geometry._validate import Floats, InputError
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.data.load import Source
-from implicit_geometry.experiments.record import exponent, records_frame
-from implicit_geometry.experiments.spec import TrialSpec
+from implicit_geometry.experiments.record import records_frame
+from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.store import RunStore
+from implicit_geometry.experiments.words import exponent
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.problem import Problem
 from implicit_geometry.studies.curves import rule_at, theory_curves
@@ -23,14 +24,14 @@ from implicit_geometry.studies.figure_plans import Loss
 from implicit_geometry.theory.predict import predict
 
 
-def network_records(store: RunStore, specs: Iterable[TrialSpec]) -> pd.DataFrame:
+def network_records(store: RunStore, specs: Iterable[RunSpec]) -> pd.DataFrame:
     """One row a run, with the columns of :func:`implicit_geometry.studies.ufm.study_records`."""
     runs = store.load_all(specs)
     ratios = [run.spec.class_counts().imbalance_ratio for run in runs]
     return records_frame(runs).assign(model=[run.spec.network.name for run in runs], imbalance_ratio=ratios)
 
 
-def network_histories(store: RunStore, specs: Iterable[TrialSpec]) -> pd.DataFrame:
+def network_histories(store: RunStore, specs: Iterable[RunSpec]) -> pd.DataFrame:
     """One row a recorded epoch of a run."""
     parts = [
         store.history(spec).assign(
@@ -46,7 +47,7 @@ def network_histories(store: RunStore, specs: Iterable[TrialSpec]) -> pd.DataFra
     return pd.concat(parts, ignore_index=True)
 
 
-def network_geometries(store: RunStore, specs: Iterable[TrialSpec]) -> dict[Loss, Geometry]:
+def network_geometries(store: RunStore, specs: Iterable[RunSpec]) -> dict[Loss, Geometry]:
     """The measured geometry of every loss; of several seeds the first."""
     found: dict[Loss, Geometry] = {}
     for run in store.load_all(specs):

@@ -12,7 +12,7 @@ from implicit_geometry import InputError
 from implicit_geometry.experiments import parent as parent_program
 from implicit_geometry.experiments.backends.execute import Ending, execute, say_waiting
 from implicit_geometry.experiments.backends.local_workers import run_missing
-from implicit_geometry.experiments.spec import NetworkSpec, Optimization, TrialSpec
+from implicit_geometry.experiments.spec import NetworkSpec, Optimization, RunSpec
 from implicit_geometry.experiments.store import open_store
 from implicit_geometry.experiments.training.fit import Hardware
 from implicit_geometry.experiments.training.train_run import NO_FILES, Resources
@@ -23,11 +23,11 @@ SMALL = NetworkSpec("mlp", {"depth": 1, "width": 16})
 
 
 def digits_spec(rule="ce", given=None, **changes):
-    return TrialSpec(rule, given or {}, (12,) * 5 + (4,) * 5, **{"network": SMALL, "optimization": PLAN, **changes})
+    return RunSpec(rule, given or {}, (12,) * 5 + (4,) * 5, **{"network": SMALL, "optimization": PLAN, **changes})
 
 
 GOOD = digits_spec()
-TOO_BIG = TrialSpec("ce", {}, (500,) * 10, network=SMALL, optimization=PLAN)
+TOO_BIG = RunSpec("ce", {}, (500,) * 10, network=SMALL, optimization=PLAN)
 DIVERGING = digits_spec(optimization=Optimization(epochs=3, learning_rate=1e30, weight_decay=1.0, schedule="constant"))
 LONG = digits_spec(optimization=Optimization(epochs=100_000, batch_size=64))
 
@@ -46,7 +46,7 @@ def children():
 
 
 @pytest.mark.slow
-def test_a_sweep_survives_its_failing_trials_and_repeats_only_what_may_succeed(store):
+def test_a_sweep_survives_its_failing_runs_and_repeats_only_what_may_succeed(store):
     seen = []
     first = run_missing(store, [TOO_BIG, DIVERGING, GOOD, GOOD], workers=2, on_done=seen.append)
     assert first.ran == 1
@@ -76,7 +76,7 @@ def test_the_number_of_processes_does_not_change_results(store, tmp_path):
 
 @linux_only
 @pytest.mark.slow
-def test_a_trial_whose_process_is_killed_twice_is_recorded_and_the_sweep_goes_on(store):
+def test_a_run_whose_process_is_killed_twice_is_recorded_and_the_sweep_goes_on(store):
     before = children()
 
     checkpoint = store.folder / "working" / LONG.key / "checkpoint.safetensors"
@@ -231,20 +231,20 @@ def test_who_waits_for_a_claim_is_told_for_which_run(store, capsys, monkeypatch)
     assert capsys.readouterr().err == f"waiting for run {GOOD.key} (ce, seed 0), which another process has in hand\n"
 
 
-def test_a_finished_trial_is_not_run_again(store, monkeypatch):
+def test_a_finished_run_is_not_run_again(store, monkeypatch):
     assert execute(store.folder, GOOD, NO_FILES) == Ending.FINISHED
     monkeypatch.setattr(
-        "implicit_geometry.experiments.backends.execute.run_trial", lambda *a, **k: pytest.fail("ran again")
+        "implicit_geometry.experiments.backends.execute.train_run", lambda *a, **k: pytest.fail("ran again")
     )
     assert execute(store.folder, GOOD, NO_FILES) == Ending.FINISHED
     assert run_missing(store, [GOOD]).ran == 0
 
 
-def test_any_error_of_a_trial_is_recorded_with_its_kind(store, monkeypatch):
+def test_any_error_of_a_run_is_recorded_with_its_kind(store, monkeypatch):
     def crash(*args, **kwargs):
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr("implicit_geometry.experiments.backends.execute.run_trial", crash)
+    monkeypatch.setattr("implicit_geometry.experiments.backends.execute.train_run", crash)
     assert execute(store.folder, GOOD, NO_FILES) == Ending.FAILED
     assert store.failure(GOOD).reason == "ZeroDivisionError: division by zero"
 

@@ -4,7 +4,7 @@ import time
 import pytest
 
 from implicit_geometry import InputError
-from implicit_geometry.experiments.spec import NetworkSpec, Optimization, TrialSpec
+from implicit_geometry.experiments.spec import NetworkSpec, Optimization, RunSpec
 from implicit_geometry.experiments.store import open_store
 from implicit_geometry.experiments.training.fit import Hardware
 from implicit_geometry.experiments.training.train_run import Resources
@@ -15,7 +15,7 @@ from ray.cluster_utils import Cluster  # noqa: E402
 from implicit_geometry.experiments.backends.ray_cluster import run_missing_on_ray  # noqa: E402
 
 SPECS = [
-    TrialSpec(
+    RunSpec(
         "cdt",
         {"gamma": gamma},
         (12,) * 5 + (4,) * 5,
@@ -24,7 +24,7 @@ SPECS = [
     )
     for gamma in (-0.5, -0.25, 0.25, 0.5, 0.75, 1.0)
 ]
-BROKEN = TrialSpec("ce", {}, (500,) * 10)
+BROKEN = RunSpec("ce", {}, (500,) * 10)
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def cluster():
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # Ray's own
-def test_every_trial_ends_once_although_a_node_is_killed(cluster, tmp_path):
+def test_every_run_ends_once_although_a_node_is_killed(cluster, tmp_path):
     store = open_store(tmp_path / "runs")
     victim = next(iter(cluster.worker_nodes))
 

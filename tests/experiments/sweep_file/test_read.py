@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from implicit_geometry import ClassCounts, InputError
-from implicit_geometry.experiments.spec import DataSpec, NetworkSpec, Optimization, TrialSpec
+from implicit_geometry.experiments.spec import DataSpec, NetworkSpec, Optimization, RunSpec
 from implicit_geometry.experiments.sweep_file.read import MAX_RUNS, read_sweep, sweep_specs
 from implicit_geometry.experiments.sweep_file.yaml_file import parse_yaml
 
 SMALL = {"counts": [20, 2], "losses": "ce"}
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 
 FULL = """
 data: {name: mnist, test_per_class: 200, validation_per_class: 5, augment: true}
@@ -56,7 +56,7 @@ def test_a_whole_file_gives_every_combination(write):
         "record_every": 2,
     }
     expected = [
-        TrialSpec(rule, given, seed=seed, **shared)
+        RunSpec(rule, given, seed=seed, **shared)
         for seed in range(3)
         for rule, given in (("ce", {}), ("cdt", {"gamma": -0.5}), ("cdt", {"gamma": 0.5}))
     ]
@@ -64,7 +64,7 @@ def test_a_whole_file_gives_every_combination(write):
 
 
 def test_what_is_left_out_has_the_documented_defaults():
-    assert sweep_specs(SMALL) == [TrialSpec("ce", {}, (20, 2), record_every=1)]
+    assert sweep_specs(SMALL) == [RunSpec("ce", {}, (20, 2), record_every=1)]
 
 
 def test_only_digits_are_tested_on_fifty_samples_unless_asked():
@@ -326,7 +326,7 @@ BILLION_LAUGHS = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
         pytest.param("\x00", "text must be valid YAML, got unacceptable character", id="control character"),
         pytest.param(
             "counts: [2, 1]\nlosses: ce\nnetwork: '.x:f'\n",
-            "network must name a module by its full name, as in package.module:function, got '.x'",
+            "network must name a module by its full name, as in package.module:NAME, got '.x'",
             id="relative module",
         ),
         pytest.param(

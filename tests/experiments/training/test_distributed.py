@@ -1,4 +1,4 @@
-"""One trial over two processes, as Lightning's DDP runs it, against the same trial in one."""
+"""One run over two processes, as Lightning's DDP runs it, against the same run in one."""
 
 import subprocess
 import sys

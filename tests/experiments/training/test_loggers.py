@@ -2,14 +2,14 @@ import pytest
 
 from implicit_geometry import InputError
 from implicit_geometry.experiments.backends.execute import execute
-from implicit_geometry.experiments.spec import NetworkSpec, Optimization, TrialSpec
+from implicit_geometry.experiments.spec import NetworkSpec, Optimization, RunSpec
 from implicit_geometry.experiments.store import open_store
 from implicit_geometry.experiments.training.fit import Hardware
 from implicit_geometry.experiments.training.loggers import check_logger
 from implicit_geometry.experiments.training.train_run import Resources
 
 SPECS = [
-    TrialSpec(
+    RunSpec(
         "ldt",
         {"gamma": gamma},
         (12,) * 5 + (4,) * 5,

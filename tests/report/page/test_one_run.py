@@ -12,14 +12,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from implicit_geometry.experiments.spec import TrialSpec
+from implicit_geometry.experiments.spec import RunSpec
+from implicit_geometry.experiments.words import run_title
 from implicit_geometry.problem import Problem
-from implicit_geometry.report.page.one_run import run_article, run_content, run_label
+from implicit_geometry.report.page.one_run import run_article, run_content
 from implicit_geometry.summary import geometry_summary
 from implicit_geometry.theory.predict import predict
 from made_up_runs import EPOCHS, RIDGE, made_up_run
 
-SPEC = TrialSpec("ldt", {"gamma": 0.5}, counts=(40, 40, 4), seed=2)
+SPEC = RunSpec("ldt", {"gamma": 0.5}, counts=(40, 40, 4), seed=2)
 RUN = made_up_run(SPEC)
 
 
@@ -76,7 +77,7 @@ def test_a_pixel_a_pair_of_classes(content: str) -> None:
 
 
 def test_balanced_counts_and_missing_numbers_are_left_out() -> None:
-    run = made_up_run(TrialSpec("ce", {}, counts=(9, 9, 9)))
+    run = made_up_run(RunSpec("ce", {}, counts=(9, 9, 9)))
     html = run_content(replace(run, record={**run.record, "effective_ridge": None, "nc1": None}), pd.DataFrame(), "x")
     assert "<h3>Geometry</h3>" not in html
     assert "optimum</span>" not in html
@@ -84,7 +85,7 @@ def test_balanced_counts_and_missing_numbers_are_left_out() -> None:
 
 
 def test_the_specification_is_there_and_escaped() -> None:
-    spec = TrialSpec("ce", {}, counts=(9, 3), data=replace(SPEC.data, name="folder:<b>"))
+    spec = RunSpec("ce", {}, counts=(9, 3), data=replace(SPEC.data, name="folder:<b>"))
     html = run_content(made_up_run(spec), pd.DataFrame(), "<i>")
     assert "<b>" not in html
     assert "<i>" not in html
@@ -92,7 +93,7 @@ def test_the_specification_is_there_and_escaped() -> None:
 
 
 def test_an_article_has_its_address_and_leads_to_its_neighbours() -> None:
-    other = TrialSpec("cdt", {"gamma": 0.5}, counts=(40, 40, 4))
+    other = RunSpec("cdt", {"gamma": 0.5}, counts=(40, 40, 4))
     html = run_article(SPEC, "content", before=other)
     assert f'id="run-{SPEC.key}"' in html
     assert re.findall(r'href="([^"]*)"', html) == ["#runs", f"#run-{other.key}"]
@@ -110,10 +111,10 @@ def test_an_article_has_its_address_and_leads_to_its_neighbours() -> None:
     ],
 )
 def test_runs_have_names(rule: str, given: dict[str, float], label: str) -> None:
-    assert run_label(TrialSpec(rule, given, counts=(9, 3))) == label
+    assert run_title(RunSpec(rule, given, counts=(9, 3))) == label
 
 
 def test_many_classes_are_shown_by_some() -> None:
     counts = tuple(np.linspace(300, 3, 120).astype(int).tolist())
-    html = run_content(made_up_run(TrialSpec("ce", {}, counts=counts)), pd.DataFrame(), "x")
+    html = run_content(made_up_run(RunSpec("ce", {}, counts=counts)), pd.DataFrame(), "x")
     assert "100 of 120 classes, evenly spaced" in html

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from implicit_geometry.experiments.spec import DataSpec, NetworkSpec, Optimization, TrialSpec
+from implicit_geometry.experiments.spec import DataSpec, NetworkSpec, Optimization, RunSpec
 from implicit_geometry.experiments.store import Run
 from implicit_geometry.problem import Problem
 from implicit_geometry.report.page.setting import (
@@ -27,29 +27,29 @@ from made_up_runs import RIDGE, made_up_run
 COUNTS = (40, 40, 4, 4)
 
 
-def spec(rule: str = "ce", seed: int = 0, counts: tuple[int, ...] = COUNTS, **hyperparameters: float) -> TrialSpec:
-    return TrialSpec(rule, hyperparameters, counts, seed=seed)
+def spec(rule: str = "ce", seed: int = 0, counts: tuple[int, ...] = COUNTS, **hyperparameters: float) -> RunSpec:
+    return RunSpec(rule, hyperparameters, counts, seed=seed)
 
 
-def one_setting(*specs: TrialSpec) -> Setting:
+def one_setting(*specs: RunSpec) -> Setting:
     (setting,) = settings_of(made_up_run(item) for item in specs)
     return setting
 
 
-def no_vectors(wanted: TrialSpec) -> Run:
+def no_vectors(wanted: RunSpec) -> Run:
     raise AssertionError("no figure was drawn, so no vectors are needed")
 
 
 def test_settings_differ_in_anything_but_loss_and_seed() -> None:
     base = {"rule": "ce", "hyperparameters": {}, "counts": COUNTS}
     specs = [
-        TrialSpec(**base),
-        TrialSpec(**base, seed=1),
-        TrialSpec("ldt", {"gamma": 0.5}, COUNTS, record_every=5),
-        TrialSpec("ce", {}, (40, 40, 8, 8)),
-        TrialSpec(**base, data=DataSpec("mnist")),
-        TrialSpec(**base, network=NetworkSpec("mlp", {"width": 8})),
-        TrialSpec(**base, optimization=Optimization(weight_decay=0.0)),
+        RunSpec(**base),
+        RunSpec(**base, seed=1),
+        RunSpec("ldt", {"gamma": 0.5}, COUNTS, record_every=5),
+        RunSpec("ce", {}, (40, 40, 8, 8)),
+        RunSpec(**base, data=DataSpec("mnist")),
+        RunSpec(**base, network=NetworkSpec("mlp", {"width": 8})),
+        RunSpec(**base, optimization=Optimization(weight_decay=0.0)),
     ]
     settings = settings_of(map(made_up_run, specs))
     found = sorted(sorted(specs.index(run.spec) for run in setting.runs) for setting in settings)

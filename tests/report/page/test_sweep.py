@@ -15,7 +15,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from implicit_geometry._validate import InputError
-from implicit_geometry.experiments.spec import TrialSpec
+from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.store import Failure, RunStore, open_store
 from implicit_geometry.report.page.document import PageFigure
 from implicit_geometry.report.page.setting import NamedFigure
@@ -24,15 +24,15 @@ from made_up_runs import made_up_run
 
 COUNTS = (40, 40, 4, 4)
 CE, CDT, LDT = (
-    TrialSpec(rule, given, COUNTS) for rule, given in (("ce", {}), ("cdt", {"gamma": 0.5}), ("ldt", {"gamma": 0.5}))
+    RunSpec(rule, given, COUNTS) for rule, given in (("ce", {}), ("cdt", {"gamma": 0.5}), ("ldt", {"gamma": 0.5}))
 )
-OTHER = TrialSpec("ce", {}, (40, 40, 8, 8))
+OTHER = RunSpec("ce", {}, (40, 40, 8, 8))
 Fill = Callable[..., RunStore]
 
 
 @pytest.fixture
 def fill(tmp_path: Path) -> Fill:
-    def make(name: str, *specs: TrialSpec) -> RunStore:
+    def make(name: str, *specs: RunSpec) -> RunStore:
         store = open_store(tmp_path / name)
         for spec in specs:
             store.save(made_up_run(spec))

@@ -67,10 +67,11 @@ def test_means_are_over_seeds_in_the_order_of_rules_and_exponents(records: pd.Da
 def test_html_cells_carry_the_mean_and_its_text(records: pd.DataFrame) -> None:
     head, *rows = Cells(summary_html(records)).rows
     columns = (*SUMMARY, *REGULARIZED)
-    assert [text for text, _ in head] == ["rule", "exponent", *(column.title for column in columns), "terminal phase"]
+    titles = [column.title for column in columns]
+    assert [text for text, _ in head] == ["loss", "exponent", "seeds", *titles, "terminal phase"]
     assert len(rows) == len(loop_means(records, "seconds"))
     rules = {style.label: rule for rule, style in RULES.items()}
-    for position, column in enumerate(columns, start=2):
+    for position, column in enumerate(columns, start=3):
         expected = loop_means(records, column.key)
         for row in rows:
             mean = expected[rules[row[0][0]], float(row[1][1])]
@@ -89,7 +90,7 @@ def test_terminal_table_fits_eighty_columns_and_shows_every_row(records: pd.Data
     text = console.export_text()
     assert "…" not in text
     ldt = mean_over_seeds(records, ["test_balanced"]).query("rule == 'ldt' and exponent == 0.5").iloc[0]
-    assert re.search(rf"LDT +0\.5 +{ldt['test_balanced']:.1%}", text)
+    assert re.search(rf"LDT +0\.5 +2 +{ldt['test_balanced']:.1%}", text)
     assert len(re.findall(r"^ *(CE|wCE|LA|CDT|LDT|VS) ", text, flags=re.M)) == len(loop_means(records, "seconds"))
 
 
@@ -114,7 +115,7 @@ def test_variants_of_a_rule_have_rows_of_their_own(records: pd.DataFrame) -> Non
     rows = [row for row in Cells(summary_html(mixed)).rows if row[0][0] in ("VS", "VS (tau 0.5)")]
     assert [row[0][0] for row in rows] == ["VS"] * 3 + ["VS (tau 0.5)"] * 3
     own = mixed[half & (records["rule"] == "vs")].sort_values("exponent")["test_balanced"]
-    assert [float(row[2][1]) for row in rows[3:]] == pytest.approx(own.tolist())
+    assert [float(row[3][1]) for row in rows[3:]] == pytest.approx(own.tolist())
 
 
 def test_a_row_a_run_that_leads_to_its_page(records: pd.DataFrame) -> None:

@@ -8,14 +8,14 @@ from collections.abc import Iterable
 import torch
 from torch.nn.functional import cross_entropy
 
-from implicit_geometry.experiments.spec import TrialSpec
+from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.training.train_run import Resources
 from implicit_geometry.nn.networks import make_network
 
 _BATCH = 16
 
 
-def training_seconds(specs: Iterable[TrialSpec], resources: Resources) -> float:
+def training_seconds(specs: Iterable[RunSpec], resources: Resources) -> float:
     """Estimated time of all trainings one after another, each on one core; measurements come on top.
 
     One step of 16 samples is timed for each network and data set.
@@ -33,7 +33,7 @@ def training_seconds(specs: Iterable[TrialSpec], resources: Resources) -> float:
     return total
 
 
-def _seconds_a_sample(spec: TrialSpec, resources: Resources) -> float:
+def _seconds_a_sample(spec: RunSpec, resources: Resources) -> float:
     shape, k = resources.source(spec.data).input_shape, len(spec.counts)
     network = make_network(spec.network.name, shape, k, **spec.network.options)
     inputs, labels = torch.zeros(_BATCH, *shape), torch.arange(_BATCH) % k

@@ -1,4 +1,4 @@
-"""One trial of a sweep, in whatever process it happens: claim it, train it, keep the result or the reason."""
+"""One run of a sweep, in whatever process it happens: claim it, train it, keep the result or the reason."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pathlib import Path
 
 from implicit_geometry._validate import InputError
 from implicit_geometry.data.load import Source
-from implicit_geometry.experiments.spec import TrialSpec
+from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.store import Failure, RunStore, open_store
 from implicit_geometry.experiments.training.fit import Diverged
 from implicit_geometry.experiments.training.loggers import run_logger
-from implicit_geometry.experiments.training.train_run import Resources, run_trial
+from implicit_geometry.experiments.training.train_run import Resources, train_run
 
-OnRun = Callable[[TrialSpec], object]
+OnRun = Callable[[RunSpec], object]
 
 
 class Ending(StrEnum):
-    """How an attempt at a trial ended."""
+    """How an attempt at a run ended."""
 
     FINISHED = "finished"
     FAILED = "failed"
@@ -36,28 +36,28 @@ class Outcome:
     """What a sweep did.
 
     Attributes:
-        ran: trials finished now.
-        failures: of the wanted trials, those that did not finish, now or in an earlier sweep.
+        ran: runs finished now.
+        failures: of the wanted runs, those that did not finish, now or in an earlier sweep.
     """
 
     ran: int
     failures: tuple[Failure, ...]
 
 
-def missing(store: RunStore, specs: Sequence[TrialSpec]) -> list[TrialSpec]:
+def missing(store: RunStore, specs: Sequence[RunSpec]) -> list[RunSpec]:
     """The specs, each once, that are not finished and that another attempt may finish."""
     wanted = {spec.key: spec for spec in specs}.values()
     return [spec for spec in wanted if not store.has(spec) and not _is_hopeless(store, spec)]
 
 
-def outcome(store: RunStore, specs: Sequence[TrialSpec], ran: int) -> Outcome:
+def outcome(store: RunStore, specs: Sequence[RunSpec], ran: int) -> Outcome:
     """What a sweep did, from what is in the store at its end."""
     wanted = {spec.key: spec for spec in specs}.values()
     failures = [store.failure(spec) for spec in wanted if not store.has(spec)]
     return Outcome(ran, tuple(failure for failure in failures if failure is not None))
 
 
-def say_waiting(spec: TrialSpec) -> None:
+def say_waiting(spec: RunSpec) -> None:
     """Say on standard error that a run is waited for."""
     print(
         f"waiting for run {spec.key} ({spec.rule}, seed {spec.seed}), which another process has in hand",
@@ -66,11 +66,11 @@ def say_waiting(spec: TrialSpec) -> None:
     )
 
 
-def execute(folder: Path, spec: TrialSpec, resources: Resources, source: Source | None = None) -> Ending:
-    """Run a trial unless it is finished, and save it; a failure is recorded in its place.
+def execute(folder: Path, spec: RunSpec, resources: Resources, source: Source | None = None) -> Ending:
+    """Train a run unless it is finished, and save it; a failure is recorded in its place.
 
     Returns:
-        How it ended: a trial that another process has in hand is left to it.
+        How it ended: a run that another process has in hand is left to it.
 
     Raises:
         InputError: results cannot be written.
@@ -87,13 +87,13 @@ def _leave() -> None:
     raise _ClaimedElsewhere
 
 
-def _attempt(store: RunStore, spec: TrialSpec, resources: Resources, source: Source | None, working: Path) -> Ending:
+def _attempt(store: RunStore, spec: RunSpec, resources: Resources, source: Source | None, working: Path) -> Ending:
     if store.has(spec):
         return Ending.FINISHED
     try:
         with run_logger(resources.logger, store.folder, spec) as logger:
-            run = run_trial(spec, resources=resources, source=source, working=working, logger=logger)
-        assert run is not None  # only helpers of a trial over several processes return nothing
+            run = train_run(spec, resources=resources, source=source, working=working, logger=logger)
+        assert run is not None  # only helpers of a run over several processes return nothing
         store.save(run)
     except Exception as error:
         reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
@@ -102,6 +102,6 @@ def _attempt(store: RunStore, spec: TrialSpec, resources: Resources, source: Sou
     return Ending.FINISHED
 
 
-def _is_hopeless(store: RunStore, spec: TrialSpec) -> bool:
+def _is_hopeless(store: RunStore, spec: RunSpec) -> bool:
     failure = store.failure(spec)
     return failure is not None and failure.final

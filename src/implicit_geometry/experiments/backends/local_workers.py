@@ -1,4 +1,4 @@
-"""Running trials on the cores of this machine, one process and one torch thread each."""
+"""Training runs on the cores of this machine, one process and one torch thread each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from queue import SimpleQueue
 from implicit_geometry._validate import InputError, whole_number
 from implicit_geometry.experiments import parent
 from implicit_geometry.experiments.backends.execute import Ending, OnRun, Outcome, missing, outcome, say_waiting
-from implicit_geometry.experiments.spec import TrialSpec
+from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.store import Failure, RunStore
 from implicit_geometry.experiments.training.fit import uses_gpu
 from implicit_geometry.experiments.training.train_run import NO_FILES, Resources
@@ -29,7 +29,7 @@ _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM
 
 def run_missing(
     store: RunStore,
-    specs: Sequence[TrialSpec],
+    specs: Sequence[RunSpec],
     *,
     resources: Resources = NO_FILES,
     workers: int | None = None,
@@ -38,17 +38,17 @@ def run_missing(
 ) -> Outcome:
     """Run the specs that are not finished; every finished run is kept whatever happens to the rest.
 
-    A trial that fails is recorded with its reason and the others go on. A trial whose process is killed is tried once
-    more, from its last checkpoint. Trials that diverged before are not tried again. A trial that another process has
+    A run that fails is recorded with its reason and the others go on. A run whose process is killed is tried once
+    more, from its last checkpoint. Runs that diverged before are not tried again. A run that another process has
     in hand comes after the others. No worker outlives this process, however it ends.
 
     Args:
         store: where results go.
         specs: wanted runs.
-        resources: data folder and hardware of every trial.
+        resources: data folder and hardware of every run.
         workers: processes; by default one a core, or a single one where a GPU trains.
-        on_done: called in this process after each trial, finished or failed.
-        on_wait: called in this process for each trial that another process has in hand, the first time that is seen;
+        on_done: called in this process after each run, finished or failed.
+        on_wait: called in this process for each run that another process has in hand, the first time that is seen;
             says so on standard error where left out.
 
     Raises:
@@ -102,16 +102,16 @@ def cores() -> int:
 
 
 class _Worker:
-    """A process that runs one trial after another; ``spec`` is the one it has.
+    """A process that runs one run after another; ``spec`` is the one it has.
 
     Args:
         folder: of the results.
-        resources: data folder and hardware of every trial.
+        resources: data folder and hardware of every run.
         answers: gets this worker with each of its answers, at last with None, when it has ended.
     """
 
     def __init__(self, folder: Path, resources: Resources, answers: _Answers) -> None:
-        self.spec: TrialSpec | None = None
+        self.spec: RunSpec | None = None
         with _interrupts_held():
             self.process = subprocess.Popen(
                 [sys.executable, "-P", parent.__file__, str(os.getpid())],
@@ -124,7 +124,7 @@ class _Worker:
         self.listener = threading.Thread(target=self._listen, args=(answers,), daemon=True)
         self.listener.start()
 
-    def give(self, spec: TrialSpec) -> None:
+    def give(self, spec: RunSpec) -> None:
         self.spec = spec
         self._send(spec.to_dict())
 
@@ -159,7 +159,7 @@ _Answers = SimpleQueue[tuple[_Worker, Ending | InputError | None]]
 def _free_worker(
     team: list[_Worker], count: int, folder: Path, resources: Resources, answers: _Answers
 ) -> _Worker | None:
-    """A worker that has no trial, a new one where there are fewer than wanted; None where all have one."""
+    """A worker that has no run, a new one where there are fewer than wanted; None where all have one."""
     idle = next((worker for worker in team if worker.spec is None), None)
     if idle is None and len(team) < count:
         idle = _Worker(folder, resources, answers)

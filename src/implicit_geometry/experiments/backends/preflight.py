@@ -1,22 +1,22 @@
-"""What would make trials fail, found before any of them starts."""
+"""What would make runs fail, found before any of them starts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from implicit_geometry._validate import InputError
-from implicit_geometry.experiments.spec import TrialSpec
+from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.sweep_file.mistakes import Mistakes
 from implicit_geometry.experiments.training.fit import Hardware
 from implicit_geometry.experiments.training.train_run import Resources, split_of
 from implicit_geometry.nn.networks import make_network
 
 
-def check_trials(specs: Sequence[TrialSpec], resources: Resources) -> None:
+def check_runs(specs: Sequence[RunSpec], resources: Resources) -> None:
     """Read every data set, draw every profile from it and build every network, each once.
 
     Args:
-        specs: the trials to come.
+        specs: the runs to come.
         resources: their data folder.
 
     Raises:
@@ -39,7 +39,7 @@ def check_trials(specs: Sequence[TrialSpec], resources: Resources) -> None:
     mistakes.raise_any("the runs and their data")
 
 
-def check_hardware(specs: Sequence[TrialSpec], hardware: Hardware) -> None:
+def check_hardware(specs: Sequence[RunSpec], hardware: Hardware) -> None:
     """Refuse what needs a GPU where there is none.
 
     Raises:

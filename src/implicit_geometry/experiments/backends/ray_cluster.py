@@ -1,4 +1,4 @@
-"""Running trials on a Ray cluster: one task each, results through a store on a path that all nodes share."""
+"""Training runs on a Ray cluster: one task each, results through a store on a path that all nodes share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from implicit_geometry.experiments.backends.execute import (
     outcome,
     say_waiting,
 )
-from implicit_geometry.experiments.spec import DataSpec, TrialSpec
+from implicit_geometry.experiments.spec import DataSpec, RunSpec
 from implicit_geometry.experiments.store import Failure, RunStore
 from implicit_geometry.experiments.training.fit import Hardware
 from implicit_geometry.experiments.training.train_run import NO_FILES, Resources
@@ -27,7 +27,7 @@ _RETRIES = 3
 
 def run_missing_on_ray(
     store: RunStore,
-    specs: Sequence[TrialSpec],
+    specs: Sequence[RunSpec],
     *,
     resources: Resources = NO_FILES,
     address: str | None = None,
@@ -44,11 +44,11 @@ def run_missing_on_ray(
     Args:
         store: where results go: a folder that every node sees under the same path.
         specs: wanted runs.
-        resources: data folder and hardware of every trial.
+        resources: data folder and hardware of every run.
         address: of the cluster, as ``ray.init`` takes it; a cluster on this machine where left out. Ray that is
             connected already is used as it is.
-        on_done: called in this process after each trial, finished or failed.
-        on_wait: called in this process for each trial that another process has in hand, the first time that is seen;
+        on_done: called in this process after each run, finished or failed.
+        on_wait: called in this process for each run that another process has in hand, the first time that is seen;
             says so on standard error where left out.
 
     Raises:
@@ -62,7 +62,7 @@ def run_missing_on_ray(
     references = {key: ray.put(resources.source(data)) for key, data in sources.items()}
     task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=_RETRIES)(_run)
 
-    def submit(spec: TrialSpec) -> Any:
+    def submit(spec: RunSpec) -> Any:
         return task.remote(store.folder.resolve(), spec.to_dict(), resources, references[_source_key(spec.data)])
 
     pending = {submit(spec): spec for spec in queue}
@@ -99,11 +99,11 @@ def _source_key(data: DataSpec) -> tuple[str, int | None]:
 
 
 def _run(folder: Path, document: dict[str, Any], resources: Resources, source: Source) -> Ending:
-    """The task: one trial on one torch thread, in a process of Ray's."""
+    """The task: one run on one torch thread, in a process of Ray's."""
     import torch
 
     torch.set_num_threads(1)
-    return execute(folder, TrialSpec.from_dict(document), resources, source)
+    return execute(folder, RunSpec.from_dict(document), resources, source)
 
 
 def _connected(address: str | None) -> Any:

@@ -15,7 +15,7 @@ import torch
 
 from implicit_geometry._validate import InputError
 from implicit_geometry.experiments.backends.execute import execute
-from implicit_geometry.experiments.spec import TrialSpec
+from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.training.train_run import Resources
 
 
@@ -33,7 +33,7 @@ def serve(setting: dict[str, Any], requests: Iterable[str], answers: TextIO) -> 
     folder, resources = Path(setting["folder"]), Resources.from_dict(setting["resources"])
     for line in requests:
         try:
-            answer = ["ended", execute(folder, TrialSpec.from_dict(json.loads(line)), resources)]
+            answer = ["ended", execute(folder, RunSpec.from_dict(json.loads(line)), resources)]
         except InputError as error:
             answer = ["refused", error.argument, error.expectation, error.given]
         print(json.dumps(answer), file=answers, flush=True)

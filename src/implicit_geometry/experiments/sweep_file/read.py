@@ -24,7 +24,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from implicit_geometry._validate import InputError, choice, number, shown, whole_number
 from implicit_geometry.counts import ClassCounts
-from implicit_geometry.experiments.spec import DataSpec, NetworkSpec, Optimization, TrialSpec
+from implicit_geometry.experiments.spec import DataSpec, NetworkSpec, Optimization, RunSpec
 from implicit_geometry.experiments.sweep_file.mistakes import Mistakes, key_path
 from implicit_geometry.experiments.sweep_file.yaml_file import read_yaml
 from implicit_geometry.profiles import parse_counts
@@ -41,7 +41,7 @@ T = TypeVar("T")
 Loss = tuple[str, dict[str, Any]]
 
 
-def read_sweep(path: Path) -> list[TrialSpec]:
+def read_sweep(path: Path) -> list[RunSpec]:
     """The runs that a YAML file describes.
 
     Raises:
@@ -54,7 +54,7 @@ def read_sweep(path: Path) -> list[TrialSpec]:
         raise InputError(f"{path}: {error.argument}", error.expectation, error.given) from error
 
 
-def sweep_specs(document: Mapping[str, Any]) -> list[TrialSpec]:
+def sweep_specs(document: Mapping[str, Any]) -> list[RunSpec]:
     """The runs that a document describes, each once, all runs of the first seed first.
 
     Left out: ``data`` is digits, ``network`` the MLP, ``seeds`` 1, ``record_every`` 1, ``max_count`` 5000,
@@ -95,7 +95,7 @@ def sweep_specs(document: Mapping[str, Any]) -> list[TrialSpec]:
     if total > MAX_RUNS:
         raise InputError("the sweep", f"must have at most {MAX_RUNS:,} runs", f"{total:,}")
     specs = (
-        TrialSpec(rule, given, tuple(profile.values.tolist()), samples, network, plan, seed, record_every)
+        RunSpec(rule, given, tuple(profile.values.tolist()), samples, network, plan, seed, record_every)
         for seed, profile, samples, network, plan, (rule, given) in product(*axes)
     )
     return list({spec.key: spec for spec in specs}.values())

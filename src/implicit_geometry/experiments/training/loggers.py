@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from implicit_geometry._validate import InputError, choice
-from implicit_geometry.experiments.spec import TrialSpec
+from implicit_geometry.experiments.spec import RunSpec
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
@@ -31,7 +31,7 @@ def check_logger(name: str | None) -> None:
 
 
 @contextmanager
-def run_logger(name: str | None, folder: Path, spec: TrialSpec) -> Iterator[Logger | None]:
+def run_logger(name: str | None, folder: Path, spec: RunSpec) -> Iterator[Logger | None]:
     """The logger of one run, told its spec and closed at the end; it goes on with what an interrupted run logged.
 
     Args:
@@ -51,13 +51,13 @@ def run_logger(name: str | None, folder: Path, spec: TrialSpec) -> Iterator[Logg
             logger.experiment.finish()  # or the next run of this process would be logged into this one
 
 
-def _tensorboard(folder: Path, spec: TrialSpec) -> TensorBoardLogger:
+def _tensorboard(folder: Path, spec: RunSpec) -> TensorBoardLogger:
     from lightning.pytorch.loggers import TensorBoardLogger
 
     return TensorBoardLogger(folder / "logs", name=None, version=spec.key)
 
 
-def _wandb(folder: Path, spec: TrialSpec) -> WandbLogger:
+def _wandb(folder: Path, spec: RunSpec) -> WandbLogger:
     from lightning.pytorch.loggers import WandbLogger
 
     return WandbLogger(save_dir=folder, project="implicit-geometry", id=spec.key, name=spec.key, resume="allow")

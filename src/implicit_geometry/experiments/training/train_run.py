@@ -22,7 +22,7 @@ from implicit_geometry._version import __version__
 from implicit_geometry.comparison import compare
 from implicit_geometry.data.load import Source, load_source
 from implicit_geometry.data.split import LabelledData, make_split
-from implicit_geometry.experiments.spec import DataSpec, TrialSpec
+from implicit_geometry.experiments.spec import DataSpec, RunSpec
 from implicit_geometry.experiments.store import Run
 from implicit_geometry.experiments.training.batches import ordered_batches
 from implicit_geometry.experiments.training.evaluation import accuracies, predictions
@@ -86,8 +86,8 @@ def _load(name: str, root: Path | None, download: bool, image_size: int | None) 
     return load_source(name, root=root, download=download, image_size=image_size)
 
 
-def run_trial(
-    spec: TrialSpec,
+def train_run(
+    spec: RunSpec,
     *,
     resources: Resources = NO_FILES,
     source: Source | None = None,
@@ -168,7 +168,7 @@ def run_trial(
     return Run(spec, record, arrays, history=history, weights=weights)
 
 
-def split_of(spec: TrialSpec, source: Source) -> LabelledData:
+def split_of(spec: RunSpec, source: Source) -> LabelledData:
     """The samples of a run.
 
     Raises:
@@ -184,7 +184,7 @@ def split_of(spec: TrialSpec, source: Source) -> LabelledData:
     )
 
 
-def held_out_accuracies(spec: TrialSpec, data: LabelledData, model: nn.Module) -> dict[str, float]:
+def held_out_accuracies(spec: RunSpec, data: LabelledData, model: nn.Module) -> dict[str, float]:
     """Accuracies on the test and the validation samples, keyed ``test_balanced`` etc."""
     parts: dict[str, tuple[Dataset[Any] | None, Ints | None]] = {
         "test": (data.test, data.test_labels),
@@ -219,9 +219,7 @@ def compared(measured: Measurement, problem: Problem) -> dict[str, float | None]
     }
 
 
-def _recorders(
-    spec: TrialSpec, problem: Problem, data: LabelledData, history: list[dict[str, Any]]
-) -> list[L.Callback]:
+def _recorders(spec: RunSpec, problem: Problem, data: LabelledData, history: list[dict[str, Any]]) -> list[L.Callback]:
     if not spec.record_every:
         return []
     monitor = GeometryMonitor(problem, head="model.fc", every=spec.record_every)
@@ -232,7 +230,7 @@ def _recorders(
 class _HeldOutAccuracy(L.Callback):
     """Adds held-out accuracies to the row that a monitor recorded at the end of an epoch."""
 
-    def __init__(self, spec: TrialSpec, data: LabelledData, history: Sequence[dict[str, Any]]) -> None:
+    def __init__(self, spec: RunSpec, data: LabelledData, history: Sequence[dict[str, Any]]) -> None:
         self.spec = spec
         self.data = data
         self.history = history

@@ -20,33 +20,21 @@ from matplotlib.ticker import AutoMinorLocator, FuncFormatter, LogLocator
 from numpy.typing import ArrayLike, NDArray
 
 from implicit_geometry._validate import Floats, InputError, choice, numeric_array, whole_number
+from implicit_geometry.experiments.record import COLUMNS
+from implicit_geometry.experiments.words import series_title
 from implicit_geometry.report.figures.style import ETF_COLOR, FIGURE_STYLE
 from implicit_geometry.report.frames import (
     require_columns,
     rule_runs,
     series,
-    series_label,
     series_runs,
     variants,
 )
 from implicit_geometry.rules import find_rule
+from implicit_geometry.summary import BLOCKS, QUANTITIES
 
-_BLOCKS = {"classifier": "W", "embedding": "H"}
-QUANTITIES = {
-    "norm_ratio": "squared norm ratio",
-    "cos_majority": "cos majority–majority",
-    "cos_minority": "cos minority–minority",
-    "cos_between": "cos majority–minority",
-}
-"""What a block of a geometry is summarised by, with its name in figures and tables."""
-
-_ACCURACIES = {
-    "test_balanced": "Balanced test accuracy",
-    "test_minority": "Minority test accuracy",
-    "test_majority": "Majority test accuracy",
-    "test_worst": "Worst-class test accuracy",
-    "test_overall": "Overall test accuracy",
-}
+_BLOCKS = ("classifier", "embedding")
+_ACCURACIES = ("test_balanced", "test_minority", "test_majority", "test_worst", "test_overall")
 _THEORY: dict[str, dict[str, Any]] = {
     "limit": {"label": "theory: limit", "linestyle": "-", "linewidth": 2.0, "alpha": 0.55},
     "ridge": {"label": "theory: finite ridge", "linestyle": "-.", "linewidth": 1.2},
@@ -103,12 +91,12 @@ def geometry_panels(
 def titled_panels(axes: NDArray[np.object_], num_classes: int) -> Iterator[tuple[Axes, str]]:
     """Each of 2 x 4 panels with its title, its scale and the simplex ETF, and the name of the number that it shows."""
     etf_cosine = -1.0 / (num_classes - 1)
-    for row, (block, letter) in zip(axes, _BLOCKS.items(), strict=True):
+    for row, block in zip(axes, _BLOCKS, strict=True):
         for ax, (quantity, title) in zip(row, QUANTITIES.items(), strict=True):
             is_ratio = quantity == "norm_ratio"
             if is_ratio:
                 log_scale(ax)
-            ax.set_title(f"{letter}: {title}")
+            ax.set_title(f"{BLOCKS[block]}: {title}")
             ax.axhline(1.0 if is_ratio else etf_cosine, color=ETF_COLOR, linestyle="--", linewidth=1.1, label=ETF_LABEL)
             yield ax, f"{block}_{quantity}"
 
@@ -142,7 +130,7 @@ def accuracy_panel(ax: Axes, records: pd.DataFrame, metric: str = "test_balanced
     Raises:
         InputError: a column is missing, or the metric is unknown.
     """
-    title = _ACCURACIES[choice("metric", metric, _ACCURACIES)]
+    title = COLUMNS[choice("metric", metric, _ACCURACIES)].long_title.capitalize()
     require_columns("records", records, [*_SERIES, metric])
     drawn = Counter[str]()
     for rule, variant in series(records):
@@ -163,7 +151,7 @@ def accuracy_figure(
         axes = figure.subplots(2, 1, sharex=True) if narrow else figure.subplots(1, 2)
         for ax, metric in zip(axes, metrics, strict=True):
             accuracy_panel(ax, records, metric)
-        labels = [series_label(rule, variant) for rule, variant in series(records)]
+        labels = [series_title(rule, variant) for rule, variant in series(records)]
         widest = max(map(len, labels), default=1)
         shared_legend(figure, labels, columns=max(1, min(len(labels), (40 if narrow else 100) // (widest + 4))))
     return figure
@@ -268,7 +256,7 @@ def _draw_accuracy(ax: Axes, rule: str, variant: str, records: pd.DataFrame, met
         "markeredgecolor": "white",
         "markeredgewidth": 0.7,
     }
-    label = series_label(rule, variant)
+    label = series_title(rule, variant)
     ax.plot(mean.index, mean, linestyle=line, marker=style.marker, zorder=order, label=label, **look)
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from implicit_geometry._files import write_atomically
 from implicit_geometry.experiments.record import write_records
-from implicit_geometry.experiments.spec import TrialSpec
+from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.store import RunStore
 from implicit_geometry.report.page.document import PageFigure
 from implicit_geometry.report.page.setting import NamedFigure, accuracy_sentence, geometry_sentence
@@ -29,7 +29,7 @@ class DemoSummary:
     page: Path
 
 
-def write_demo_report(store: RunStore, specs: Sequence[TrialSpec]) -> DemoSummary:
+def write_demo_report(store: RunStore, specs: Sequence[RunSpec]) -> DemoSummary:
     """Write records.parquet, the figures and report.html of finished runs into their folder.
 
     Raises:
@@ -69,7 +69,7 @@ def demo_sentences(records: pd.DataFrame) -> tuple[str, str, str]:
     return geometry_sentence(near, "For CE, CDT and LDT with |gamma| <= 0.5"), accuracy_sentence(records), terminal
 
 
-def _lead(specs: Sequence[TrialSpec]) -> str:
+def _lead(specs: Sequence[RunSpec]) -> str:
     counts = specs[0].class_counts()
     majorities = int(counts.majority.sum())
     return (

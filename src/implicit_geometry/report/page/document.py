@@ -14,8 +14,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from implicit_geometry._validate import InputError
+from implicit_geometry.experiments.record import COLUMNS, DESCRIPTION, columns
 from implicit_geometry.report.page.tables import (
-    DESCRIPTION,
     Cell,
     html_table,
     number_cell,
@@ -24,6 +24,7 @@ from implicit_geometry.report.page.tables import (
     text_cell,
 )
 
+_DISTANCES = columns("classifier_limit_distance", "classifier_etf_distance")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -192,12 +193,12 @@ def _overview_html(sections: Sequence[Section]) -> str:
             *(text_cell(first[key]) for key in words),
             number_cell(len(section.records), "g"),
             number_cell(section.records["rule"].nunique(), "g"),
-            number_cell(section.records["classifier_limit_distance"].mean(), ".3f"),
-            number_cell(section.records["classifier_etf_distance"].mean(), ".3f"),
+            *(number_cell(section.records[column.key].mean(), column.form) for column in _DISTANCES),
         ]
         for number, (section, first) in enumerate(zip(sections, firsts, strict=True), start=1)
     ]
-    titles = ["setting", *(DESCRIPTION[key] for key in words), "runs", "losses", "W to limit", "W to ETF"]
+    varying = [COLUMNS[key].title for key in words]
+    titles = ["setting", *varying, "runs", "losses", *(column.title for column in _DISTANCES)]
     return (
         '<section aria-labelledby="settings">\n<h2 id="settings">Settings</h2>\n'
         "<p>Runs of a setting differ in loss and seed only. Distances are means over its runs.</p>\n"

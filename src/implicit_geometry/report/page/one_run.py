@@ -12,33 +12,27 @@ from typing import Any
 import pandas as pd
 
 from implicit_geometry._files import dumps
-from implicit_geometry.experiments.record import (
+from implicit_geometry.experiments.record import COLUMNS, PARTS, TARGETS
+from implicit_geometry.experiments.spec import RunSpec
+from implicit_geometry.experiments.store import Run
+from implicit_geometry.experiments.words import (
     data_text,
-    exponent,
+    loss_text,
     network_text,
     optimization_text,
     profile_text,
-    variant,
+    run_title,
 )
-from implicit_geometry.experiments.spec import TrialSpec
-from implicit_geometry.experiments.store import Run
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.problem import Problem
-from implicit_geometry.report.figures.finished_runs import QUANTITIES
-from implicit_geometry.report.frames import series_label
 from implicit_geometry.report.page.chart import Line, line_chart
 from implicit_geometry.report.page.document import facts_html, png_uri, scrolling, versions_text
 from implicit_geometry.report.page.heatmap import MOST_CLASSES, drawn_entries, heatmap_pngs, scale_png
 from implicit_geometry.report.page.tables import Cell, html_table, number_cell, text_cell
-from implicit_geometry.rules import find_rule
-from implicit_geometry.summary import geometry_summary
+from implicit_geometry.summary import ACCURACIES, BLOCKS, QUANTITIES, geometry_summary
 from implicit_geometry.theory.predict import predict
 
 _BLUE, _ORANGE, _GREEN, _PINK = "#2F8FD0", "#E0731D", "#12A67C", "#CC79A7"
-_BLOCKS = {"classifier": "W", "embedding": "H", "cross": "W Hᵀ"}
-_TARGETS = {"limit": "limit", "ridge": "optimum", "etf": "simplex ETF"}
-_PARTS = {"train": "training", "test": "test", "validation": "validation"}
-_GROUPS = ("overall", "balanced", "majority", "minority", "many", "medium", "few", "worst")
 
 
 @dataclass(frozen=True)
@@ -46,63 +40,58 @@ class _Curve:
     """A column of the history and how it is drawn."""
 
     key: str
-    name: str
     color: str
     dash: str = ""
 
 
-_CHARTS: dict[str, tuple[bool, str, tuple[_Curve, ...]]] = {
-    "Accuracy": (
+@dataclass(frozen=True)
+class _Chart:
+    """Curves in one picture, and the scale and format of its vertical axis."""
+
+    title: str
+    log: bool
+    form: str
+    curves: tuple[_Curve, ...]
+
+
+_FACTS = ("effective_ridge", "nc1", "cdnv", "self_duality", "seconds")
+_DASHES = {"limit": "", "ridge": "8 3 2 3", "etf": "2 3"}
+_CHARTS = (
+    _Chart(
+        "Accuracy",
         False,
         ".3g",
         (
-            _Curve("train_balanced", "training, balanced", _BLUE, "5 3"),
-            _Curve("train_minority", "training, minority", _ORANGE, "5 3"),
-            _Curve("test_balanced", "test, balanced", _BLUE),
-            _Curve("test_minority", "test, minority", _ORANGE),
-            _Curve("test_worst", "test, worst class", _PINK),
+            _Curve("train_balanced", _BLUE, "5 3"),
+            _Curve("train_minority", _ORANGE, "5 3"),
+            _Curve("test_balanced", _BLUE),
+            _Curve("test_minority", _ORANGE),
+            _Curve("test_worst", _PINK),
         ),
     ),
-    "Distance to theory": (
+    _Chart(
+        "Distance to theory",
         False,
         ".3g",
         tuple(
-            _Curve(f"{block}_{target}_distance", f"{_BLOCKS[block]} to {name}", color, dash)
-            for target, name, dash in (("limit", "limit", ""), ("ridge", "optimum", "8 3 2 3"), ("etf", "ETF", "2 3"))
+            _Curve(f"{block}_{target}_distance", color, dash)
+            for target, dash in _DASHES.items()
             for block, color in (("classifier", _BLUE), ("embedding", _ORANGE))
         ),
     ),
-    "Squared norm ratio": (
+    _Chart(
+        "Squared norm ratio",
         True,
         "g",
-        (
-            _Curve("classifier_norm_ratio", "W", _BLUE),
-            _Curve("embedding_norm_ratio", "H", _ORANGE),
-        ),
+        (_Curve("classifier_norm_ratio", _BLUE), _Curve("embedding_norm_ratio", _ORANGE)),
     ),
-    "Collapse and loss": (
+    _Chart(
+        "Collapse and loss",
         True,
         "g",
-        (
-            _Curve("nc1", "NC1", _BLUE),
-            _Curve("cdnv", "CDNV", _ORANGE),
-            _Curve("train_loss", "training loss", _GREEN),
-        ),
+        (_Curve("nc1", _BLUE), _Curve("cdnv", _ORANGE), _Curve("train_loss", _GREEN)),
     ),
-}
-"""Title: logarithmic, format of the vertical axis, curves."""
-
-
-def run_label(spec: TrialSpec) -> str:
-    """Name of a run among those of its setting.
-
-    Example:
-        >>> run_label(TrialSpec("ldt", {"gamma": 0.5}, counts=(90, 10), seed=3))
-        'LDT, γ = 0.5, seed 3'
-    """
-    rule = find_rule(spec.rule)
-    value = f", {rule.symbol} = {exponent(spec):g}" if rule.exponent else ""
-    return f"{series_label(spec.rule, variant(spec))}{value}, seed {spec.seed}"
+)
 
 
 def run_content(run: Run, history: pd.DataFrame, place: str) -> str:
@@ -130,9 +119,7 @@ def run_content(run: Run, history: pd.DataFrame, place: str) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def run_article(
-    spec: TrialSpec, content: str, *, before: TrialSpec | None = None, after: TrialSpec | None = None
-) -> str:
+def run_article(spec: RunSpec, content: str, *, before: RunSpec | None = None, after: RunSpec | None = None) -> str:
     """The part of a page that shows one run; its address is ``#run-KEY``.
 
     Args:
@@ -142,7 +129,7 @@ def run_article(
         after: the run that the link "next" leads to.
     """
     setting = f"{data_text(spec.data)}, {profile_text(spec.counts)}, {network_text(spec.network)}"
-    heading = f'<h2>{escape(run_label(spec))}</h2>\n<p class="lead">{escape(setting)}</p>'
+    heading = f'<h2>{escape(run_title(spec))}</h2>\n<p class="lead">{escape(setting)}</p>'
     return f"""<article class="run" id="run-{spec.key}" tabindex="-1">
 {_links(before, after)}
 {heading}
@@ -150,9 +137,9 @@ def run_article(
 </article>"""
 
 
-def _links(before: TrialSpec | None, after: TrialSpec | None) -> str:
+def _links(before: RunSpec | None, after: RunSpec | None) -> str:
     ways = [("‹ previous", before), ("next ›", after)]
-    links = [f'<a href="#run-{spec.key}" title="{escape(run_label(spec))}">{text}</a>' for text, spec in ways if spec]
+    links = [f'<a href="#run-{spec.key}" title="{escape(run_title(spec))}">{text}</a>' for text, spec in ways if spec]
     return f'<nav class="steps" aria-label="Runs"><a href="#runs">all runs</a>{"".join(links)}</nav>'
 
 
@@ -163,7 +150,7 @@ def _geometry_table(run: Run, predicted: Mapping[str, Geometry]) -> str:
     theory = {name: geometry_summary(geometry, counts) for name, geometry in predicted.items()}
     rows = [
         [
-            text_cell(f"{_BLOCKS[block]}: {title}"),
+            text_cell(f"{BLOCKS[block]}: {title}"),
             *(_number(source.get(f"{block}_{quantity}"), ".3f") for source in (run.record, *theory.values())),
         ]
         for block in ("classifier", "embedding")
@@ -176,18 +163,18 @@ def _distance_table(run: Run) -> str:
     rows = [
         [
             text_cell(f"distance of {letter}"),
-            *(_number(run.record.get(f"{block}_{target}_distance"), ".3f") for target in _TARGETS),
+            *(_number(run.record.get(f"{block}_{target}_distance"), ".3f") for target in TARGETS),
         ]
-        for block, letter in _BLOCKS.items()
+        for block, letter in BLOCKS.items()
     ]
-    return _table("Distances", ["", *(f"to {name}" for name in _TARGETS.values())], rows)
+    return _table("Distances", ["", *(f"to {name}" for name in TARGETS.values())], rows)
 
 
 def _accuracy_table(run: Run) -> str:
-    parts = {part: name for part, name in _PARTS.items() if f"{part}_balanced" in run.record}
+    parts = {part: name for part, name in PARTS.items() if f"{part}_balanced" in run.record}
     rows = [
         [text_cell(group), *(_number(run.record.get(f"{part}_{group}"), ".1%") for part in parts)]
-        for group in _GROUPS
+        for group in ACCURACIES
         if any(run.record.get(f"{part}_{group}") is not None for part in parts)
     ]
     return _table("Accuracy", ["", *parts.values()], rows) if rows else ""
@@ -204,11 +191,11 @@ def _number(value: Any, form: str) -> Cell:
 def _curves(history: pd.DataFrame) -> str:
     """Charts of what the history has; nothing where no epoch was recorded."""
     charts = []
-    for title, (log, form, curves) in _CHARTS.items():
-        drawable = [curve for curve in curves if curve.key in history and _has_points(history[curve.key], log)]
+    for chart in _CHARTS:
+        drawable = [c for c in chart.curves if c.key in history and _has_points(history[c.key], chart.log)]
         lines = [
             Line(
-                curve.name,
+                COLUMNS[curve.key].title,
                 history["epoch"],
                 history[curve.key],
                 curve.color,
@@ -218,7 +205,7 @@ def _curves(history: pd.DataFrame) -> str:
             for curve in drawable
         ]
         if lines:
-            charts.append(line_chart(title, lines, log=log, form=form))
+            charts.append(line_chart(chart.title, lines, log=chart.log, form=chart.form))
     note = (
         '<p class="note">As seen in the steps of each epoch, with weights that move and batch statistics; the numbers '
         "above are those of the trained network at rest.</p>"
@@ -235,7 +222,7 @@ def _heatmaps(measured: Geometry, predicted: Mapping[str, Geometry]) -> str:
     sources = {"measured": measured, **predicted}
     k = measured.num_classes
     rows = []
-    for block, letter in _BLOCKS.items():
+    for block, letter in BLOCKS.items():
         pictures = heatmap_pngs([drawn_entries(getattr(geometry, block)) for geometry in sources.values()])
         rows += [
             f'<div><img class="pixels" alt="Gram matrix of {letter}, {name}" src="{png_uri(picture)}">'
@@ -253,21 +240,15 @@ def _heatmaps(measured: Geometry, predicted: Mapping[str, Geometry]) -> str:
 
 def _facts(run: Run, place: str) -> dict[str, str]:
     spec, record = run.spec, run.record
-    values = {
-        "effective ridge": record.get("effective_ridge"),
-        "NC1": record.get("nc1"),
-        "CDNV": record.get("cdnv"),
-        "self-duality (mean cosine of w and h)": record.get("self_duality"),
-        "seconds": record.get("seconds"),
-    }
+    shown = {COLUMNS[key].long_title: record.get(key) for key in _FACTS}
     return {
-        "loss": f"{spec.rule} {', '.join(f'{name}={value}' for name, value in spec.hyperparameters.items())}".strip(),
+        "loss": loss_text(spec),
         "class counts": profile_text(spec.counts),
         "data": data_text(spec.data),
         "network": network_text(spec.network),
         "training": optimization_text(spec.optimization),
         "seed": str(spec.seed),
-        **{name: f"{value:.4g}" for name, value in values.items() if value is not None},
+        **{name: f"{value:.4g}" for name, value in shown.items() if value is not None},
         "versions": versions_text(record.get("versions", {})),
         "folder": place,
     }

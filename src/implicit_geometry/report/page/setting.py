@@ -12,14 +12,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from implicit_geometry._files import dumps
-from implicit_geometry.experiments.record import exponent, records_frame
-from implicit_geometry.experiments.spec import TrialSpec
+from implicit_geometry.experiments.record import COLUMNS, records_frame
+from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.store import Run
+from implicit_geometry.experiments.words import exponent, series_title
 from implicit_geometry.gram import Gram
 from implicit_geometry.problem import Problem
 from implicit_geometry.report.figures.finished_runs import accuracy_figure, geometry_figure, gram_figure
 from implicit_geometry.report.figures.images import page_png
-from implicit_geometry.report.frames import mean_over_seeds, series, series_label, series_runs
+from implicit_geometry.report.frames import mean_over_seeds, series, series_runs
 from implicit_geometry.report.page.document import PageFigure, versions_text
 from implicit_geometry.report.page.heatmap import drawn_entries
 from implicit_geometry.rules import find_rule, in_order
@@ -48,7 +49,7 @@ class Setting:
     records: pd.DataFrame
 
     @property
-    def spec(self) -> TrialSpec:
+    def spec(self) -> RunSpec:
         """Of one of the runs."""
         return self.runs[0].spec
 
@@ -100,7 +101,7 @@ def _setting(runs: Sequence[Run]) -> Setting:
     return Setting(ordered, records.drop(columns="position").reset_index(drop=True))
 
 
-def setting_figures(setting: Setting, load: Callable[[TrialSpec], Run]) -> list[NamedFigure]:
+def setting_figures(setting: Setting, load: Callable[[RunSpec], Run]) -> list[NamedFigure]:
     """Geometry over theory for every loss, accuracy, Gram matrices: those that the runs have the numbers for.
 
     Args:
@@ -114,8 +115,8 @@ def setting_figures(setting: Setting, load: Callable[[TrialSpec], Run]) -> list[
     figures = [_geometry(setting, rule, variant) for rule, variant in pairs] if has_minorities else []
     metrics = [name for name in _ACCURACIES if name in records and records[name].notna().any()][:2]
     if pairs and len(metrics) == 2:
-        shown = " and ".join(name.removeprefix("test_") for name in metrics)
-        title = f"{shown.capitalize().replace('worst', 'worst-class')} test accuracy"
+        shown = " and ".join(COLUMNS[name].long_title.removesuffix(" test accuracy") for name in metrics)
+        title = f"{shown.capitalize()} test accuracy"
         caption = "Held-out test set. Dots are networks, lines go through the means over seeds; dashed is plain CE."
         draw = partial(_accuracy, records, metrics)
         figures.append(NamedFigure("accuracy", title, caption, draw))
@@ -172,7 +173,7 @@ def accuracy_sentence(records: pd.DataFrame) -> str:
     at = "" if best["rule"] == "ce" else f" at {best['exponent']:g}"
     minority = "" if np.isnan(best["test_minority"]) else f", and on the minority classes {beside('test_minority')}"
     return (
-        f"{series_label(best['rule'], best['variant'])}{at} has the highest balanced test accuracy of the grid "
+        f"{series_title(best['rule'], best['variant'])}{at} has the highest balanced test accuracy of the grid "
         f"(picked after the fact): {beside('test_balanced', ' for CE')}{minority}."
     )
 
@@ -213,7 +214,7 @@ def _geometry(setting: Setting, rule: str, variant: str) -> NamedFigure:
     def draw(narrow: bool) -> Figure:
         return geometry_figure(rule, curves(), runs, num_classes, narrow=narrow)
 
-    return NamedFigure(name, f"{series_label(rule, variant)}: measured geometry over theory", caption, draw)
+    return NamedFigure(name, f"{series_title(rule, variant)}: measured geometry over theory", caption, draw)
 
 
 def _curves(setting: Setting, rule: str, variant: str, ridge: float) -> pd.DataFrame:
@@ -229,7 +230,7 @@ def _accuracy(records: pd.DataFrame, metrics: Sequence[str], narrow: bool) -> Fi
     return accuracy_figure(records, metrics, narrow=narrow)
 
 
-def _gram(setting: Setting, load: Callable[[TrialSpec], Run]) -> NamedFigure:
+def _gram(setting: Setting, load: Callable[[RunSpec], Run]) -> NamedFigure:
     return NamedFigure(
         "gram",
         "Gram matrices, predicted beside measured",
@@ -255,7 +256,7 @@ def _shown_late(rule: str) -> bool:
     return rule != "ce" and find_rule(rule).has_limit_of_ce
 
 
-def _gram_figure(chosen: Mapping[str, Run], load: Callable[[TrialSpec], Run], narrow: bool) -> Figure:
+def _gram_figure(chosen: Mapping[str, Run], load: Callable[[RunSpec], Run], narrow: bool) -> Figure:
     predicted, measured = {}, {}
     for name, run in chosen.items():
         limit = predict(Problem(run.spec.class_counts(), run.spec.parameterization())).geometry

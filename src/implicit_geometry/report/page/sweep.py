@@ -13,11 +13,12 @@ import pandas as pd
 
 from implicit_geometry._files import write_atomically
 from implicit_geometry._validate import InputError
-from implicit_geometry.experiments.record import data_text, network_text, profile_text
-from implicit_geometry.experiments.spec import TrialSpec
+from implicit_geometry.experiments.record import missing_columns
+from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.store import MARKER, Failure, Run, RunStore, existing_store
+from implicit_geometry.experiments.words import data_text, network_text, profile_text, run_title
 from implicit_geometry.report.page.document import PageFigure, Problems, Section, render_page
-from implicit_geometry.report.page.one_run import run_article, run_content, run_label
+from implicit_geometry.report.page.one_run import run_article, run_content
 from implicit_geometry.report.page.setting import (
     NamedFigure,
     Setting,
@@ -28,13 +29,6 @@ from implicit_geometry.report.page.setting import (
 )
 
 _DEPTH = 2
-_NEEDED = (
-    "terminal_phase",
-    "seconds",
-    "effective_ridge",
-    *(f"{block}_{name}_distance" for block in ("classifier", "embedding") for name in ("limit", "ridge", "etf")),
-)
-
 Track = Callable[[Sequence[Any], str], Iterable[Any]]
 
 
@@ -56,7 +50,7 @@ class Sweep:
     damaged: tuple[str, ...] = ()
     unverified: frozenset[str] = frozenset()
 
-    def load(self, spec: TrialSpec) -> Run:
+    def load(self, spec: RunSpec) -> Run:
         """A run with its measured vectors.
 
         Raises:
@@ -248,7 +242,7 @@ def _articles(settings: Sequence[Setting], contents: dict[str, str]) -> list[str
 
 def _incomplete(store: RunStore, run: Run) -> str:
     """What a record lacks that every run has; empty where it is complete."""
-    missing = [name for name in _NEEDED if run.record.get(name) is None]
+    missing = missing_columns(run.record)
     return str(_damaged(store, run, f"a record without {', '.join(missing)}")) if missing else ""
 
 
@@ -270,8 +264,8 @@ def _damaged(store: RunStore, run: Run, found: str) -> InputError:
     return InputError(f"run folder {store.place(run.spec)}", "must hold a finished run", found)
 
 
-def _failure_name(spec: TrialSpec) -> str:
-    return f"{run_label(spec)}: {data_text(spec.data)}, {profile_text(spec.counts)}, {network_text(spec.network)}"
+def _failure_name(spec: RunSpec) -> str:
+    return f"{run_title(spec)}: {data_text(spec.data)}, {profile_text(spec.counts)}, {network_text(spec.network)}"
 
 
 def _lead(settings: Sequence[Setting]) -> str:

@@ -12,25 +12,9 @@ import pandas as pd
 from rich import box
 from rich.table import Table
 
-from implicit_geometry.report.frames import mean_over_seeds, require_columns, series_label
-
-DESCRIPTION = {"data": "data", "profile": "class counts", "network": "network", "optimization": "training"}
-"""Columns in words, with their headings: what a run was beside its loss and seed."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of numbers.
-
-    Attributes:
-        key: column of the records.
-        title: heading.
-        form: format specification of a number.
-    """
-
-    key: str
-    title: str
-    form: str
+from implicit_geometry.experiments.record import COLUMNS, DESCRIPTION, Column, columns
+from implicit_geometry.experiments.words import series_title
+from implicit_geometry.report.frames import mean_over_seeds, require_columns
 
 
 @dataclass(frozen=True)
@@ -50,26 +34,22 @@ class Cell:
     words: bool = False
 
 
-SUMMARY = (
-    Column("test_balanced", "test balanced", ".1%"),
-    Column("test_minority", "test minority", ".1%"),
-    Column("test_worst", "test worst", ".1%"),
-    Column("classifier_limit_distance", "W to limit", ".3f"),
-    Column("embedding_limit_distance", "H to limit", ".3f"),
-    Column("classifier_etf_distance", "W to ETF", ".3f"),
-    Column("embedding_etf_distance", "H to ETF", ".3f"),
+SUMMARY = columns(
+    "test_balanced",
+    "test_minority",
+    "test_worst",
+    "classifier_limit_distance",
+    "embedding_limit_distance",
+    "classifier_etf_distance",
+    "embedding_etf_distance",
 )
 """The means every summary shows, where the runs have them."""
 
-REGULARIZED = (
-    Column("classifier_ridge_distance", "W to optimum", ".3f"),
-    Column("embedding_ridge_distance", "H to optimum", ".3f"),
-    Column("effective_ridge", "effective ridge", ".3g"),
-)
+REGULARIZED = columns("classifier_ridge_distance", "embedding_ridge_distance", "effective_ridge")
 """What HTML adds: the comparison with the regularised optimum."""
 
 _WORDS = ' class="words"'
-_OF_A_RUN = (Column("nc1", "NC1", ".2g"), Column("seconds", "seconds", ".3g"))
+_OF_A_RUN = columns("nc1", "seconds")
 
 
 def format_number(value: float, form: str) -> str:
@@ -82,22 +62,30 @@ def format_number(value: float, form: str) -> str:
     return "–" if math.isnan(value) else format(value, form)
 
 
-def summary_table(records: pd.DataFrame) -> Table:
+def summary_table(records: pd.DataFrame, settings: Sequence[str] = ()) -> Table:
     """Accuracy, distances (0 to 2, unit-norm Gram matrices) and terminal phase for a terminal.
 
     Args:
         records: one row a run; columns ``rule``, ``exponent``, ``terminal_phase`` and those of :data:`SUMMARY` that the
             runs have.
+        settings: columns of texts in which runs differ besides their loss and seed; each gets a column.
 
     Raises:
         InputError: a column is missing, or a rule is unknown.
     """
-    columns = _present(records, SUMMARY)
+    shown = _present(records, SUMMARY)
     table = Table(box=box.SIMPLE_HEAD, padding=0, header_style="bold")
-    for position, title in enumerate(_summary_titles(columns)):
-        table.add_column("\n".join(title.rsplit(" ", 1)), justify="left" if position == 0 else "right", no_wrap=True)
-    for _, row in mean_over_seeds(records, [column.key for column in columns]).iterrows():
-        table.add_row(*(cell.text for cell in _summary_cells(row, columns)))
+    means = mean_over_seeds(records, [column.key for column in shown], settings)
+    for title in _summary_titles(means, shown, settings):
+        is_text = title == "loss" or title in settings
+        table.add_column(
+            "\n".join(title.rsplit(" ", 1)),
+            justify="left" if is_text else "right",
+            no_wrap=title not in settings,
+            overflow="fold",
+        )
+    for cells in _summary_rows(means, shown, settings):
+        table.add_row(*(cell.text for cell in cells))
     return table
 
 
@@ -107,9 +95,9 @@ def summary_html(records: pd.DataFrame) -> str:
     Raises:
         InputError: a column is missing, or a rule is unknown.
     """
-    columns = _present(records, (*SUMMARY, *REGULARIZED))
-    means = mean_over_seeds(records, [column.key for column in columns])
-    return html_table(_summary_titles(columns), [_summary_cells(row, columns) for _, row in means.iterrows()])
+    shown = _present(records, (*SUMMARY, *REGULARIZED))
+    means = mean_over_seeds(records, [column.key for column in shown])
+    return html_table(_summary_titles(means, shown), _summary_rows(means, shown))
 
 
 def runs_html(records: pd.DataFrame) -> str:
@@ -123,10 +111,10 @@ def runs_html(records: pd.DataFrame) -> str:
     """
     require_columns("records", records, ["run", "rule", "variant", "exponent", "seed", "terminal_phase", *DESCRIPTION])
     words = [key for key in DESCRIPTION if records[key].nunique() > 1]
-    columns = _present(records, (*SUMMARY, *REGULARIZED, *_OF_A_RUN))
-    titles = ["loss", "exponent", "seed", *(DESCRIPTION[key] for key in words)]
-    rows = [_run_cells(row, words, columns) for row in records.to_dict("records")]
-    return html_table([*titles, *(column.title for column in columns), "terminal phase"], rows)
+    shown = _present(records, (*SUMMARY, *REGULARIZED, *_OF_A_RUN))
+    titles = ["loss", "exponent", "seed", *(COLUMNS[key].title for key in words)]
+    rows = [_run_cells(row, words, shown) for row in records.to_dict("records")]
+    return html_table([*titles, *(column.title for column in shown), "terminal phase"], rows)
 
 
 def html_table(titles: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
@@ -156,32 +144,45 @@ def number_cell(value: float, form: str) -> Cell:
     return Cell(format_number(value, form), repr(float(value)))
 
 
-def _present(records: pd.DataFrame, columns: Sequence[Column]) -> list[Column]:
+def _present(records: pd.DataFrame, wanted: Sequence[Column]) -> list[Column]:
     """The columns in which a run has a number."""
-    return [column for column in columns if column.key in records and records[column.key].notna().any()]
+    return [column for column in wanted if column.key in records and records[column.key].notna().any()]
 
 
-def _summary_titles(columns: Sequence[Column]) -> list[str]:
-    return ["rule", "exponent", *(column.title for column in columns), "terminal phase"]
+def _summary_titles(means: pd.DataFrame, shown: Sequence[Column], settings: Sequence[str] = ()) -> list[str]:
+    seeds = ["seeds"] if _has_seeds(means) else []
+    return ["loss", "exponent", *settings, *seeds, *(column.title for column in shown), "terminal phase"]
 
 
-def _summary_cells(row: pd.Series, columns: Sequence[Column]) -> list[Cell]:
+def _summary_rows(means: pd.DataFrame, shown: Sequence[Column], settings: Sequence[str] = ()) -> list[list[Cell]]:
+    return [_summary_cells(row, shown, settings, _has_seeds(means)) for row in means.to_dict("records")]
+
+
+def _has_seeds(means: pd.DataFrame) -> bool:
+    return bool((means["runs"] > 1).any())
+
+
+def _summary_cells(
+    row: dict[Any, Any], shown: Sequence[Column], settings: Sequence[str], has_seeds: bool
+) -> list[Cell]:
     done, runs = int(row["terminal_runs"]), int(row["runs"])
     return [
-        text_cell(series_label(row["rule"], row["variant"])),
+        text_cell(series_title(row["rule"], row["variant"])),
         number_cell(row["exponent"], "g"),
-        *(number_cell(row[column.key], column.form) for column in columns),
+        *(text_cell(row[name]) for name in settings),
+        *([number_cell(runs, "g")] if has_seeds else []),
+        *(number_cell(row[column.key], column.form) for column in shown),
         Cell({0: "no", runs: "yes"}.get(done, f"{done} of {runs}"), repr(done / runs)),
     ]
 
 
-def _run_cells(row: dict[Any, Any], words: Sequence[str], columns: Sequence[Column]) -> list[Cell]:
+def _run_cells(row: dict[Any, Any], words: Sequence[str], shown: Sequence[Column]) -> list[Cell]:
     return [
-        text_cell(series_label(row["rule"], row["variant"]), link=f"#run-{row['run']}"),
+        text_cell(series_title(row["rule"], row["variant"]), link=f"#run-{row['run']}"),
         number_cell(row["exponent"], "g"),
         number_cell(row["seed"], "g"),
         *(text_cell(row[key]) for key in words),
-        *(number_cell(row[column.key], column.form) for column in columns),
+        *(number_cell(row[column.key], column.form) for column in shown),
         Cell("yes" if row["terminal_phase"] else "no", repr(float(row["terminal_phase"]))),
     ]
 
