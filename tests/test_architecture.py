@@ -36,6 +36,7 @@ LAYERS = (  # from the ground up: a module imports from its own layer and from l
     "experiments.backends",
     "studies",
     "report",
+    "reproduce",
     "cli __main__",
 )
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names.split()}
@@ -138,7 +139,11 @@ def import_cycle(source: Path) -> list[str]:
 
 def heavy_imports(source: Path) -> list[str]:
     """torch and its like in theory, solvers and root-level modules; plots in nn."""
-    forbidden: dict[str, tuple[str, ...]] = {"theory": HEAVY, "solvers": HEAVY, "nn": ("matplotlib",)}
+    forbidden: dict[str, tuple[str, ...]] = {
+        **dict.fromkeys(("theory", "solvers", "paper"), HEAVY),
+        "nn": ("matplotlib",),
+        "reproduce": (),
+    }
     return [
         f"{module.name}:{line} imports {target}"
         for module in modules(source)

@@ -53,6 +53,7 @@ VALUES: dict[str, Callable[[], object]] = {
     "CollapseThresholds": lambda: ig.collapse_thresholds(SMALL),
     "Comparison": lambda: ig.compare(ig.simplex_etf(4), ig.simplex_etf(4)),
     "Cross": lambda: ig.simplex_etf(MANY).cross,
+    "Rule": lambda: ig.Rule(ig.cdt, "CDT", exponent="gamma"),
     "Design": lambda: ig.design([5000, 500, 50], target="etf", weight_decay=0.1),
     "EffectiveRidge": lambda: ig.effective_ridge(ig.simplex_etf(3), ig.Problem(SMALL)),
     "Geometry": lambda: ig.simplex_etf(MANY),

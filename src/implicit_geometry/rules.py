@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from implicit_geometry._validate import Floats, InputError, choice, instance, number, user_object
+from implicit_geometry._validate import Floats, InputError, choice, flag, instance, number, shown, user_object
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.parameterization import Parameterization
 
@@ -134,7 +134,7 @@ def ldam(counts: ClassCounts | ArrayLike, max_margin: float = 0.5, *, scale: flo
     return Parameterization(margin=factor * margin, class_scale=np.full(values.size, factor))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Rule:
     """A loss that has a name, and everything that is known of it.
 
@@ -177,11 +177,22 @@ class Rule:
     nonnegative: bool = False
 
     def __post_init__(self) -> None:
-        if self.exponent is not None and self.exponent not in self.hyperparameters():
-            names = ", ".join(self.hyperparameters()) or "none"
-            raise InputError("exponent", f"must be a hyperparameter of {self.label} ({names})", self.exponent)
+        for name in ("label", "symbol", "color", "marker", "axis"):
+            instance(name, getattr(self, name), str)
+        for name in ("equals_ce_at_zero", "has_limit_of_ce", "nonnegative"):
+            flag(name, getattr(self, name))
+        try:
+            self.hyperparameters()
+        except (TypeError, ValueError, NameError) as error:
+            given = f"{shown(self.function)} ({error})"
+            raise InputError("function", "must take class counts and hyperparameters", given) from error
+        if self.exponent is not None:
+            choice("exponent", self.exponent, self.hyperparameters())
         if not self.axis:
             object.__setattr__(self, "axis", f"exponent {self.symbol or self.exponent or 0}")
+
+    def __repr__(self) -> str:
+        return f"Rule({self.label!r}, exponent={self.exponent!r})"
 
     def hyperparameters(self) -> dict[str, inspect.Parameter]:
         """The hyperparameters of the function, by name."""

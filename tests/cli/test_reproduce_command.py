@@ -4,7 +4,6 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from implicit_geometry.cli import figures
 from implicit_geometry.experiments.backends.estimate import training_seconds
 from implicit_geometry.experiments.training.train_run import Resources
 from implicit_geometry.studies.figure_plans import network_specs
@@ -73,7 +72,7 @@ def test_fig2_trains_networks_on_three_classes(igeom, tmp_path):
 def test_a_network_that_diverges_is_reported_and_the_rest_is_drawn(igeom, tmp_path, monkeypatch):
     first, *rest = network_specs("fig3", "mlp", epochs=2)[:3]
     wild = replace(first, optimization=replace(first.optimization, learning_rate=1e30))
-    monkeypatch.setattr(figures, "network_specs", lambda *_, **__: [wild, *rest])
+    monkeypatch.setattr("implicit_geometry.studies.figure_runs.network_specs", lambda *_, **__: [wild, *rest])
     code, out, _ = igeom("reproduce", "fig3", "--model", "mlp", "--output", tmp_path)
     assert code == 1
     assert "failed: ce, seed 0, digits, mlp" in out.replace("\n", " ")
@@ -83,7 +82,7 @@ def test_a_network_that_diverges_is_reported_and_the_rest_is_drawn(igeom, tmp_pa
 @pytest.mark.slow
 def test_paper_scale_without_a_gpu_says_how_long_it_will_take(igeom, tmp_path, monkeypatch):
     specs = network_specs("fig5", "mlp", epochs=1)[:1]
-    monkeypatch.setattr(figures, "network_specs", lambda *_, **__: specs)
+    monkeypatch.setattr("implicit_geometry.studies.figure_runs.network_specs", lambda *_, **__: specs)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
     arguments = ("reproduce", "fig5", "--model", "mlp", "--scale", "paper", "--output", tmp_path)

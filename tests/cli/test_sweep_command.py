@@ -197,7 +197,7 @@ def test_a_dry_run_lists_the_runs_and_trains_nothing(write, tmp_path, igeom):
         (("--backend", "rai"), "did you mean 'ray'?"),
         (("--accelerator", "tpu"), "accelerator must be one of auto, cpu, gpu"),
         (("--backend", "ray", "--workers", 2), "workers must be left out with --backend ray"),
-        (("--ray-address", "auto"), "ray-address must come with --backend ray"),
+        (("--ray-address", "auto"), "ray-address must be left out with --backend local"),
         (("--workers", 0), "workers must be"),
     ],
 )

@@ -60,7 +60,7 @@ def same_run_in_a_sweep(features):
 def test_a_run_is_shown_kept_where_a_sweep_finds_it_and_not_trained_again(features, arguments, tmp_path, igeom):
     code, out, _ = igeom(*arguments)
     assert code == 0
-    for part in ("balanced accuracy", "|maj|² / |min|²", "distance to own limit", "effective ridge"):
+    for part in ("balanced accuracy", "squared norm ratio", "distance to limit", "effective ridge"):
         assert part in out
     store, spec = open_store(tmp_path / "runs"), same_run_in_a_sweep(features)
     (run,) = store.contents().runs

@@ -487,6 +487,18 @@ ATTACKS = [
         share=4,
     ),
     nonsense_for(
+        "Rule",
+        ig.Rule,
+        {
+            "function": lambda: ig.cdt,
+            "label": lambda: "CDT",
+            "exponent": lambda: "gamma",
+            "symbol": lambda: "γ",
+            "nonnegative": lambda: False,
+        },
+        share=2,
+    ),
+    nonsense_for(
         "ridge_from_weight_decay",
         ig.ridge_from_weight_decay,
         {"weight_decay": lambda: 1e-3, "num_samples": lambda: 10, "embedding_weight_decay": lambda: 1e-3},

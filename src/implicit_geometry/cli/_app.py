@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
+from typing import Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from typer.core import TyperGroup
 
 from implicit_geometry._validate import InputError
 from implicit_geometry._version import __version__
 from implicit_geometry.cli._streams import safe_streams
-from implicit_geometry.cli.demo import demo
-from implicit_geometry.cli.design import design
-from implicit_geometry.cli.predict import predict
-from implicit_geometry.cli.report import report
-from implicit_geometry.cli.reproduce import reproduce
-from implicit_geometry.cli.sweep import sweep
-from implicit_geometry.cli.train import train
+
+COMMANDS = ("demo", "predict", "design", "train", "sweep", "report", "reproduce")
+"""Each is a function of a module of its name, which is imported when the command runs."""
+
+
+class _Commands(TyperGroup):
+    """The commands; only the one that runs is imported."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(importlib.import_module(f"implicit_geometry.cli.{cmd_name}"), cmd_name)
+        one = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+        one.command(cmd_name)(command)
+        return typer.main.get_command(one)
+
 
 app = typer.Typer(
+    cls=_Commands,
     name="igeom",
     help="Predict, train towards and measure the geometry that cross-entropy losses learn on label-imbalanced data.",
     no_args_is_help=True,
@@ -27,13 +43,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-app.command()(demo)
-app.command()(design)
-app.command()(predict)
-app.command()(report)
-app.command()(reproduce)
-app.command()(train)
-app.command()(sweep)
 
 
 @app.callback(invoke_without_command=True)

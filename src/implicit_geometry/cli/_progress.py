@@ -7,15 +7,20 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from implicit_geometry.experiments.spec import RunSpec
-from implicit_geometry.experiments.store import Failure, RunStore
+from implicit_geometry import experiments
 from implicit_geometry.experiments.words import loss_text, run_text
+
+if TYPE_CHECKING:
+    from implicit_geometry.experiments.run import Failure
+    from implicit_geometry.experiments.spec import RunSpec
+    from implicit_geometry.experiments.store import RunStore
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -24,8 +29,6 @@ INTERRUPTED = 130
 @contextmanager
 def run_bar(store: RunStore, specs: Sequence[RunSpec], console: Console) -> Iterator[Callable[[RunSpec], object]]:
     """A bar over runs with the time left; gives the function to call after each of them."""
-    from implicit_geometry.experiments.backends.execute import missing
-
     columns = (
         TextColumn("training"),
         BarColumn(bar_width=20),
@@ -34,7 +37,7 @@ def run_bar(store: RunStore, specs: Sequence[RunSpec], console: Console) -> Iter
         TimeRemainingColumn(),
         TextColumn("{task.description}"),
     )
-    done = len(specs) - len(missing(store, specs))
+    done = len(specs) - len(experiments.missing_runs(store, specs))
     with Progress(*columns, console=console, speed_estimate_period=math.inf) as progress:
         task = progress.add_task("", total=len(specs), completed=done)
 
@@ -89,3 +92,17 @@ def print_unverified(runs: int, console: Console) -> None:
             style="dim",
             soft_wrap=True,
         )
+
+
+@contextmanager
+def epoch_bar(epochs: int) -> Iterator[Callable[[int], object]]:
+    """A bar over the epochs of the unconstrained-features model; gives the function to call after each of them."""
+    columns = (
+        TextColumn("training UFM"),
+        BarColumn(bar_width=20),
+        TextColumn("epoch {task.completed}/{task.total}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns) as progress:
+        task = progress.add_task("", total=epochs)
+        yield lambda epoch: progress.update(task, completed=epoch)

@@ -8,11 +8,10 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from implicit_geometry.experiments.record import COLUMNS, TARGETS, records_frame
+from implicit_geometry import experiments, report
 from implicit_geometry.experiments.run import Failure, Run
 from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.words import loss_text, setting_texts, varying_settings
-from implicit_geometry.report.page.tables import format_number, summary_table
 from implicit_geometry.summary import QUANTITIES
 
 
@@ -21,7 +20,7 @@ def results_table(runs: Sequence[Run]) -> Table:
     varying = varying_settings([run.spec for run in runs])
     texts = [setting_texts(run.spec, varying) for run in runs]
     columns = {name: [row[place] for row in texts] for place, name in enumerate(varying)}
-    return summary_table(records_frame(runs).assign(**columns), varying)
+    return report.summary_table(experiments.records_frame(runs).assign(**columns), varying)
 
 
 def run_table(run: Run) -> Table:
@@ -36,12 +35,12 @@ def run_table(run: Run) -> Table:
     table.add_row("[bold]geometry", "[bold]classifiers W", "[bold]embeddings H")
     for name, title in QUANTITIES.items():
         table.add_row(title, *(_number(record, f"{block}_{name}") for block in ("classifier", "embedding")))
-    for target, title in TARGETS.items():
+    for target, title in experiments.TARGETS.items():
         numbers = (_number(record, f"{block}_{target}_distance") for block in ("classifier", "embedding"))
         table.add_row(f"distance to {title}", *numbers)
     table.add_section()
     for key in ("effective_ridge", "seconds"):
-        table.add_row(COLUMNS[key].title, _number(record, key), "")
+        table.add_row(experiments.COLUMNS[key].title, _number(record, key), "")
     return table
 
 
@@ -62,7 +61,7 @@ def failure_document(failure: Failure) -> dict[str, Any]:
 
 def _number(record: Mapping[str, Any], key: str) -> str:
     value = record.get(key)
-    return format_number(float("nan") if value is None else value, COLUMNS[key].form)
+    return report.format_number(float("nan") if value is None else value, experiments.COLUMNS[key].form)
 
 
 def plan_table(specs: Sequence[RunSpec], states: Sequence[str]) -> Table:

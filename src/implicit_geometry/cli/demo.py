@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from implicit_geometry import experiments, report, studies
 from implicit_geometry.cli._progress import kept_on_interrupt, print_failures, run_bar
 
 
@@ -30,25 +31,18 @@ def demo(
 
       igeom demo --output runs/other-seed --seed 1
     """
-    from implicit_geometry.experiments.backends.local_workers import run_missing
-    from implicit_geometry.experiments.store import open_store
-    from implicit_geometry.studies.demo import demo_specs
-
     console = Console()
-    specs = demo_specs(seed=seed, epochs=epochs)
-    store = open_store(output)
+    specs = studies.demo_specs(seed=seed, epochs=epochs)
+    store = experiments.open_store(output)
     reused = sum(store.has(spec) for spec in specs)
     with kept_on_interrupt(store, specs, console), run_bar(store, specs, console) as on_done:
-        outcome = run_missing(store, specs, workers=workers, on_done=on_done)
+        outcome = experiments.run_missing(store, specs, workers=workers, on_done=on_done)
     if outcome.failures:
         print_failures(outcome.failures, console)
         raise typer.Exit(1)
     if reused:
         console.print(f"{reused} of {len(specs)} runs were finished before and are used again.", style="dim")
-
-    from implicit_geometry.report.page.demo import write_demo_report
-
-    summary = write_demo_report(store, specs)
+    summary = report.write_demo_report(store, specs)
     console.print(summary.table)
     for sentence in summary.sentences:
         console.print(f"• {sentence}")

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from implicit_geometry._files import dumps
+from implicit_geometry._files import dumps, write_atomically
 from implicit_geometry.cli._inputs import COUNTS_HELP
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.groups import group_classes
 from implicit_geometry.profiles import parse_counts
-
-if TYPE_CHECKING:
-    from implicit_geometry.theory.design import Design
+from implicit_geometry.theory.design import Design
+from implicit_geometry.theory.design import design as find
 
 _MAX_ROWS = 12
 _VECTORS = ("class_scale", "label_scale", "shift")
@@ -64,9 +63,6 @@ def design(
 
       igeom design exp:10,100 --target no_collapse --weight-decay 5e-3 --json
     """
-    from implicit_geometry._files import write_atomically
-    from implicit_geometry.theory.design import design as find
-
     class_counts = parse_counts(counts, max_count=max_count)
     found = find(class_counts, target=target, family=family, value=value, free=free, weight_decay=weight_decay)
     if output is not None:

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from implicit_geometry import report
 from implicit_geometry._files import dumps
 from implicit_geometry._validate import InputError
 from implicit_geometry.certificate import TOLERANCE, Certificate, Status
@@ -239,7 +240,4 @@ def _text(value: float) -> str:
 
 
 def _write_plot(solution: Solution, path: Path) -> None:
-    from implicit_geometry.report.figures.images import save_figure
-    from implicit_geometry.report.figures.prediction import geometry_picture
-
-    save_figure(geometry_picture(solution.problem.counts, solution.geometry), path)
+    report.save_figure(report.geometry_picture(solution.problem.counts, solution.geometry), path)

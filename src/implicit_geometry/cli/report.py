@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
+from implicit_geometry import experiments
+from implicit_geometry import report as reports
 from implicit_geometry.cli._progress import print_damaged, print_unverified
-
-if TYPE_CHECKING:
-    from implicit_geometry.report.page.sweep import SweepPage
 
 
 def report(
@@ -35,12 +35,8 @@ def report(
 
       igeom report runs/mnist runs/cifar --output both.html
     """
-    from rich.progress import track
-
-    from implicit_geometry.report.page.sweep import write_report
-
     console = Console()
-    page = write_report(runs, output, track=partial(track, console=console))
+    page = reports.write_report(runs, output, track=partial(track, console=console))
     console.print(_table(page))
     for failure in page.failures:
         console.print(f"failed: {failure.spec.key}: {failure.reason}", style="yellow", markup=False, soft_wrap=True)
@@ -51,12 +47,13 @@ def report(
         raise typer.Exit(1)
 
 
-def _table(page: SweepPage) -> Table:
-    table = Table("setting", "runs", "losses", "W to limit", "W to ETF")
+def _table(page: reports.SweepPage) -> Table:
+    distances = experiments.columns("classifier_limit_distance", "classifier_etf_distance")
+    table = Table("setting", "runs", "losses", *(column.title for column in distances))
     for column in table.columns[1:]:
         column.justify = "right"
     for setting in page.settings:
         records = setting.records
-        distances = (f"{records[f'classifier_{name}_distance'].mean():.3f}" for name in ("limit", "etf"))
-        table.add_row(setting.title, str(len(records)), str(records["rule"].nunique()), *distances)
+        means = (format(records[column.key].mean(), column.form) for column in distances)
+        table.add_row(setting.title, str(len(records)), str(records["rule"].nunique()), *means)
     return table

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from implicit_geometry import experiments, studies
 from implicit_geometry._files import dumps
-from implicit_geometry._validate import InputError, choice, number, whole_number
+from implicit_geometry._validate import choice
 from implicit_geometry.cli._inputs import DataRoot, Download
+from implicit_geometry.cli._progress import epoch_bar, kept_on_interrupt, print_failures, run_bar
+from implicit_geometry.paper.step_tables import balancing_rows, errata_rows, formula_rows, limit_rows
+from implicit_geometry.rules import RULES
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _FIGURES = ("fig1", "fig2", "fig3", "fig4", "fig5")
 _ITEMS = ("tables", *_FIGURES, "accuracy")
-_SEEDS = {"accuracy": 5}
 
 
 def reproduce(
@@ -73,39 +83,42 @@ def reproduce(
     if item == "tables":
         _print_tables(as_json)
         return
-    from implicit_geometry.experiments.training.train_run import Resources
+    from implicit_geometry.reproduce import reproduce as make
 
-    resources = Resources(data_root, download)
-    names = _split(data)
-    count = whole_number("seeds", _SEEDS.get(item, 1) if seeds is None else seeds, minimum=1)
-    _make_folder(output)
+    console = Console()
+    made = make(
+        item,
+        output,
+        models=_split(model),
+        scale=scale,
+        data=_split(data),
+        epochs=epochs,
+        ridge=ridge,
+        seeds=seeds,
+        workers=workers,
+        resources=experiments.Resources(data_root, download),
+        watch=_watch(console),
+    )
+    print_failures(made.failures, console)
+    for path in made.files:
+        console.print(str(path), soft_wrap=True)
+    console.print(made.caption)
     if item == "accuracy":
-        from implicit_geometry.cli.accuracy import run_accuracy_study
+        _print_accuracy(made.tables, console)
+    raise typer.Exit(1 if made.failures else 0)
 
-        paths, failures = run_accuracy_study(
-            names or ["digits"], output, seeds=count, resources=resources, workers=workers
-        )
-    else:
-        from implicit_geometry.cli.figures import Request, draw_figure
 
-        if len(names) > 1:
-            raise InputError("data", "must be one data set for a figure", ", ".join(names))
-        request = Request(
-            item=item,
-            models=tuple(_split(model)),
-            scale=scale,
-            data=names[0] if names else None,
-            output=output,
-            epochs=None if epochs is None else whole_number("epochs", epochs, minimum=1),
-            ridge=number("ridge", ridge, minimum=0.0),
-            seeds=range(count),
-            workers=workers,
-            resources=resources,
-        )
-        paths, failures = draw_figure(request)
-    for path in paths:
-        Console().print(str(path), soft_wrap=True)
-    raise typer.Exit(1 if failures else 0)
+def _watch(console: Console) -> studies.Watch:
+    """Bars, and how to go on after Ctrl-C."""
+
+    @contextmanager
+    def networks(
+        store: experiments.RunStore, specs: Sequence[experiments.RunSpec]
+    ) -> Iterator[Callable[[experiments.RunSpec], object]]:
+        with kept_on_interrupt(store, specs, console), run_bar(store, specs, console) as on_done:
+            yield on_done
+
+    return studies.Watch(networks, epoch_bar, lambda text: console.print(text, style="yellow", soft_wrap=True))
 
 
 def _split(values: list[str] | None) -> list[str]:
@@ -113,18 +126,7 @@ def _split(values: list[str] | None) -> list[str]:
     return list(dict.fromkeys(name for value in values or [] for name in value.split(",")))
 
 
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError("output", "must be a folder that can be written", f"{path} ({error.strerror})") from error
-
-
 def _print_tables(as_json: bool) -> None:
-    from dataclasses import asdict
-
-    from implicit_geometry.paper.step_tables import balancing_rows, errata_rows, formula_rows, limit_rows
-
     sections = {
         "Printed formulas, k = 10, R = 10": formula_rows(),
         "Corollaries 1.1 and 1.2: temperature ratio sqrt R": balancing_rows(),
@@ -140,3 +142,36 @@ def _print_tables(as_json: bool) -> None:
             gamma = "" if row.gamma is None else f"{row.gamma:g}"
             table.add_row(row.source, row.loss, gamma, row.quantity, f"{row.paper:.6g}", f"{row.ours:.6g}")
         Console().print(table)
+
+
+def _print_accuracy(tables: Mapping[str, pd.DataFrame], console: Console) -> None:
+    for (source, profile, ratio), rows in tables["accuracy"].groupby(["data", "profile", "imbalance_ratio"]):
+        console.print(_setting_table(f"{source}, {profile}, R = {ratio}", rows))
+    console.print(_correlation_table(tables["accuracy-correlations"]))
+
+
+def _setting_table(title: str, rows: pd.DataFrame) -> Table:
+    """One setting of the study: a line a loss."""
+    made = Table(box=box.SIMPLE_HEAD, padding=0, header_style="bold", title=title, title_justify="left")
+    for name in ("loss", "exponent", "balanced", "minority", "worst class", "W to ETF", "W to limit", "ridge"):
+        made.add_column(name, justify="left" if name == "loss" else "right", no_wrap=True)
+    for row in rows.to_dict("records"):
+        accuracies = (
+            f"{100 * row[f'test_{name}']:.1f} ± {100 * row[f'test_{name}_half']:.1f}"
+            for name in ("balanced", "minority", "worst")
+        )
+        distances = (f"{row[f'classifier_{target}_distance']:.2f}" for target in ("etf", "limit"))
+        label = RULES[row["rule"]].label
+        made.add_row(label, f"{row['exponent']:g}", *accuracies, *distances, f"{row['effective_ridge']:.1g}")
+    return made
+
+
+def _correlation_table(correlations: pd.DataFrame) -> Table:
+    made = Table(box=box.SIMPLE_HEAD, padding=0, header_style="bold")
+    for name in ("data", "profile", "R", "balanced test accuracy against", "Spearman", "p", "losses"):
+        made.add_column(name, no_wrap=True)
+    for row in correlations.to_dict("records"):
+        quantity = row["quantity"].replace("_", " ")
+        numbers = f"{row['correlation']:+.2f}", f"{row['p_value']:.2g}", str(row["losses"])
+        made.add_row(row["data"], row["profile"], str(row["imbalance_ratio"]), quantity, *numbers)
+    return made

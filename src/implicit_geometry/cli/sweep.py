@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
+from implicit_geometry import experiments
 from implicit_geometry._files import dumps
 from implicit_geometry._validate import InputError, choice
 from implicit_geometry.cli._inputs import DataRoot, Download, LoggerName
@@ -21,12 +22,8 @@ from implicit_geometry.cli._progress import (
 from implicit_geometry.cli._tables import failure_document, plan_table, results_table, run_document
 
 if TYPE_CHECKING:
-    from implicit_geometry.experiments.backends.execute import OnRun, Outcome
-    from implicit_geometry.experiments.spec import RunSpec
-    from implicit_geometry.experiments.store import RunStore
-    from implicit_geometry.experiments.training.train_run import Resources
+    from implicit_geometry.experiments.backends.table import Backend
 
-BACKENDS = ("local", "ray")
 ACCELERATORS = ("auto", "cpu", "gpu")
 
 
@@ -66,64 +63,43 @@ def sweep(
 
       igeom sweep examples/mnist.yaml --backend ray --ray-address auto --output /shared/runs/mnist
     """
-    from implicit_geometry.experiments.backends.preflight import check_hardware, check_runs
-    from implicit_geometry.experiments.store import open_store
-    from implicit_geometry.experiments.sweep_file.read import read_sweep
-    from implicit_geometry.experiments.training.fit import Hardware
-    from implicit_geometry.experiments.training.loggers import check_logger
-    from implicit_geometry.experiments.training.train_run import Resources
-
-    _check_flags(backend, workers, ray_address, accelerator)
-    check_logger(logger)
-    specs = read_sweep(file)
+    chosen = _backend(backend, {"workers": workers, "ray_address": ray_address})
+    choice("accelerator", accelerator, ACCELERATORS)
+    experiments.check_logger(logger)
+    specs = experiments.read_sweep(file)
     console = Console(stderr=as_json)
-    store = open_store(Path("runs") / file.stem if output is None else output)
-    resources = Resources(data_root, download, Hardware(accelerator), logger)
+    store = experiments.open_store(Path("runs") / file.stem if output is None else output)
+    resources = experiments.Resources(data_root, download, experiments.Hardware(accelerator), logger)
     with kept_on_interrupt(store, specs, console):
         finished = [spec for spec in specs if store.has(spec)]
         store.load_all(finished)
-        if backend == "local":
-            check_hardware(specs, resources.hardware)
-        check_runs([spec for spec in specs if not store.has(spec)], resources)
+        if chosen.is_this_machine:
+            experiments.check_hardware(specs, resources.hardware)
+        experiments.check_runs([spec for spec in specs if not store.has(spec)], resources)
         if dry_run:
             _print_plan(store, specs, as_json)
             return
         if finished:
             console.print(f"{len(finished)} of {len(specs)} runs were finished before and are used again.", style="dim")
+        options = {"workers": workers, "ray_address": ray_address}
         with run_bar(store, specs, console) as on_done:
-            outcome = _run(store, specs, resources, backend, workers, ray_address, on_done)
+            outcome = chosen.run(
+                store, specs, resources=resources, on_done=on_done, **{name: options[name] for name in chosen.options}
+            )
         damaged = _print_results(store, specs, outcome, console, as_json)
     raise typer.Exit(1 if outcome.failures or damaged else 0)
 
 
-def _check_flags(backend: str, workers: int | None, ray_address: str | None, accelerator: str) -> None:
-    choice("backend", backend, BACKENDS)
-    choice("accelerator", accelerator, ACCELERATORS)
-    if backend == "ray" and workers is not None:
-        raise InputError("workers", "must be left out with --backend ray, whose cluster decides", workers)
-    if backend == "local" and ray_address is not None:
-        raise InputError("ray-address", "must come with --backend ray", f"{ray_address!r} with --backend local")
+def _backend(name: str, options: dict[str, Any]) -> Backend:
+    """The backend of a name; an option that was given must be one of its own."""
+    chosen = experiments.BACKENDS[choice("backend", name, experiments.BACKENDS)]
+    for option, value in options.items():
+        if value is not None and option not in chosen.options:
+            raise InputError(option.replace("_", "-"), f"must be left out with --backend {name}", value)
+    return chosen
 
 
-def _run(
-    store: RunStore,
-    specs: list[RunSpec],
-    resources: Resources,
-    backend: str,
-    workers: int | None,
-    ray_address: str | None,
-    on_done: OnRun,
-) -> Outcome:
-    if backend == "ray":
-        from implicit_geometry.experiments.backends.ray_cluster import run_missing_on_ray
-
-        return run_missing_on_ray(store, specs, resources=resources, address=ray_address, on_done=on_done)
-    from implicit_geometry.experiments.backends.local_workers import run_missing
-
-    return run_missing(store, specs, resources=resources, workers=workers, on_done=on_done)
-
-
-def _print_plan(store: RunStore, specs: list[RunSpec], as_json: bool) -> None:
+def _print_plan(store: experiments.RunStore, specs: list[experiments.RunSpec], as_json: bool) -> None:
     states = ["finished" if store.has(spec) else "failed" if store.failure(spec) else "missing" for spec in specs]
     if as_json:
         rows = zip(specs, states, strict=True)
@@ -132,17 +108,21 @@ def _print_plan(store: RunStore, specs: list[RunSpec], as_json: bool) -> None:
     Console().print(plan_table(specs, states))
 
 
-def _print_results(store: RunStore, specs: list[RunSpec], outcome: Outcome, console: Console, as_json: bool) -> bool:
+def _print_results(
+    store: experiments.RunStore,
+    specs: list[experiments.RunSpec],
+    outcome: experiments.Outcome,
+    console: Console,
+    as_json: bool,
+) -> bool:
     """Write the table of all runs in the folder; print that of the wanted ones.
 
     Returns:
         Whether something in the folder cannot be read.
     """
-    from implicit_geometry.experiments.record import records_frame, write_records
-
     path = store.folder / "records.parquet"
     contents = store.contents()
-    write_records(records_frame(contents.runs), path)
+    experiments.write_records(experiments.records_frame(contents.runs), path)
     by_key = {run.spec.key: run for run in contents.runs}
     runs = [by_key[spec.key] for spec in specs if spec.key in by_key]
     print_failures(outcome.failures, console)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+from implicit_geometry import experiments
 from implicit_geometry._files import dumps
-from implicit_geometry._validate import InputError, choice, whole_number
+from implicit_geometry._validate import choice, whole_number
 from implicit_geometry.cli._inputs import (
     COUNTS_HELP,
     LOSS_HELP,
@@ -29,12 +29,8 @@ from implicit_geometry.cli._progress import kept_on_interrupt, print_failures
 from implicit_geometry.cli._tables import run_document, run_table
 from implicit_geometry.cli.sweep import ACCELERATORS
 from implicit_geometry.experiments.parent import end_with_first_process
-from implicit_geometry.experiments.spec import PRECISIONS, SCHEDULES, DataSpec, NetworkSpec, Optimization, RunSpec
-from implicit_geometry.experiments.store import Failure
-
-if TYPE_CHECKING:
-    from implicit_geometry.experiments.store import Run, RunStore
-    from implicit_geometry.experiments.training.train_run import Resources
+from implicit_geometry.experiments.run import Failure
+from implicit_geometry.experiments.spec import PRECISIONS, SCHEDULES, DataSpec, NetworkSpec, Optimization
 
 
 def train(
@@ -94,14 +90,8 @@ def train(
     """
     if devices > 1:
         end_with_first_process()
-    from implicit_geometry.experiments.store import open_store
-    from implicit_geometry.experiments.sweep_file.read import sweep_specs
-    from implicit_geometry.experiments.training.fit import Hardware
-    from implicit_geometry.experiments.training.loggers import check_logger
-    from implicit_geometry.experiments.training.train_run import Resources
-
     choice("accelerator", accelerator, ACCELERATORS)
-    check_logger(logger)
+    experiments.check_logger(logger)
     document: dict[str, Any] = {
         "data": {
             "name": data,
@@ -128,17 +118,20 @@ def train(
         "seeds": [seed],
         "record_every": record_every,
     }
-    (spec,) = sweep_specs(document)
-    store = open_store(output)
-    hardware = Hardware(accelerator, whole_number("devices", devices, minimum=1))
-    resources = Resources(data_root, download, hardware, logger)
+    (spec,) = experiments.sweep_specs(document)
+    store = experiments.open_store(output)
+    hardware = experiments.Hardware(accelerator, whole_number("devices", devices, minimum=1))
+    resources = experiments.Resources(data_root, download, hardware, logger)
     console = Console(stderr=as_json)
     if store.has(spec):
         console.print("This run was finished before and is shown again.", style="dim")
     with kept_on_interrupt(store, [spec], console):
-        run = _finished_or_trained(store, spec, resources, progress=not as_json)
+        run = experiments.run_here(store, spec, resources, progress=not as_json)
     if run is None:
         return
+    if isinstance(run, Failure):
+        print_failures([run], Console(stderr=True))
+        raise typer.Exit(1)
     if as_json:
         print(dumps(run_document(run)))
         return
@@ -148,41 +141,3 @@ def train(
 
 def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _finished_or_trained(store: RunStore, spec: RunSpec, resources: Resources, *, progress: bool) -> Run | None:
-    """The run, from the store or trained now; None in a process that only helps another to train."""
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
-
-    from implicit_geometry.experiments.backends.execute import say_waiting
-    from implicit_geometry.experiments.backends.preflight import check_hardware
-    from implicit_geometry.experiments.training.fit import Diverged
-    from implicit_geometry.experiments.training.loggers import run_logger
-    from implicit_geometry.experiments.training.train_run import train_run
-
-    check_hardware([spec], resources.hardware)
-    failure = store.failure(spec)
-    if failure is not None and failure.final:
-        print_failures([failure], Console(stderr=True))
-        raise typer.Exit(1)
-
-    def trained(working: Path) -> Run | None:
-        with run_logger(resources.logger, store.folder, spec) as logger:
-            return train_run(spec, resources=resources, working=working, progress=progress, logger=logger)
-
-    try:
-        if os.environ.get("LOCAL_RANK", "0") != "0":  # one of several processes; the first has the claim
-            return None if store.has(spec) else trained(store.folder / "working" / spec.key)
-        with store.claim(spec, on_wait=lambda: say_waiting(spec)) as working:
-            if not store.has(spec):
-                run = trained(working)
-                assert run is not None  # the first process has the result
-                store.save(run)
-    except MisconfigurationException as error:
-        raise InputError("accelerator, devices and precision", "must be what this machine has", error) from error
-    except Diverged as error:
-        failure = Failure(spec, str(error), final=True)
-        store.fail(failure)
-        print_failures([failure], Console(stderr=True))
-        raise typer.Exit(1) from error
-    return store.load(spec)

@@ -12,9 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from pyarrow import ArrowException
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load, save
 
 from implicit_geometry._files import LARGE, dumps, read_regular_file, size_of_regular_file
 from implicit_geometry._validate import InputError
@@ -22,9 +26,6 @@ from implicit_geometry.experiments.record import checked_record
 from implicit_geometry.experiments.run import Array, Failure, Run
 from implicit_geometry.experiments.seal import BLANK, check_seal, checksum, sealed
 from implicit_geometry.experiments.spec import RunSpec
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 RECORD = "record.json"
 ARRAYS = "geometry.safetensors"
@@ -54,8 +55,6 @@ def run_to_files(run: Run) -> dict[str, bytes]:
     Raises:
         SafetensorError: an array has a type that safetensors has not.
     """
-    from safetensors.numpy import save
-
     files = {
         name: save({key: np.ascontiguousarray(array) for key, array in arrays.items()})
         for name, arrays in ((ARRAYS, run.arrays), (WEIGHTS, run.weights))
@@ -101,9 +100,6 @@ def read_arrays(place: Path, name: str, record: Record) -> dict[str, Array]:
     Raises:
         InputError: the file is missing or damaged.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
     data = _verified(place, name, record)
     with _damage_named(place, name, SafetensorError):
         return load(data)
@@ -115,8 +111,6 @@ def check_weights(place: Path, record: Record) -> None:
     Raises:
         InputError: they are missing or of another size; without checksums, they are no safetensors file.
     """
-    from safetensors import SafetensorError, safe_open
-
     with _damage_named(place, WEIGHTS, SafetensorError):
         size = size_of_regular_file(place / WEIGHTS)
         if record.files is None:
@@ -133,9 +127,6 @@ def read_history(place: Path, record: Record) -> pd.DataFrame:
     Raises:
         InputError: the file is missing or damaged.
     """
-    import pandas as pd
-    from pyarrow import ArrowException
-
     recorded = (place / HISTORY).exists() if record.files is None else HISTORY in record.files
     if not recorded:
         return pd.DataFrame()
@@ -223,6 +214,4 @@ def _in_words(error: Exception) -> str:
 
 def _history_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Rows as a table of numbers; ``epoch`` whole, None (no number) as NaN."""
-    import pandas as pd
-
     return pd.DataFrame(rows).astype(float).astype({"epoch": int})

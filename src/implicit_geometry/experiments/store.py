@@ -19,7 +19,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
+
+import pandas as pd
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 
 from implicit_geometry._files import read_regular_file, write_atomically
 from implicit_geometry._validate import InputError, file_path
@@ -36,9 +40,6 @@ from implicit_geometry.experiments.run_files import (
     run_to_files,
 )
 from implicit_geometry.experiments.spec import RunSpec
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["MARKER", "Contents", "Failure", "Run", "RunStore", "existing_store", "open_store"]
 
@@ -83,8 +84,6 @@ class RunStore:
         Raises:
             InputError: it cannot be written; nothing of it is left then.
         """
-        from safetensors import SafetensorError
-
         partial = None
         try:
             partial = Path(tempfile.mkdtemp(prefix=f".partial-{run.spec.key}-", dir=self.folder / "trials"))
@@ -254,8 +253,6 @@ def existing_store(folder: str | Path) -> RunStore:
 @contextmanager
 def _locked(path: Path, on_wait: Callable[[], object]) -> Iterator[None]:
     """Hold a lock that ends with the process; ``on_wait`` is called where another has it for long."""
-    from filelock import FileLock, Timeout
-
     lock = FileLock(path)
     try:
         held = lock.acquire(timeout=_PATIENCE)

@@ -1,1 +1,8 @@
-"""Reports on finished runs: figures, tables and one page; they read data frames and arrays and compute no theory."""
+"""Reports on finished runs: figures, tables and one page.
+
+The names, which ``__init__.pyi`` lists, load on first use.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.stats import spearmanr, t
 
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.experiments.spec import DataSpec, Optimization, RunSpec
@@ -116,8 +117,6 @@ def accuracy_table(chosen: pd.DataFrame) -> pd.DataFrame:
         ``test_*_half``, half the width of Student's interval (NaN for one run); means of :data:`GEOMETRY`, of the
         effective ridge the geometric one.
     """
-    from scipy.stats import t
-
     groups = chosen.groupby([*_SETTING, "rule", "exponent"])
     table = groups.size().to_frame("runs")
     quantile = t.ppf(0.975, np.maximum(table["runs"] - 1, 1))
@@ -141,8 +140,6 @@ def rank_correlations(records: pd.DataFrame) -> pd.DataFrame:
         Columns of the setting, ``quantity``, ``correlation``, ``p_value`` (NaN where nothing varies) and ``losses``
         (how many points).
     """
-    from scipy.stats import spearmanr
-
     points = records.groupby([*_SETTING, "rule", "exponent"], as_index=False)[["test_balanced", *GEOMETRY]].mean()
     rows = []
     for setting, group in points.groupby(_SETTING):

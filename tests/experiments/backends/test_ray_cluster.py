@@ -76,4 +76,4 @@ def test_a_cluster_out_of_reach_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(ray, "init", out_of_reach)
     with pytest.raises(InputError, match=r"ray-address must be that of a running cluster, got '10\.0\.0\.9:6379'"):
-        run_missing_on_ray(open_store(tmp_path / "runs"), SPECS, address="10.0.0.9:6379")
+        run_missing_on_ray(open_store(tmp_path / "runs"), SPECS, ray_address="10.0.0.9:6379")

@@ -11,13 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.quiver import Quiver
 
 from implicit_geometry.report.figures.images import svg_text
-from implicit_geometry.report.figures.paper import (
-    distance_figure,
-    four_by_four_figure,
-    norm_ratio_figure,
-    training_accuracy_figure,
-)
-from implicit_geometry.report.figures.vectors import vectors_figure
+from implicit_geometry.report.figures.paper.fig1_norm_ratios import norm_ratio_figure
+from implicit_geometry.report.figures.paper.fig2_vectors import vectors_figure
+from implicit_geometry.report.figures.paper.fig3_all_numbers import four_by_four_figure
+from implicit_geometry.report.figures.paper.fig4_distances import distance_figure
+from implicit_geometry.report.figures.paper.fig5_training_accuracy import training_accuracy_figure
 
 NAMES = {"ufm": "UFM", "mlp": "MLP on digits"}
 COLUMNS = [

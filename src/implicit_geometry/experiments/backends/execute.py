@@ -44,7 +44,7 @@ class Outcome:
     failures: tuple[Failure, ...]
 
 
-def missing(store: RunStore, specs: Sequence[RunSpec]) -> list[RunSpec]:
+def missing_runs(store: RunStore, specs: Sequence[RunSpec]) -> list[RunSpec]:
     """The specs, each once, that are not finished and that another attempt may finish."""
     wanted = {spec.key: spec for spec in specs}.values()
     return [spec for spec in wanted if not store.has(spec) and not _is_hopeless(store, spec)]

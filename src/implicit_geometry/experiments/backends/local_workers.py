@@ -16,7 +16,7 @@ from queue import SimpleQueue
 
 from implicit_geometry._validate import InputError, whole_number
 from implicit_geometry.experiments import parent
-from implicit_geometry.experiments.backends.execute import Ending, OnRun, Outcome, missing, outcome, say_waiting
+from implicit_geometry.experiments.backends.execute import Ending, OnRun, Outcome, missing_runs, outcome, say_waiting
 from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.store import Failure, RunStore
 from implicit_geometry.experiments.training.fit import uses_gpu
@@ -54,7 +54,7 @@ def run_missing(
     Raises:
         InputError: workers is not a positive number, or results cannot be written.
     """
-    queue = deque(missing(store, specs))
+    queue = deque(missing_runs(store, specs))
     if workers is None:
         workers = 1 if uses_gpu(resources.hardware) else cores()
     count = whole_number("workers", workers, minimum=1)

@@ -13,7 +13,7 @@ from implicit_geometry.experiments.backends.execute import (
     OnRun,
     Outcome,
     execute,
-    missing,
+    missing_runs,
     outcome,
     say_waiting,
 )
@@ -30,7 +30,7 @@ def run_missing_on_ray(
     specs: Sequence[RunSpec],
     *,
     resources: Resources = NO_FILES,
-    address: str | None = None,
+    ray_address: str | None = None,
     on_done: OnRun = lambda spec: None,
     on_wait: OnRun = say_waiting,
 ) -> Outcome:
@@ -45,7 +45,7 @@ def run_missing_on_ray(
         store: where results go: a folder that every node sees under the same path.
         specs: wanted runs.
         resources: data folder and hardware of every run.
-        address: of the cluster, as ``ray.init`` takes it; a cluster on this machine where left out. Ray that is
+        ray_address: of the cluster, as ``ray.init`` takes it; a cluster on this machine where left out. Ray that is
             connected already is used as it is.
         on_done: called in this process after each run, finished or failed.
         on_wait: called in this process for each run that another process has in hand, the first time that is seen;
@@ -55,9 +55,9 @@ def run_missing_on_ray(
         InputError: Ray is not installed or not reached, the cluster has no GPU and the accelerator is ``"gpu"``, or a
             data set cannot be read.
     """
-    ray = _connected(address)
+    ray = _connected(ray_address)
     gpus = _gpus_a_task(ray, resources.hardware)
-    queue = missing(store, specs)
+    queue = missing_runs(store, specs)
     sources = {_source_key(spec.data): spec.data for spec in queue}
     references = {key: ray.put(resources.source(data)) for key, data in sources.items()}
     task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=_RETRIES)(_run)

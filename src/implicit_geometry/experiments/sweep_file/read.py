@@ -24,9 +24,11 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from implicit_geometry._validate import InputError, choice, number, shown, whole_number
 from implicit_geometry.counts import ClassCounts
+from implicit_geometry.data.load import SOURCES
 from implicit_geometry.experiments.spec import DataSpec, NetworkSpec, Optimization, RunSpec
 from implicit_geometry.experiments.sweep_file.mistakes import Mistakes, key_path
 from implicit_geometry.experiments.sweep_file.yaml_file import read_yaml
+from implicit_geometry.nn.networks import check_network
 from implicit_geometry.profiles import parse_counts
 from implicit_geometry.rules import find_rule, make_parameterization
 
@@ -146,16 +148,12 @@ def _data(given: Any, mistakes: Mistakes) -> list[DataSpec]:
 
 
 def _check_data_name(name: Any) -> None:
-    from implicit_geometry.data.load import SOURCES
-
     kind, _, path = str(name).partition(":")
     if not (path and kind in ("folder", "features")):
         choice("name", name, (*SOURCES, "folder:PATH", "features:FILE.npz"))
 
 
 def _networks(given: Any, mistakes: Mistakes) -> list[NetworkSpec]:
-    from implicit_geometry.nn.networks import check_network
-
     found = []
     for path, mapping in mistakes.mappings("network", given, "name"):
         axes = {"name": [NetworkSpec.name]} | {

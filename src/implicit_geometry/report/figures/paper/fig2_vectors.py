@@ -14,6 +14,11 @@ from matplotlib.lines import Line2D
 from implicit_geometry.report.figures.style import FIGURE_STYLE
 from implicit_geometry.rules import RULES
 
+CAPTION = (
+    "Fig. 2: classifiers and class-mean embeddings of three classes in their plane, each of unit Frobenius norm. "
+    "Arrows: predicted; markers: trained models."
+)
+
 _TITLES = {"classifier": "classifiers W", "embedding": "embeddings H"}
 _MAJORITY, _MINORITY = "#0072B2", "#D55E00"
 _MARKERS = {"ufm": "o", "mlp": "s"}

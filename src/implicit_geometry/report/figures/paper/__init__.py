@@ -1,0 +1,1 @@
+"""The paper's figures, one module for each: theory as lines, the trained models on top."""

@@ -1,0 +1,45 @@
+"""The paper's Fig. 4: how far classifiers and embeddings are from their limits, epoch by epoch."""
+
+from __future__ import annotations
+
+import matplotlib
+import pandas as pd
+from matplotlib.figure import Figure
+
+from implicit_geometry.report.figures.paper.shared import draw_lines, finish_epochs
+from implicit_geometry.report.figures.style import FIGURE_STYLE
+from implicit_geometry.report.frames import rule_runs
+from implicit_geometry.rules import RULES
+
+CAPTION = (
+    "Fig. 4: distance of W W' and H H' (each of unit Frobenius norm) from their limits by epoch; a column for each "
+    "imbalance ratio and loss, a line for each exponent."
+)
+
+_FACTOR_NAMES = {"classifier": "classifiers W", "embedding": "embeddings H"}
+
+
+def distance_figure(records: pd.DataFrame, name: str) -> Figure:
+    """Fig. 4: distance of W W^T and H H^T (unit Frobenius norm) to their limits by epoch, for one model.
+
+    A column a profile and rule, a line an exponent.
+
+    Args:
+        records: one row a run and epoch; columns ``imbalance_ratio``, ``rule``, ``exponent``, ``epoch`` and distances.
+        name: of the model.
+    """
+    columns = [(ratio, rule) for ratio in sorted(set(records["imbalance_ratio"])) for rule in ("cdt", "ldt")]
+    with matplotlib.rc_context(FIGURE_STYLE):
+        figure = Figure(figsize=(2.8 * len(columns), 5.2), layout="constrained")
+        axes = figure.subplots(2, len(columns), sharex=True, sharey="row", squeeze=False)
+        for column, (ratio, rule) in zip(axes.T, columns, strict=True):
+            mine = rule_runs(records[records["imbalance_ratio"] == ratio], rule)
+            for ax, (factor, title) in zip(column, _FACTOR_NAMES.items(), strict=True):
+                draw_lines(ax, mine, f"{factor}_limit_distance", sorted(set(records["exponent"])))
+                ax.set_title(f"{RULES[rule].label}, R = {ratio:g}: {title}")
+            column[-1].set_xlabel("epoch")
+        for ax in axes[:, 0]:
+            ax.set_ylabel("distance to the limit")
+            ax.set_ylim(bottom=0)
+        finish_epochs(figure, records, name)
+    return figure
