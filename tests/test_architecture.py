@@ -161,6 +161,27 @@ def report_in_experiments(source: Path) -> list[str]:
     ]
 
 
+def theory_in_drawings(source: Path) -> list[str]:
+    """Predictions reach a figure as data."""
+    theory = tuple(f"{PACKAGE}.{name}" for name in ("theory", "solvers", "paper", "studies"))
+    return [
+        f"{module.name}:{line} imports {target}"
+        for module in modules(source)
+        for line, target in module.imports()
+        if module.name.startswith(("report.figures", "report.page")) and target.startswith(theory)
+    ]
+
+
+def solvers_in_the_engine(source: Path) -> list[str]:
+    """Independent solvers are for tests and users: the engine must not rest on what judges it."""
+    return [
+        f"{module.name}:{line} imports {target}"
+        for module in modules(source)
+        for line, target in module.imports()
+        if module.top != "solvers" and target.startswith(f"{PACKAGE}.solvers")
+    ]
+
+
 def unsafe_code(source: Path) -> list[str]:
     """pickle, eval, exec, allow_pickle=True, weights_only=False and bare except."""
     return [
@@ -195,6 +216,8 @@ CHECKS: dict[str, Callable[[Path], list[str]]] = {
     "there is no import cycle": import_cycle,
     "theory and values are free of torch, nn of plots": heavy_imports,
     "experiments know nothing of plots": report_in_experiments,
+    "drawing computes no theory": theory_in_drawings,
+    "the engine imports no independent solver": solvers_in_the_engine,
     "no pickle, eval or bare except": unsafe_code,
 }
 
@@ -235,6 +258,11 @@ def test_no_file_is_long(folder: str) -> None:
         ("theory and values are free of torch, nn of plots", {"geometry.py": "def f():\n    import pandas as pd"}),
         ("theory and values are free of torch, nn of plots", {"nn/a.py": "from matplotlib import pyplot"}),
         ("experiments know nothing of plots", {"experiments/run.py": "import matplotlib"}),
+        ("drawing computes no theory", {"report/figures/a.py": "from implicit_geometry.theory.predict import predict"}),
+        (
+            "the engine imports no independent solver",
+            {"solvers/__init__.py": "", "report/b.py": "import implicit_geometry.solvers.margin"},
+        ),
         ("no pickle, eval or bare except", {"counts.py": "import pickle"}),
         ("no pickle, eval or bare except", {"counts.py": "eval('1')"}),
         ("no pickle, eval or bare except", {"counts.py": "try:\n    pass\nexcept:\n    pass"}),
@@ -252,7 +280,7 @@ def test_a_breach_is_found(rule: str, files: dict[str, str], tmp_path: Path) -> 
     )
     files = {**dict.fromkeys(empty, ""), **files}
     for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_text(text, encoding="utf-8")
     assert CHECKS[rule](tmp_path)
     assert [other for other in CHECKS if other != rule and CHECKS[other](tmp_path)] == []

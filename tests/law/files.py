@@ -23,7 +23,7 @@ from implicit_geometry.experiments.store import existing_store, open_store
 from implicit_geometry.experiments.sweep_file.read import read_sweep, sweep_specs
 from implicit_geometry.experiments.sweep_file.yaml_file import parse_yaml
 from implicit_geometry.profiles import parse_counts
-from implicit_geometry.report.page.sweep import write_report
+from implicit_geometry.report.write import write_report
 from law.attack import HELD, ORACLE, Attack
 from law.cases import VECTORS, seeds
 from law.nonsense import nonsense_for

@@ -12,10 +12,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from implicit_geometry.experiments.run import Run
 from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.words import run_title
 from implicit_geometry.problem import Problem
 from implicit_geometry.report.page.one_run import run_article, run_content
+from implicit_geometry.report.predictions import predicted_geometries
 from implicit_geometry.summary import geometry_summary
 from implicit_geometry.theory.predict import predict
 from made_up_runs import EPOCHS, RIDGE, made_up_run
@@ -24,9 +26,13 @@ SPEC = RunSpec("ldt", {"gamma": 0.5}, counts=(40, 40, 4), seed=2)
 RUN = made_up_run(SPEC)
 
 
+def shown(run: Run, history: pd.DataFrame, place: str) -> str:
+    return run_content(run, history, place, predicted_geometries(run))
+
+
 @pytest.fixture(scope="module")
 def content() -> str:
-    return run_content(RUN, pd.DataFrame(RUN.history), "runs/demo/trials/abc")
+    return shown(RUN, pd.DataFrame(RUN.history), "runs/demo/trials/abc")
 
 
 def values(html: str, label: str) -> list[float]:
@@ -61,7 +67,7 @@ def test_every_chart_that_has_numbers_is_drawn(content: str) -> None:
 
 
 def test_without_a_history_there_are_no_charts() -> None:
-    html = run_content(RUN, pd.DataFrame(), "x")
+    html = shown(RUN, pd.DataFrame(), "x")
     assert "By epoch" not in html
     assert "Gram matrices" in html
 
@@ -78,7 +84,7 @@ def test_a_pixel_a_pair_of_classes(content: str) -> None:
 
 def test_balanced_counts_and_missing_numbers_are_left_out() -> None:
     run = made_up_run(RunSpec("ce", {}, counts=(9, 9, 9)))
-    html = run_content(replace(run, record={**run.record, "effective_ridge": None, "nc1": None}), pd.DataFrame(), "x")
+    html = shown(replace(run, record={**run.record, "effective_ridge": None, "nc1": None}), pd.DataFrame(), "x")
     assert "<h3>Geometry</h3>" not in html
     assert "optimum</span>" not in html
     assert "<dt>NC1</dt>" not in html
@@ -86,7 +92,7 @@ def test_balanced_counts_and_missing_numbers_are_left_out() -> None:
 
 def test_the_specification_is_there_and_escaped() -> None:
     spec = RunSpec("ce", {}, counts=(9, 3), data=replace(SPEC.data, name="folder:<b>"))
-    html = run_content(made_up_run(spec), pd.DataFrame(), "<i>")
+    html = shown(made_up_run(spec), pd.DataFrame(), "<i>")
     assert "<b>" not in html
     assert "<i>" not in html
     assert "&quot;rule&quot;: &quot;ce&quot;" in html
@@ -116,5 +122,5 @@ def test_runs_have_names(rule: str, given: dict[str, float], label: str) -> None
 
 def test_many_classes_are_shown_by_some() -> None:
     counts = tuple(np.linspace(300, 3, 120).astype(int).tolist())
-    html = run_content(made_up_run(RunSpec("ce", {}, counts=counts)), pd.DataFrame(), "x")
+    html = shown(made_up_run(RunSpec("ce", {}, counts=counts)), pd.DataFrame(), "x")
     assert "100 of 120 classes, evenly spaced" in html

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ from implicit_geometry.experiments.spec import DataSpec, NetworkSpec, Optimizati
 from implicit_geometry.experiments.store import Run
 from implicit_geometry.problem import Problem
 from implicit_geometry.report.page.setting import (
+    NamedFigure,
     Setting,
     accuracy_sentence,
     geometry_sentence,
@@ -19,6 +22,7 @@ from implicit_geometry.report.page.setting import (
     settings_of,
     terminal_sentence,
 )
+from implicit_geometry.report.predictions import limit_geometry, setting_curves
 from implicit_geometry.rules import vs
 from implicit_geometry.summary import geometry_summary
 from implicit_geometry.theory.predict import predict
@@ -29,6 +33,10 @@ COUNTS = (40, 40, 4, 4)
 
 def spec(rule: str = "ce", seed: int = 0, counts: tuple[int, ...] = COUNTS, **hyperparameters: float) -> RunSpec:
     return RunSpec(rule, hyperparameters, counts, seed=seed)
+
+
+def figures_of(setting: Setting, load: Callable[[RunSpec], Run]) -> list[NamedFigure]:
+    return setting_figures(setting, load, setting_curves, limit_geometry)
 
 
 def one_setting(*specs: RunSpec) -> Setting:
@@ -71,7 +79,7 @@ def test_runs_are_in_the_order_of_rules_exponents_and_seeds() -> None:
 
 def test_every_loss_and_variant_has_a_figure_over_its_theory() -> None:
     setting = one_setting(spec(), spec("vs", gamma=0.5), spec("vs", gamma=0.5, tau=0.25), spec("ldam", max_margin=0.5))
-    figures = setting_figures(setting, no_vectors)
+    figures = figures_of(setting, no_vectors)
     assert [figure.name for figure in figures] == [
         "geometry-vs",
         "geometry-vs-tau0.25",
@@ -94,7 +102,7 @@ def test_every_loss_and_variant_has_a_figure_over_its_theory() -> None:
 
 def test_theory_reaches_as_far_as_the_runs_and_margins_are_not_negative() -> None:
     setting = one_setting(spec("cdt", gamma=2.5), spec("ldam", max_margin=0.5))
-    cdt, ldam = (figure.draw(False).axes[0] for figure in setting_figures(setting, no_vectors)[:2])
+    cdt, ldam = (figure.draw(False).axes[0] for figure in figures_of(setting, no_vectors)[:2])
     reach = {
         ax: next(line for line in ax.lines if line.get_label() == "theory: limit").get_xdata() for ax in (cdt, ldam)
     }
@@ -106,7 +114,7 @@ def test_balanced_counts_have_no_panels_of_majorities() -> None:
     setting = one_setting(
         *(spec(rule, counts=(9, 9, 9), **given) for rule, given in (("ce", {}), ("cdt", {"gamma": 0.5})))
     )
-    assert [figure.name for figure in setting_figures(setting, no_vectors)] == ["accuracy", "gram"]
+    assert [figure.name for figure in figures_of(setting, no_vectors)] == ["accuracy", "gram"]
 
 
 def test_without_test_samples_there_is_no_accuracy() -> None:
@@ -114,14 +122,14 @@ def test_without_test_samples_there_is_no_accuracy() -> None:
     untested = Setting(
         setting.runs, setting.records.drop(columns=[name for name in setting.records if "test_" in name])
     )
-    assert "accuracy" not in [figure.name for figure in setting_figures(untested, no_vectors)]
+    assert "accuracy" not in [figure.name for figure in figures_of(untested, no_vectors)]
     assert len(setting_sentences(untested.records)) == 2
 
 
 def test_gram_matrices_are_those_of_the_measured_vectors() -> None:
     runs = {item.key: made_up_run(item) for item in (spec(), spec("cdt", gamma=0.25), spec("cdt", gamma=1.0))}
     (setting,) = settings_of(runs.values())
-    gram = setting_figures(setting, lambda wanted: runs[wanted.key])[-1].draw(False)
+    gram = figures_of(setting, lambda wanted: runs[wanted.key])[-1].draw(False)
     titles = {ax.get_title(loc="left"): ax for ax in gram.axes}
     assert "CDT 0.25: H, measured" in titles
     rows = runs[spec("cdt", gamma=0.25).key].arrays["embedding"]

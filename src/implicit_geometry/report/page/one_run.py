@@ -24,13 +24,11 @@ from implicit_geometry.experiments.words import (
     run_title,
 )
 from implicit_geometry.geometry import Geometry
-from implicit_geometry.problem import Problem
 from implicit_geometry.report.page.chart import Line, line_chart
 from implicit_geometry.report.page.document import facts_html, png_uri, scrolling, versions_text
 from implicit_geometry.report.page.heatmap import MOST_CLASSES, drawn_entries, heatmap_pngs, scale_png
 from implicit_geometry.report.page.tables import Cell, html_table, number_cell, text_cell
 from implicit_geometry.summary import ACCURACIES, BLOCKS, QUANTITIES, geometry_summary
-from implicit_geometry.theory.predict import predict
 
 _BLUE, _ORANGE, _GREEN, _PINK = "#2F8FD0", "#E0731D", "#12A67C", "#CC79A7"
 
@@ -94,20 +92,16 @@ _CHARTS = (
 )
 
 
-def run_content(run: Run, history: pd.DataFrame, place: str) -> str:
+def run_content(run: Run, history: pd.DataFrame, place: str, predicted: Mapping[str, Geometry]) -> str:
     """What a page shows of a run, as HTML.
 
     Args:
         run: with its measured vectors.
         history: one row a recorded epoch; may be empty.
         place: the folder of the run.
+        predicted: geometries of the theory, by name.
     """
     spec = run.spec
-    problem = Problem(spec.class_counts(), spec.parameterization())
-    predicted = {"limit": predict(problem).geometry}
-    ridge = run.record["effective_ridge"]
-    if ridge:
-        predicted["optimum"] = predict(Problem(problem.counts, problem.parameterization, ridge=ridge)).geometry
     measured = Geometry.from_factors(run.arrays["classifier"], run.arrays["embedding"])
     parts = [
         f'<div class="tables">{_geometry_table(run, predicted)}{_distance_table(run)}{_accuracy_table(run)}</div>',

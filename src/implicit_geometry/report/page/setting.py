@@ -16,21 +16,15 @@ from implicit_geometry.experiments.record import COLUMNS, records_frame
 from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.store import Run
 from implicit_geometry.experiments.words import exponent, series_title
+from implicit_geometry.geometry import Geometry
 from implicit_geometry.gram import Gram
-from implicit_geometry.problem import Problem
 from implicit_geometry.report.figures.finished_runs import accuracy_figure, geometry_figure, gram_figure
 from implicit_geometry.report.figures.images import page_png
 from implicit_geometry.report.frames import mean_over_seeds, series, series_runs
 from implicit_geometry.report.page.document import PageFigure, versions_text
 from implicit_geometry.report.page.heatmap import drawn_entries
 from implicit_geometry.rules import find_rule, in_order
-from implicit_geometry.studies.curves import theory_curves
-from implicit_geometry.theory.predict import predict
 
-POINTS = 61
-"""Exponents at which a line of the theory is computed."""
-
-_REACH = 1.5
 _SHOWN_EXPONENT = 0.5
 _MOST_SHOWN = 3
 _ACCURACIES = ("test_balanced", "test_minority", "test_worst", "test_overall")
@@ -81,6 +75,10 @@ class NamedFigure:
         return PageFigure(self.title, self.caption, page_png(self.draw(False)), page_png(self.draw(True)))
 
 
+Curves = Callable[[Setting, str, str, float], pd.DataFrame]
+"""Theory along the exponent of a setting's rule and variant, at a ridge too where that is positive."""
+
+
 def settings_of(runs: Iterable[Run]) -> list[Setting]:
     """Put runs together that differ in loss and seed only."""
     groups: dict[str, list[Run]] = {}
@@ -101,18 +99,22 @@ def _setting(runs: Sequence[Run]) -> Setting:
     return Setting(ordered, records.drop(columns="position").reset_index(drop=True))
 
 
-def setting_figures(setting: Setting, load: Callable[[RunSpec], Run]) -> list[NamedFigure]:
+def setting_figures(
+    setting: Setting, load: Callable[[RunSpec], Run], curves: Curves, limit: Callable[[RunSpec], Geometry]
+) -> list[NamedFigure]:
     """Geometry over theory for every loss, accuracy, Gram matrices: those that the runs have the numbers for.
 
     Args:
         setting: the runs.
         load: reads a run with its measured vectors.
+        curves: what theory says along the exponent of a rule and variant, in the limit and at a ridge.
+        limit: the predicted limit of a run.
     """
     records = setting.records
     pairs = [pair for pair in series(records) if pair[0] != "ce"]
     pairs.sort(key=lambda pair: find_rule(pair[0]).has_limit_of_ce)
     has_minorities = not setting.spec.class_counts().majority.all()
-    figures = [_geometry(setting, rule, variant) for rule, variant in pairs] if has_minorities else []
+    figures = [_geometry(setting, rule, variant, curves) for rule, variant in pairs] if has_minorities else []
     metrics = [name for name in _ACCURACIES if name in records and records[name].notna().any()][:2]
     if pairs and len(metrics) == 2:
         shown = " and ".join(COLUMNS[name].long_title.removesuffix(" test accuracy") for name in metrics)
@@ -120,7 +122,7 @@ def setting_figures(setting: Setting, load: Callable[[RunSpec], Run]) -> list[Na
         caption = "Held-out test set. Dots are networks, lines go through the means over seeds; dashed is plain CE."
         draw = partial(_accuracy, records, metrics)
         figures.append(NamedFigure("accuracy", title, caption, draw))
-    return [*figures, _gram(setting, load)]
+    return [*figures, _gram(setting, load, limit)]
 
 
 def setting_facts(setting: Setting) -> dict[str, str]:
@@ -193,7 +195,7 @@ def setting_sentences(records: pd.DataFrame) -> tuple[str, ...]:
     return geometry_sentence(records), *accuracy, terminal_sentence(records)
 
 
-def _geometry(setting: Setting, rule: str, variant: str) -> NamedFigure:
+def _geometry(setting: Setting, rule: str, variant: str, curves: Curves) -> NamedFigure:
     runs = series_runs(setting.records, rule, variant)
     ridge = float(runs["effective_ridge"].median())
     regularised = (
@@ -208,34 +210,25 @@ def _geometry(setting: Setting, rule: str, variant: str) -> NamedFigure:
         "trained networks, hollow where the training accuracy is below 100 %."
     )
     name = f"geometry-{rule}" + (f"-{variant.replace(', ', '-').replace(' ', '')}" if variant else "")
-    curves = cache(partial(_curves, setting, rule, variant, ridge))
+    lines = cache(partial(curves, setting, rule, variant, ridge))
     num_classes = len(setting.spec.counts)
 
     def draw(narrow: bool) -> Figure:
-        return geometry_figure(rule, curves(), runs, num_classes, narrow=narrow)
+        return geometry_figure(rule, lines(), runs, num_classes, narrow=narrow)
 
     return NamedFigure(name, f"{series_title(rule, variant)}: measured geometry over theory", caption, draw)
-
-
-def _curves(setting: Setting, rule: str, variant: str, ridge: float) -> pd.DataFrame:
-    chosen = (setting.records["rule"] == rule) & (setting.records["variant"] == variant)
-    spec = setting.runs[int(np.flatnonzero(chosen)[0])].spec
-    fixed = {name: value for name, value in spec.hyperparameters.items() if name != find_rule(rule).exponent}
-    reach = max(_REACH, setting.records.loc[chosen, "exponent"].abs().max())
-    exponents = np.linspace(0.0 if find_rule(rule).nonnegative else -reach, reach, POINTS)
-    return theory_curves(spec.class_counts(), [rule], exponents, ridges={rule: ridge} if ridge > 0 else None, **fixed)
 
 
 def _accuracy(records: pd.DataFrame, metrics: Sequence[str], narrow: bool) -> Figure:
     return accuracy_figure(records, metrics, narrow=narrow)
 
 
-def _gram(setting: Setting, load: Callable[[RunSpec], Run]) -> NamedFigure:
+def _gram(setting: Setting, load: Callable[[RunSpec], Run], limit: Callable[[RunSpec], Geometry]) -> NamedFigure:
     return NamedFigure(
         "gram",
         "Gram matrices, predicted beside measured",
         "Unit Frobenius norm, classes in the order of the data. Predicted: the limit of vanishing weight decay.",
-        partial(_gram_figure, _shown_runs(setting), load),
+        partial(_gram_figure, _shown_runs(setting), load, limit),
     )
 
 
@@ -256,12 +249,17 @@ def _shown_late(rule: str) -> bool:
     return rule != "ce" and find_rule(rule).has_limit_of_ce
 
 
-def _gram_figure(chosen: Mapping[str, Run], load: Callable[[RunSpec], Run], narrow: bool) -> Figure:
+def _gram_figure(
+    chosen: Mapping[str, Run],
+    load: Callable[[RunSpec], Run],
+    limit: Callable[[RunSpec], Geometry],
+    narrow: bool,
+) -> Figure:
     predicted, measured = {}, {}
     for name, run in chosen.items():
-        limit = predict(Problem(run.spec.class_counts(), run.spec.parameterization())).geometry
+        geometry = limit(run.spec)
         arrays = load(run.spec).arrays
         for letter, block in (("W", "classifier"), ("H", "embedding")):
-            predicted[f"{name}: {letter}"] = drawn_entries(getattr(limit, block))
+            predicted[f"{name}: {letter}"] = drawn_entries(getattr(geometry, block))
             measured[f"{name}: {letter}"] = drawn_entries(Gram.from_factors(arrays[block]))
     return gram_figure(predicted, measured, narrow=narrow)

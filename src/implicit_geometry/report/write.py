@@ -1,4 +1,4 @@
-"""The page of any runs: gathered from results folders, put into settings, drawn."""
+"""The page of any runs: gathered, predicted, put into settings, drawn, written."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from implicit_geometry._files import write_atomically
 from implicit_geometry._validate import InputError
-from implicit_geometry.experiments.record import missing_columns
+from implicit_geometry.experiments.run import Failure, Run
 from implicit_geometry.experiments.spec import RunSpec
-from implicit_geometry.experiments.store import MARKER, Failure, Run, RunStore, existing_store
 from implicit_geometry.experiments.words import data_text, network_text, profile_text, run_title
+from implicit_geometry.report.gather import Sweep, damaged_run, find_stores, gather_runs
 from implicit_geometry.report.page.document import PageFigure, Problems, Section, render_page
 from implicit_geometry.report.page.one_run import run_article, run_content
 from implicit_geometry.report.page.setting import (
@@ -27,53 +26,9 @@ from implicit_geometry.report.page.setting import (
     setting_sentences,
     settings_of,
 )
+from implicit_geometry.report.predictions import limit_geometry, predicted_geometries, setting_curves
 
-_DEPTH = 2
 Track = Callable[[Sequence[Any], str], Iterable[Any]]
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """The runs of one or several results folders, each once.
-
-    Attributes:
-        homes: store of every run, by key.
-        runs: finished ones; their measured vectors may be left on disk.
-        failures: runs that finished nowhere.
-        damaged: what is wrong with each folder or file that cannot be read.
-        unverified: keys of the runs that an earlier version wrote, without checksums.
-    """
-
-    homes: dict[str, RunStore]
-    runs: tuple[Run, ...]
-    failures: tuple[Failure, ...] = ()
-    damaged: tuple[str, ...] = ()
-    unverified: frozenset[str] = frozenset()
-
-    def load(self, spec: RunSpec) -> Run:
-        """A run with its measured vectors.
-
-        Raises:
-            InputError: its folder is damaged.
-        """
-        run = self.homes[spec.key].load(spec)
-        problem = _vectors_problem(run)
-        if problem:
-            raise _damaged(self.homes[spec.key], run, problem)
-        return run
-
-    def content(self, run: Run) -> str:
-        """What the page shows of a run.
-
-        Raises:
-            InputError: its folder is damaged.
-        """
-        home = self.homes[run.spec.key]
-        loaded, history = self.load(run.spec), home.history(run.spec)
-        try:
-            return run_content(loaded, history, str(home.place(run.spec)))
-        except InputError as error:
-            raise _damaged(home, run, f"one that cannot be shown ({error})") from error
 
 
 @dataclass(frozen=True)
@@ -95,51 +50,6 @@ class SweepPage:
     unverified: int
 
 
-def find_stores(folder: Path) -> list[RunStore]:
-    """The results folder, or those that lie in it or in its sub-folders.
-
-    Raises:
-        InputError: there is none, or one of another version.
-    """
-    if not folder.is_dir():
-        raise InputError("runs", "must be a results folder", f"{folder}, which is not there or no folder")
-    patterns = ["*/" * depth + MARKER for depth in range(_DEPTH + 1)]
-    found = next((markers for pattern in patterns if (markers := sorted(folder.glob(pattern)))), [])
-    if not found:
-        raise InputError("runs", "must be a folder made by igeom demo, train, sweep or reproduce", folder)
-    return [existing_store(marker.parent) for marker in found]
-
-
-def gather(stores: Sequence[RunStore]) -> Sweep:
-    """Read what is in results folders.
-
-    Raises:
-        InputError: there is no finished run; the message says what there is.
-    """
-    homes: dict[str, RunStore] = {}
-    runs: dict[str, Run] = {}
-    failures: dict[str, Failure] = {}
-    damaged: dict[str, None] = {}
-    unverified: set[str] = set()
-    for store in stores:
-        contents = store.contents()
-        problems = {run.spec.key: _incomplete(store, run) for run in contents.runs}
-        damaged |= dict.fromkeys([*contents.damaged, *filter(None, problems.values())])
-        failures |= {failure.spec.key: failure for failure in contents.failures}
-        found = {run.spec.key: run for run in contents.runs if not problems[run.spec.key]}
-        unverified |= {key for key in contents.unverified if key not in homes}
-        runs = found | runs
-        homes = dict.fromkeys(found, store) | homes
-    left = tuple(failure for key, failure in failures.items() if key not in homes)
-    if not runs:
-        reasons = [failure.reason for failure in left] + list(damaged)
-        because = f": {'; '.join(reasons)}" if reasons else ""
-        raise InputError(
-            "runs", "must hold finished runs", f"{', '.join(str(s.folder) for s in stores)} without{because}"
-        )
-    return Sweep(homes, tuple(runs.values()), left, tuple(damaged), frozenset(unverified))
-
-
 def write_report(folders: Sequence[Path], output: Path | None = None, *, track: Track | None = None) -> SweepPage:
     """Write the page of all runs in results folders.
 
@@ -152,7 +62,7 @@ def write_report(folders: Sequence[Path], output: Path | None = None, *, track: 
         InputError: a folder holds no results, no run is finished, or the page cannot be written.
     """
     target = folders[0] / "report.html" if output is None else output
-    sweep = gather([store for folder in folders for store in find_stores(folder)])
+    sweep = gather_runs([store for folder in folders for store in find_stores(folder)])
     _check_writable(target)
     page = make_page(sweep, title="Trained networks beside the theory of their losses", track=track)
     write_atomically(target, lambda part: part.write_text(page.html, encoding="utf-8"))
@@ -187,7 +97,9 @@ def make_page(
     if not settings:
         raise InputError("runs", "must hold finished runs", f"only damaged ones: {'; '.join(damaged)}")
     plans = [
-        (number, named) for number, setting in enumerate(settings) for named in setting_figures(setting, sweep.load)
+        (number, named)
+        for number, setting in enumerate(settings)
+        for named in setting_figures(setting, sweep.load, setting_curves, limit_geometry)
     ]
     figures: dict[int, list[PageFigure]] = {number: [] for number in range(len(settings))}
     for number, named in following(plans, "figures"):
@@ -225,10 +137,24 @@ def _contents(sweep: Sweep, track: Track) -> tuple[dict[str, str], tuple[str, ..
     contents, damaged = {}, list(sweep.damaged)
     for run in track(sweep.runs, "runs"):
         try:
-            contents[run.spec.key] = sweep.content(run)
+            contents[run.spec.key] = _content(sweep, run)
         except InputError as error:
             damaged.append(str(error))
     return contents, tuple(damaged)
+
+
+def _content(sweep: Sweep, run: Run) -> str:
+    """What the page shows of a run.
+
+    Raises:
+        InputError: its folder is damaged.
+    """
+    home = sweep.homes[run.spec.key]
+    loaded, history = sweep.load(run.spec), home.history(run.spec)
+    try:
+        return run_content(loaded, history, str(home.place(run.spec)), predicted_geometries(loaded))
+    except InputError as error:
+        raise damaged_run(home, run, f"one that cannot be shown ({error})") from error
 
 
 def _articles(settings: Sequence[Setting], contents: dict[str, str]) -> list[str]:
@@ -238,30 +164,6 @@ def _articles(settings: Sequence[Setting], contents: dict[str, str]) -> list[str
         run_article(spec, contents[spec.key], before=before, after=after)
         for spec, before, after in zip(specs, befores, afters, strict=True)
     ]
-
-
-def _incomplete(store: RunStore, run: Run) -> str:
-    """What a record lacks that every run has; empty where it is complete."""
-    missing = missing_columns(run.record)
-    return str(_damaged(store, run, f"a record without {', '.join(missing)}")) if missing else ""
-
-
-def _vectors_problem(run: Run) -> str:
-    """What is wrong with the measured vectors of a run; empty where they are a classifier and an embedding a class."""
-    k = len(run.spec.counts)
-    shapes = set()
-    for name in ("classifier", "embedding"):
-        array = run.arrays.get(name)
-        if array is None:
-            return f"vectors without {name}"
-        if array.ndim != 2 or array.shape[0] != k or array.dtype.kind != "f" or not np.isfinite(array).all():
-            return f"{name} vectors that are not finite numbers, one vector for each of {k} classes"
-        shapes.add(array.shape)
-    return "" if len(shapes) == 1 else "classifier and embedding vectors of two lengths"
-
-
-def _damaged(store: RunStore, run: Run, found: str) -> InputError:
-    return InputError(f"run folder {store.place(run.spec)}", "must hold a finished run", found)
 
 
 def _failure_name(spec: RunSpec) -> str:

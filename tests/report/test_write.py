@@ -17,9 +17,10 @@ from safetensors.numpy import save_file
 from implicit_geometry._validate import InputError
 from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.store import Failure, RunStore, open_store
+from implicit_geometry.report.gather import find_stores, gather_runs
 from implicit_geometry.report.page.document import PageFigure
 from implicit_geometry.report.page.setting import NamedFigure
-from implicit_geometry.report.page.sweep import find_stores, gather, make_page, write_report
+from implicit_geometry.report.write import make_page, write_report
 from made_up_runs import made_up_run
 
 COUNTS = (40, 40, 4, 4)
@@ -62,7 +63,7 @@ def test_runs_of_several_folders_stand_on_one_page_once(fill: Fill) -> None:
 
 
 def test_neighbours_are_linked_through_all_runs(fill: Fill) -> None:
-    html = make_page(gather([fill("a", CE, CDT, LDT, OTHER)]), title="t").html
+    html = make_page(gather_runs([fill("a", CE, CDT, LDT, OTHER)]), title="t").html
     order = articles(html)
     steps = [re.findall(r'href="#run-([0-9a-f]+)" title', part) for part in re.findall(r"<nav.*?</nav>", html)]
     assert steps == [order[1:2], *([order[i - 1], order[i + 1]] for i in range(1, 3)), order[2:3]]
@@ -72,7 +73,7 @@ def test_folders_of_folders_are_searched(fill: Fill, tmp_path: Path) -> None:
     fill("study/mnist", CE)
     fill("study/cifar", CDT)
     assert [store.folder.name for store in find_stores(tmp_path / "study")] == ["cifar", "mnist"]
-    assert len(gather(find_stores(tmp_path)).runs) == 2
+    assert len(gather_runs(find_stores(tmp_path)).runs) == 2
 
 
 def test_a_folder_that_is_no_results_folder_is_refused(tmp_path: Path) -> None:
@@ -200,7 +201,7 @@ def test_progress_is_told_for_runs_and_figures(fill: Fill) -> None:
         seen.append((description, len(items)))  # type: ignore[arg-type]
         return items
 
-    make_page(gather([fill("a", CE, CDT)]), title="t", track=track)  # type: ignore[arg-type]
+    make_page(gather_runs([fill("a", CE, CDT)]), title="t", track=track)  # type: ignore[arg-type]
     assert seen == [("runs", 2), ("figures", 3)]
 
 

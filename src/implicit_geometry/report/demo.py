@@ -14,10 +14,11 @@ from implicit_geometry._files import write_atomically
 from implicit_geometry.experiments.record import write_records
 from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.store import RunStore
+from implicit_geometry.report.gather import Sweep
 from implicit_geometry.report.page.document import PageFigure
 from implicit_geometry.report.page.setting import NamedFigure, accuracy_sentence, geometry_sentence
-from implicit_geometry.report.page.sweep import Sweep, make_page
 from implicit_geometry.report.page.tables import summary_table
+from implicit_geometry.report.write import make_page
 
 
 @dataclass(frozen=True)
