@@ -9,8 +9,9 @@ import numpy as np
 
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.experiments.record import records_frame
+from implicit_geometry.experiments.run import TrainedRun
 from implicit_geometry.experiments.spec import RunSpec
-from implicit_geometry.experiments.store import Run, RunStore, existing_store, open_store
+from implicit_geometry.experiments.store import RunStore, existing_store, open_store
 
 NUM_RUNS, FEATURE_DIM, ROUNDS, TARGET = 1000, 512, 5, 2.0
 COUNTS = ClassCounts.step(num_classes=10, imbalance_ratio=10, max_count=500)
@@ -26,7 +27,7 @@ def fill(store: RunStore) -> None:
         vectors = random.normal(size=(2, COUNTS.num_classes, FEATURE_DIM))
         record = {"run": spec.key, "rule": spec.rule, "terminal_phase": True, **numbers, "versions": {"torch": "2.8"}}
         history = [{"epoch": epoch, **numbers} for epoch in range(1, 6)]
-        store.save(Run(spec, record, {"classifier": vectors[0], "embedding": vectors[1]}, history))
+        store.save(TrainedRun(spec, record, {"classifier": vectors[0], "embedding": vectors[1]}, history))
 
 
 def read(store: RunStore) -> tuple[float, float]:

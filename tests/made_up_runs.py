@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from implicit_geometry.comparison import compare
+from implicit_geometry.experiments.run import TrainedRun
 from implicit_geometry.experiments.spec import RunSpec
-from implicit_geometry.experiments.store import Run
 from implicit_geometry.geometry import Geometry, simplex_etf
 from implicit_geometry.problem import Problem
 from implicit_geometry.summary import geometry_summary
@@ -19,7 +19,7 @@ RIDGE = 0.5
 EPOCHS = (1, 5, 10, 20)
 
 
-def made_up_run(spec: RunSpec, *, terminal_phase: bool = True, accuracy: float = 0.8) -> Run:
+def made_up_run(spec: RunSpec, *, terminal_phase: bool = True, accuracy: float = 0.8) -> TrainedRun:
     """A finished run of a spec; its noise depends on the spec alone."""
     noise = np.random.default_rng(int(spec.key, 16))
     problem = Problem(spec.class_counts(), spec.parameterization())
@@ -48,7 +48,7 @@ def made_up_run(spec: RunSpec, *, terminal_phase: bool = True, accuracy: float =
         "versions": {"python": "3.12", "torch": "2.8"},
     }
     history = [{"epoch": epoch, **numbers, "cdnv": 1 / epoch, **_accuracies("test", accuracy)} for epoch in EPOCHS]
-    return Run(spec, record, {"classifier": classifier, "embedding": embedding}, history=history)
+    return TrainedRun(spec, record, {"classifier": classifier, "embedding": embedding}, history=history)
 
 
 def _vectors(geometry: Geometry, noise: np.random.Generator) -> tuple[Any, Any]:

@@ -1,5 +1,7 @@
 """What a measurement removes from class means of a known geometry, and its collapse quantities by loops."""
 
+import copy
+import pickle
 import tracemalloc
 from dataclasses import replace
 
@@ -10,7 +12,7 @@ from scipy.special import log_softmax
 
 from implicit_geometry._validate import InputError
 from implicit_geometry.counts import ClassCounts
-from implicit_geometry.measurement import Measurement, leading_rows, measurement_from_moments
+from implicit_geometry.measurement import ClassMeans, Measurement, OnePass, leading_rows, measurement_from_moments
 from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.problem import Problem
 from implicit_geometry.theory.predict import predict
@@ -117,8 +119,9 @@ def test_without_a_classifier_the_class_means_are_centred_and_there_is_no_geomet
     measured = measurement_from_moments(*moments(means, STEP), parameterization=Parameterization(label_scale=RAMP))
     np.testing.assert_allclose(RAMP @ measured.embedding, 0, atol=1e-12)
     np.testing.assert_allclose(measured.class_means, means)
-    assert measured.geometry is None
-    assert measured.self_duality is None
+    for name in ("geometry", "self_duality", "classifier", "bias"):
+        with pytest.raises(AttributeError, match=rf"{name} needs the weight of the head: compute\(classifier=\.\.\.\)"):
+            getattr(measured, name)
 
 
 @pytest.mark.parametrize("project", [True, False])
@@ -234,7 +237,7 @@ class TestQuantities:
     def test_cdnv_of_thousands_of_classes_takes_bounded_memory(self):
         k = 6000
         means = np.arange(k)[:, None] * np.array([[3.0, 4.0]])
-        measured = Measurement(ClassCounts(np.ones(k, dtype=int)), means, means, np.full(k, 2.0))
+        measured = ClassMeans(ClassCounts(np.ones(k, dtype=int)), means, means, np.full(k, 2.0))
         tracemalloc.start()
         try:
             found = measured.cdnv
@@ -262,12 +265,23 @@ class TestQuantities:
         ]
         assert measured.self_duality == pytest.approx(np.mean(cosines), rel=1e-12)
 
-    def test_one_pass_leaves_out_what_needs_a_second(self, measured):
-        assert measured.nc1 is measured.class_nc1 is measured.accuracy is measured.centre_agreement is None
+    @pytest.mark.parametrize("name", ["nc1", "class_nc1", "accuracy", "class_accuracy", "centre_agreement"])
+    def test_one_pass_says_what_needs_a_second(self, measured, name):
+        with pytest.raises(AttributeError, match=rf"{name} needs a second pass .* implicit_geometry\.nn\.measure"):
+            getattr(measured, name)
+
+    def test_an_unknown_name_is_an_attribute_error(self, measured):
+        with pytest.raises(AttributeError, match="'OnePass' object has no attribute 'nc2'"):
+            measured.nc2  # noqa: B018
+
+    def test_a_measurement_can_be_copied_and_pickled(self, measured):
+        for other in (copy.deepcopy(measured), pickle.loads(pickle.dumps(measured))):
+            assert np.array_equal(other.class_means, measured.class_means)
 
     def test_accuracy_weighs_classes_by_their_samples(self):
-        measured = Measurement(
-            ClassCounts([3, 1]), np.eye(2), np.eye(2), np.ones(2), class_accuracy=np.array([1.0, 0.0])
+        one = OnePass(ClassCounts([3, 1]), np.eye(2), np.eye(2), np.ones(2), np.eye(2))
+        measured = Measurement.of(
+            one, np.ones(2), class_nc1=np.ones(2), class_accuracy=[1.0, 0.0], centre_agreement=1.0
         )
         assert measured.accuracy == 0.75
 
@@ -276,7 +290,7 @@ class TestQuantities:
             measured.class_means[0, 0] = 1.0
 
     def test_repr_is_one_short_line(self, measured):
-        assert repr(measured) == "Measurement(num_classes=4, feature_dim=6, passes=1)"
+        assert repr(measured) == "OnePass(num_classes=4, feature_dim=6)"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from implicit_geometry.data.draw import imbalanced_split
 from implicit_geometry.data.folder import ImageFiles
 from implicit_geometry.data.source import Source
 from implicit_geometry.data.split import make_split
-from implicit_geometry.measurement import Measurement
+from implicit_geometry.measurement import ClassMeans, Measurement, OnePass
 from implicit_geometry.nn import VSLoss, train_ufm
 from implicit_geometry.parameterization import NEUTRAL
 
@@ -28,9 +28,19 @@ def all_vectors(k: int) -> ig.Parameterization:
     return ig.Parameterization(**{name: np.linspace(0.123456789, 12345.6789, k) for name in NEUTRAL})
 
 
-def measurement(k: int) -> Measurement:
+def class_means(k: int) -> ClassMeans:
     means = np.ones((k, 2))
-    return Measurement(ig.ClassCounts(np.ones(k, dtype=int)), means, means, np.ones(k), means)
+    return ClassMeans(ig.ClassCounts(np.ones(k, dtype=int)), means, means, np.ones(k))
+
+
+def one_pass(k: int) -> OnePass:
+    means = np.ones((k, 2))
+    return OnePass(ig.ClassCounts(np.ones(k, dtype=int)), means, means, np.ones(k), means)
+
+
+def measurement(k: int) -> Measurement:
+    ones = np.ones(k)
+    return Measurement.of(one_pass(k), ones, class_nc1=ones, class_accuracy=ones, centre_agreement=1.0)
 
 
 def source() -> Source:
@@ -59,6 +69,8 @@ VALUES: dict[str, Callable[[], object]] = {
     "Geometry": lambda: ig.simplex_etf(MANY),
     "Gram": lambda: ig.Gram.from_factors(np.ones((MANY, 3))),
     "LowRank": lambda: ig.simplex_etf(MANY).classifier.minus(ig.simplex_etf(MANY).embedding),
+    "ClassMeans": lambda: class_means(MANY),
+    "OnePass": lambda: one_pass(MANY),
     "Measurement": lambda: measurement(MANY),
     "Parameterization": lambda: all_vectors(3),
     "Problem": lambda: solution(SMALL).problem,
@@ -82,7 +94,7 @@ VALUES: dict[str, Callable[[], object]] = {
 
 def test_every_value_of_the_package_is_here() -> None:
     values = {name for name in ig.__all__ if is_dataclass(getattr(ig, name)) and isinstance(getattr(ig, name), type)}
-    assert values | {"UFMHistory", "Measurement"} <= set(VALUES)
+    assert values | {"UFMHistory"} <= set(VALUES)
 
 
 @pytest.mark.parametrize("name", VALUES)

@@ -11,6 +11,9 @@ from .geometry import simplex_etf as simplex_etf
 from .gram import BlockSummary as BlockSummary
 from .gram import Gram as Gram
 from .lowrank import LowRank as LowRank
+from .measurement import ClassMeans as ClassMeans
+from .measurement import Measurement as Measurement
+from .measurement import OnePass as OnePass
 from .parameterization import Parameterization as Parameterization
 from .problem import Problem as Problem
 from .problem import Solution as Solution

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +12,12 @@ from implicit_geometry._validate import Floats, InputError, class_index, class_n
 from implicit_geometry.gram import Gram
 from implicit_geometry.lowrank import LowRank, factored, finite_array, refuse_lost_digits
 
+_OF_A_GRAM = {
+    "norms": "classifier_norms and embedding_norms are those of its rows and columns",
+    "squared_norms": "classifier_norms and embedding_norms are those of its rows and columns",
+    "block_cosines": "cosine(c, y) and alignment() are its angles",
+    "block_summary": "summaries are of geometry.classifier and geometry.embedding",
+}
 _LARGEST_COSINE = 1 + 1e-6  # beyond, the mean logit is below the rounding of the logits
 
 
@@ -43,6 +49,14 @@ class Cross(LowRank):
             if norms.shape != self.group.shape or norms.min() < 0:
                 raise InputError(name, f"must hold {self.num_classes} norms >= 0", f"shape {norms.shape}")
             object.__setattr__(self, name, norms)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Say what stands in the place of a Gram matrix's methods, which this block had once."""
+            if name in _OF_A_GRAM:
+                raise AttributeError(f"the cross block has no {name}: {_OF_A_GRAM[name]}")
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @classmethod
     def from_factors(cls, classifier: ArrayLike, embedding: ArrayLike) -> Cross:

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, wraps
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,7 +32,17 @@ from implicit_geometry.counts import ClassCounts
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.parameterization import Parameterization
 
-_ARRAYS = ("class_means", "embedding", "class_variance", "classifier", "bias", "class_nc1", "class_accuracy")
+_SHAPES = {  # whether an array has a vector for each class, or a number
+    "embedding": True,
+    "class_variance": False,
+    "classifier": True,
+    "bias": False,
+    "class_nc1": False,
+    "class_accuracy": False,
+}
+_OPTIONAL = ("classifier", "bias", "class_nc1", "class_accuracy")
+_OF_A_CLASSIFIER = ("classifier", "bias", "geometry", "self_duality")
+_OF_TWO_PASSES = ("class_nc1", "class_accuracy", "centre_agreement", "nc1", "accuracy")
 _PAIRS_AT_ONCE = 2**20  # of class means whose distances are held in memory, 8 MB a matrix
 _SMALLEST = 1e-145  # entry of a class mean whose square float64 holds
 
@@ -41,49 +51,52 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Measurement:
-    """The geometry of a network on a data set, and how far its classes have collapsed.
+class ClassMeans:
+    """The class means of embeddings in one pass, without a classifier to compare them with.
 
     Arrays are float64 and read-only.
 
     Attributes:
-        counts: samples a class.
+        counts: samples of each class.
         class_means: mean embedding of every class as it is, shape (k, d).
         embedding: the class means in the theory's frame (projected or centred), shape (k, d).
         class_variance: mean squared distance of a class's embeddings to their mean, shape (k,).
-        classifier: W as it is, shape (k, d); ``None`` where none was given.
-        bias: bias of the head, shape (k,); ``None`` for a head without.
-        class_nc1: tr(S_c S_B^+) / k for the covariance S_c of every class, shape (k,); ``None`` after a single pass.
-        class_accuracy: share of each class that the network labels rightly, shape (k,); ``None`` after a single pass.
-        centre_agreement: share of the samples on which the network and the nearest class mean agree; ``None`` likewise.
+
+    Example:
+        >>> ClassMeans(ClassCounts([2, 1]), np.eye(2), np.eye(2), np.ones(2)).cdnv
+        0.5
     """
 
     counts: ClassCounts
     class_means: Floats
     embedding: Floats
     class_variance: Floats
-    classifier: Floats | None = None
-    bias: Floats | None = None
-    class_nc1: Floats | None = None
-    class_accuracy: Floats | None = None
-    centre_agreement: float | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.counts, ClassCounts):
-            raise InputError("counts", "must be ClassCounts", type(self.counts).__name__)
-        for name in _ARRAYS:
-            given = getattr(self, name)
-            if given is not None or name in _ARRAYS[:3]:
-                array = _numbers(name, given)
-                shape = self.class_means.shape if name in ("embedding", "classifier") else (self.num_classes,)
-                fits = array.ndim == 2 and len(array) == shape[0] if name == "class_means" else array.shape == shape
-                if not fits:
-                    raise InputError(name, "must have one entry or vector for each class", f"shape {array.shape}")
-                object.__setattr__(self, name, frozen(array))
+        instance("counts", self.counts, ClassCounts)
+        for name in ("class_means", *_SHAPES):
+            given: Any = getattr(self, name, None)
+            if given is None and name in _OPTIONAL:
+                continue
+            array = _numbers(name, given)
+            shape = self.class_means.shape if _SHAPES.get(name) else (self.num_classes,)
+            fits = array.ndim == 2 and len(array) == shape[0] if name == "class_means" else array.shape == shape
+            if not fits:
+                raise InputError(name, "must have one entry or vector for each class", f"shape {array.shape}")
+            object.__setattr__(self, name, frozen(array))
 
     def __repr__(self) -> str:
-        passes = 1 if self.class_nc1 is None else 2
-        return f"Measurement(num_classes={self.num_classes}, feature_dim={self.feature_dim}, passes={passes})"
+        return f"{type(self).__name__}(num_classes={self.num_classes}, feature_dim={self.feature_dim})"
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Say where a name of another kind of measurement is to be had."""
+            if name in _OF_TWO_PASSES:
+                raise AttributeError(f"{name} needs a second pass over the data: implicit_geometry.nn.measure(...)")
+            if name in _OF_A_CLASSIFIER:
+                raise AttributeError(f"{name} needs the weight of the head: compute(classifier=...)")
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @property
     def num_classes(self) -> int:
@@ -94,16 +107,6 @@ class Measurement:
     def feature_dim(self) -> int:
         """Embedding dimension d."""
         return int(self.class_means.shape[1])
-
-    @cached_property
-    def geometry(self) -> Geometry | None:
-        """The three blocks W W^T, H H^T, W H^T with H = ``embedding``; ``None`` without a classifier."""
-        return None if self.classifier is None else Geometry.from_factors(self.classifier, self.embedding)
-
-    @property
-    def self_duality(self) -> float | None:
-        """Mean over the classes of cos(w_c, h_c); 1 where classifiers and embeddings are aligned."""
-        return None if self.geometry is None else float(self.geometry.alignment().mean())
 
     @cached_property
     def cdnv(self) -> float:
@@ -126,22 +129,91 @@ class Measurement:
                 total += float(np.triu(ratio, 1).sum())
         return total / (k * (k - 1))
 
+
+@dataclass(frozen=True, eq=False, repr=False)
+class OnePass(ClassMeans):
+    """The geometry of a network on a data set, from one pass over its embeddings.
+
+    Attributes:
+        classifier: W as it is, shape (k, d).
+        bias: bias of the head, shape (k,); ``None`` for a head without.
+
+    Example:
+        >>> OnePass(ClassCounts([2, 1]), np.eye(2), np.eye(2), np.ones(2), np.eye(2)).self_duality
+        1.0
+    """
+
+    classifier: Floats
+    bias: Floats | None = None
+
+    @cached_property
+    def geometry(self) -> Geometry:
+        """The three blocks W W^T, H H^T, W H^T with H = ``embedding``."""
+        return Geometry.from_factors(self.classifier, self.embedding)
+
     @property
-    def nc1(self) -> float | None:
-        """tr(S_W S_B^+) / k in which every class counts alike; ``None`` after a single pass.
+    def self_duality(self) -> float:
+        """Mean over the classes of cos(w_c, h_c); 1 where classifiers and embeddings are aligned."""
+        return float(self.geometry.alignment().mean())
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Measurement(OnePass):
+    """The geometry of a network on a data set, and how far its classes have collapsed, from two passes.
+
+    Attributes:
+        class_nc1: tr(S_c S_B^+) / k for the covariance S_c of every class, shape (k,).
+        class_accuracy: share of each class that the network labels rightly, shape (k,).
+        centre_agreement: share of the samples on which the network and the nearest class mean agree.
+
+    Example:
+        >>> one = OnePass(ClassCounts([3, 1]), np.eye(2), np.eye(2), np.ones(2), np.eye(2))
+        >>> found = Measurement.of(one, np.ones(2), class_nc1=np.ones(2), class_accuracy=[1, 0], centre_agreement=1.0)
+        >>> found.nc1, found.accuracy
+        (1.0, 0.75)
+    """
+
+    class_nc1: Floats
+    class_accuracy: Floats
+    centre_agreement: float
+
+    @classmethod
+    def of(
+        cls,
+        one: OnePass,
+        class_variance: Floats,
+        *,
+        class_nc1: ArrayLike,
+        class_accuracy: ArrayLike,
+        centre_agreement: float,
+    ) -> Measurement:
+        """What a second pass adds to the first, whose variances it replaces by those about the class means."""
+        return cls(
+            one.counts,
+            one.class_means,
+            one.embedding,
+            class_variance,
+            one.classifier,
+            one.bias,
+            class_nc1=np.asarray(class_nc1),
+            class_accuracy=np.asarray(class_accuracy),
+            centre_agreement=centre_agreement,
+        )
+
+    @property
+    def nc1(self) -> float:
+        """tr(S_W S_B^+) / k in which every class counts alike.
 
         S_W is the mean over the classes of their covariances, S_B the covariance of the k class means: on balanced data
         exactly the usual quantity. Weighting by samples instead is ``counts @ class_nc1 / num_samples``.
 
         Source: Papyan, Han, Donoho (2020), NC1.
         """
-        return None if self.class_nc1 is None else float(self.class_nc1.mean())
+        return float(self.class_nc1.mean())
 
     @property
-    def accuracy(self) -> float | None:
+    def accuracy(self) -> float:
         """Share of the samples that the network labels rightly; below 1 the terminal phase has not been reached."""
-        if self.class_accuracy is None:
-            return None
         return float(self.counts.values @ self.class_accuracy / self.counts.num_samples)
 
 
@@ -158,6 +230,31 @@ def takes_whole_loss(measure: Callable[_P, _T]) -> Callable[_P, _T]:
     return checked
 
 
+@overload
+def measurement_from_moments(
+    counts: ArrayLike,
+    class_sums: Floats,
+    class_squares: Floats,
+    *,
+    classifier: None = None,
+    parameterization: Parameterization | None = None,
+    project: bool = True,
+) -> ClassMeans: ...
+
+
+@overload
+def measurement_from_moments(
+    counts: ArrayLike,
+    class_sums: Floats,
+    class_squares: Floats,
+    *,
+    classifier: ArrayLike,
+    bias: ArrayLike | None = None,
+    parameterization: Parameterization | None = None,
+    project: bool = True,
+) -> OnePass: ...
+
+
 @takes_whole_loss
 def measurement_from_moments(
     counts: ArrayLike,
@@ -168,8 +265,8 @@ def measurement_from_moments(
     bias: ArrayLike | None = None,
     parameterization: Parameterization | None = None,
     project: bool = True,
-) -> Measurement:
-    """Make a measurement of what one pass over the embeddings sums up.
+) -> ClassMeans | OnePass:
+    """Make a measurement of what one pass over the embeddings sums up: of class means alone without a classifier.
 
     Args:
         counts: samples a class, shape (k,).
@@ -227,7 +324,8 @@ def measurement_from_moments(
         basis = leading_rows(_seen_by_loss(weight, loss.class_scale), num_classes - 1)[1]
         embedding = embedding @ basis.T @ basis
     variance = np.maximum(class_squares / samples - np.einsum("ij,ij->i", means, means), 0.0)
-    return Measurement(ClassCounts(samples), means, embedding, variance, weight, offset)
+    found = ClassCounts(samples), means, embedding, variance
+    return ClassMeans(*found) if weight is None else OnePass(*found, weight, offset)
 
 
 def leading_rows(matrix: Floats, known_rank: int) -> tuple[Floats, Floats]:

@@ -1,7 +1,8 @@
 import pytest
 
+from implicit_geometry.experiments.run import Failure
 from implicit_geometry.experiments.spec import RunSpec
-from implicit_geometry.experiments.store import Failure, open_store
+from implicit_geometry.experiments.store import open_store
 from made_up_runs import made_up_run
 
 COUNTS = (30, 30, 3, 3)

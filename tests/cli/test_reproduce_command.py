@@ -9,6 +9,12 @@ from implicit_geometry.experiments.training.train_run import Resources
 from implicit_geometry.studies.figure_plans import network_specs
 
 
+@pytest.fixture(autouse=True)
+def few_points(monkeypatch):
+    """Lines of theory through five exponents: they are drawn, and nothing is read from them here."""
+    monkeypatch.setattr("implicit_geometry.studies.figure_runs._CURVE_POINTS", 5)
+
+
 def test_tables_print_paper_and_ours_side_by_side(igeom):
     code, out, _ = igeom("reproduce", "tables", "--json")
     assert code == 0

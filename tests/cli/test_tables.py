@@ -3,7 +3,7 @@ from io import StringIO
 from rich.console import Console
 
 from implicit_geometry.cli._tables import plan_table, results_table
-from implicit_geometry.experiments.store import Run
+from implicit_geometry.experiments.run import Run
 from implicit_geometry.experiments.sweep_file.read import sweep_specs
 from implicit_geometry.report.page.tables import SUMMARY
 
@@ -27,9 +27,7 @@ def finished(spec):
     balanced = 0.5 + 0.2 * spec.seed
     numbers = dict.fromkeys((column.key for column in SUMMARY), balanced)
     minority = None if spec.counts == (9, 9) else 0.25  # as JSON has a number that is not defined
-    return Run(
-        spec, {"rule": spec.rule, **numbers, "test_minority": minority, "terminal_phase": True, "versions": {}}, {}
-    )
+    return Run(spec, {"rule": spec.rule, **numbers, "test_minority": minority, "terminal_phase": True, "versions": {}})
 
 
 def test_rows_are_means_over_seeds_and_settings_that_vary_have_a_column():

@@ -8,16 +8,17 @@ import pytest
 
 from implicit_geometry import InputError
 from implicit_geometry.experiments.record import records_frame
+from implicit_geometry.experiments.run import Failure, TrainedRun
 from implicit_geometry.experiments.spec import DataSpec, NetworkSpec, Optimization, RunSpec
-from implicit_geometry.experiments.store import Failure, Run, existing_store, open_store
+from implicit_geometry.experiments.store import existing_store, open_store
 from implicit_geometry.experiments.words import exponent, profile_text, variant
 
 COUNTS = (20, 2)
 SPEC = RunSpec("cdt", {"gamma": 0.5}, counts=COUNTS)
 
 
-def finished(spec: RunSpec, **record) -> Run:
-    return Run(spec, {"run": spec.key, "terminal_phase": True, **record}, {"classifier": np.eye(2)})
+def finished(spec: RunSpec, **record) -> TrainedRun:
+    return TrainedRun(spec, {"run": spec.key, "terminal_phase": True, **record}, {"classifier": np.eye(2)})
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,6 @@ def test_a_look_at_a_folder_tells_good_failed_and_damaged_apart(tmp_path):
     (store.folder / "failed" / "torn.json").write_text("{")
     contents = existing_store(store.folder).contents()
     assert [run.spec for run in contents.runs] == [SPEC]
-    assert contents.runs[0].arrays == {}
     assert [(failure.spec, failure.reason) for failure in contents.failures] == [(failed, "it diverged")]
     assert len(contents.damaged) == 2
     assert damaged.key in contents.damaged[0]

@@ -10,11 +10,12 @@ import pytest
 
 from implicit_geometry import InputError
 from implicit_geometry.experiments.record import checked_record
+from implicit_geometry.experiments.run import Failure, TrainedRun
 from implicit_geometry.experiments.spec import RunSpec
-from implicit_geometry.experiments.store import Failure, Run, open_store
+from implicit_geometry.experiments.store import open_store
 
 SPEC = RunSpec("cdt", {"gamma": 0.5}, counts=(20, 2))
-RUN = Run(
+RUN = TrainedRun(
     SPEC,
     {"run": SPEC.key, "nc1": 0.1 + 0.2, "terminal_phase": True, "versions": {"torch": "2"}},
     {"classifier": np.eye(2, 3) / 3, "embedding": np.ones((2, 3)), "train_indices": np.arange(22)},

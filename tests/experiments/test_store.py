@@ -12,12 +12,13 @@ import pytest
 from implicit_geometry import InputError
 from implicit_geometry._files import write_atomically
 from implicit_geometry.experiments.record import records_frame, write_records
+from implicit_geometry.experiments.run import Failure, TrainedRun
 from implicit_geometry.experiments.spec import RunSpec
-from implicit_geometry.experiments.store import Failure, Run, open_store
+from implicit_geometry.experiments.store import open_store
 
 SPEC = RunSpec("cdt", {"gamma": 0.5}, counts=(20, 2))
 OTHER = RunSpec("ce", {}, counts=(20, 2))
-RUN = Run(
+RUN = TrainedRun(
     SPEC,
     {"run": SPEC.key, "nc1": 0.1 + 0.2, "versions": {"torch": "2"}},
     {"classifier": np.array([[1.0, 2.0]]) / 3, "train_indices": np.array([3, 1])},
@@ -52,7 +53,7 @@ def test_history_and_weights_read_back(store):
 
 
 def test_a_run_without_recorded_epochs_has_an_empty_history(store):
-    store.save(Run(SPEC, RUN.record, RUN.arrays))
+    store.save(TrainedRun(SPEC, RUN.record, RUN.arrays))
     assert store.history(SPEC).empty
 
 
@@ -66,7 +67,7 @@ def test_a_damaged_history_or_network_is_reported(store):
 
 def test_all_finished_runs_are_found_without_their_specs(store):
     store.save(RUN)
-    store.save(Run(OTHER, RUN.record, RUN.arrays))
+    store.save(TrainedRun(OTHER, RUN.record, RUN.arrays))
     (store.folder / "trials" / ".partial-left-by-a-killed-process").mkdir()
     contents = store.contents()
     assert [run.spec.key for run in contents.runs] == sorted([SPEC.key, OTHER.key])
@@ -146,7 +147,7 @@ def test_everybody_may_read_what_is_saved(store):
 
 def test_damaged_runs_that_are_wanted_are_all_named_with_the_remedy(store):
     store.save(RUN)
-    store.save(Run(OTHER, RUN.record, RUN.arrays))
+    store.save(TrainedRun(OTHER, RUN.record, RUN.arrays))
     (store.place(SPEC) / "weights.safetensors").unlink()
     (store.place(OTHER) / "geometry.safetensors").write_bytes(b"junk")
     with pytest.raises(InputError, match="remove the folders") as error:
@@ -169,7 +170,7 @@ def test_a_full_disk_is_reported_and_leaves_nothing(store, monkeypatch):
 
 def test_saving_twice_keeps_the_first_and_leaves_no_litter(store):
     store.save(RUN)
-    store.save(Run(SPEC, {**RUN.record, "nc1": 9.0}, RUN.arrays))
+    store.save(TrainedRun(SPEC, {**RUN.record, "nc1": 9.0}, RUN.arrays))
     assert store.load(SPEC).record["nc1"] == RUN.record["nc1"]
     assert [path.name for path in (store.folder / "trials").iterdir()] == [SPEC.key]
 
@@ -252,7 +253,7 @@ def test_atomic_write_keeps_the_old_file_when_writing_fails(tmp_path):
 
 
 def test_records_are_one_row_a_run_and_survive_parquet(tmp_path):
-    runs = [RUN, Run(RunSpec("logit_adjusted", {"tau": 1.5}, counts=(20, 2), seed=2), RUN.record, RUN.arrays)]
+    runs = [RUN, TrainedRun(RunSpec("logit_adjusted", {"tau": 1.5}, counts=(20, 2), seed=2), RUN.record, RUN.arrays)]
     frame = records_frame(runs)
     assert frame["exponent"].tolist() == [0.5, 1.5]
     assert frame["seed"].tolist() == [0, 2]

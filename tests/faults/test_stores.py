@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from faults.stores import differences, tree_digest
+from implicit_geometry.experiments.run import Failure, TrainedRun
 from implicit_geometry.experiments.spec import RunSpec
-from implicit_geometry.experiments.store import Failure, Run, open_store
+from implicit_geometry.experiments.store import open_store
 
 SPECS = [RunSpec("cdt", {"gamma": gamma}, counts=(20, 2)) for gamma in (0.25, 0.5)]
 
@@ -19,7 +20,7 @@ def run(spec, seconds=1.0):
     history = [{"epoch": 1, "train_loss": 0.5, "seconds": seconds}]
     record = {"run": spec.key, "nc1": 0.1, "seconds": seconds, "training_seconds": seconds}
     arrays = {"classifier": np.eye(2), "embedding": np.eye(2)}
-    return Run(spec, record, arrays, history, {"fc.weight": np.eye(2, dtype=np.float32)})
+    return TrainedRun(spec, record, arrays, history, {"fc.weight": np.eye(2, dtype=np.float32)})
 
 
 @pytest.fixture

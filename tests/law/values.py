@@ -505,6 +505,25 @@ ATTACKS = [
         share=4,
         names=("ridge",),
     ),
+    *(
+        nonsense_for(
+            name,
+            made,
+            {
+                "counts": lambda: ig.ClassCounts([2, 1]),
+                "class_means": lambda: np.eye(2),
+                "embedding": lambda: np.eye(2),
+                "class_variance": lambda: np.ones(2),
+                **more,
+            },
+            share=2,
+            may_hold_nan=True,
+        )
+        for name, made, more in (
+            ("ClassMeans", ig.ClassMeans, {}),
+            ("OnePass", ig.OnePass, {"classifier": lambda: np.eye(2), "bias": lambda: np.ones(2)}),
+        )
+    ),
     nonsense_for(
         "Gram",
         ig.Gram,

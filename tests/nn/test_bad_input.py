@@ -12,7 +12,7 @@ from torch import nn
 
 import implicit_geometry as ig
 from implicit_geometry import InputError
-from implicit_geometry.measurement import Measurement, measurement_from_moments
+from implicit_geometry.measurement import ClassMeans, measurement_from_moments
 from implicit_geometry.nn import (
     GeometryMetric,
     VSLoss,
@@ -126,7 +126,7 @@ CASES: dict[str, list[Callable[[], object]]] = {
     "embedding": [
         lambda: ig.Geometry.from_factors(np.ones((2, 2)), np.full((2, 2), 1e-300)),
         lambda: ig.Geometry.from_factors(np.ones((2, 2)), np.ones((2, 3))),
-        lambda: Measurement(ig.ClassCounts([1, 2]), np.ones((2, 2)), np.ones((2, 3)), np.ones(2)),
+        lambda: ClassMeans(ig.ClassCounts([1, 2]), np.ones((2, 2)), np.ones((2, 3)), np.ones(2)),
     ],
     "project": [lambda: filled().compute(W, project="yes"), lambda: measure(mlp(2, 2), [(L, Y)], project=None)],  # type: ignore[arg-type]
     "num_classes": [
@@ -177,7 +177,7 @@ CASES: dict[str, list[Callable[[], object]]] = {
         lambda: measurement_from_moments([1.5, 2], np.ones((2, 2)), np.ones(2)),
         lambda: measurement_from_moments([1, -2], np.ones((2, 2)), np.ones(2)),
         lambda: measurement_from_moments([1], np.ones((1, 2)), np.ones(1)),
-        lambda: Measurement(None, None, None, None),  # type: ignore[arg-type]
+        lambda: ClassMeans(None, None, None, None),  # type: ignore[arg-type]
         lambda: geometry_summary(ig.simplex_etf(3), None),  # type: ignore[arg-type]
         lambda: geometry_summary(ig.simplex_etf(3), ig.ClassCounts([5, 2])),
         lambda: accuracy_summary([1, 2], [1, 2], None),  # type: ignore[arg-type]
@@ -186,7 +186,7 @@ CASES: dict[str, list[Callable[[], object]]] = {
         lambda: measurement_from_moments([1, 2], "a", [1, 2]),  # type: ignore[arg-type]
         lambda: measurement_from_moments([1, 2], np.ones((3, 2)), np.ones(2)),
     ],
-    "class_means": [lambda: Measurement(ig.ClassCounts([1, 2]), np.ones((3, 2)), np.ones((3, 2)), np.ones(2))],
+    "class_means": [lambda: ClassMeans(ig.ClassCounts([1, 2]), np.ones((3, 2)), np.ones((3, 2)), np.ones(2))],
     "geometry": [lambda: geometry_summary(None, None)],  # type: ignore[arg-type]
     "hits": [lambda: accuracy_summary("ab", [0, 0], ig.ClassCounts([5, 2]))],
     "seen": [lambda: accuracy_summary([1, 2], [1], ig.ClassCounts([5, 2]))],

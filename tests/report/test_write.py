@@ -15,8 +15,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from implicit_geometry._validate import InputError
+from implicit_geometry.experiments.run import Failure
 from implicit_geometry.experiments.spec import RunSpec
-from implicit_geometry.experiments.store import Failure, RunStore, open_store
+from implicit_geometry.experiments.store import RunStore, open_store
 from implicit_geometry.report.gather import find_stores, gather_runs
 from implicit_geometry.report.page.document import PageFigure
 from implicit_geometry.report.page.setting import NamedFigure

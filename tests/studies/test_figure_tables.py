@@ -11,7 +11,8 @@ import pytest
 from implicit_geometry._validate import InputError
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.data.load import load_source
-from implicit_geometry.experiments.store import Run, RunStore, open_store
+from implicit_geometry.experiments.run import TrainedRun
+from implicit_geometry.experiments.store import RunStore, open_store
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.problem import Problem
 from implicit_geometry.rules import cdt, ldt
@@ -38,7 +39,7 @@ def store(tmp_path: Path) -> RunStore:
     for position, spec in enumerate(network_specs("fig3", "mlp")[:3]):
         record = {"rule": spec.rule, "data": "digits", "classifier_norm_ratio": position, "versions": {}}
         rows = [{"epoch": epoch, "train_balanced": epoch / 20} for epoch in (10, 20)]
-        store.save(Run(spec, record, {"classifier": np.zeros((10, 2))}, history=rows))
+        store.save(TrainedRun(spec, record, {"classifier": np.zeros((10, 2))}, history=rows))
     return store
 
 
@@ -61,7 +62,7 @@ def test_histories_have_a_row_an_epoch(store: RunStore) -> None:
 def test_geometries_are_those_of_the_first_seed(tmp_path: Path) -> None:
     store, specs = open_store(tmp_path), network_specs("fig2", "mlp", seeds=(0, 1))
     for position, spec in enumerate(specs):
-        store.save(Run(spec, {}, {"classifier": np.eye(3) * (position + 1), "embedding": np.ones((3, 3))}))
+        store.save(TrainedRun(spec, {}, {"classifier": np.eye(3) * (position + 1), "embedding": np.ones((3, 3))}))
     found = network_geometries(store, specs)
     assert list(found) == [Loss("ce", 0.0), Loss("ldt", 0.5), Loss("cdt", 0.5)]
     assert [geometry.classifier.entry(0, 0) for geometry in found.values()] == [1, 9, 25]

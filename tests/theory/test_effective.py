@@ -2,14 +2,15 @@ import numpy as np
 import pytest
 
 from implicit_geometry._validate import InputError
-from implicit_geometry.comparison import compare
+from implicit_geometry.comparison import compare, gram_distance
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.geometry import Geometry, simplex_etf
 from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.problem import Problem
 from implicit_geometry.rules import cdt, ce, ldam, ldt, vs, weighted
-from implicit_geometry.theory.effective import effective_ridge
+from implicit_geometry.theory.effective import RidgeSearch, effective_ridge
 from implicit_geometry.theory.predict import predict
+from implicit_geometry.theory.ridge.plain import ridge_path
 
 STEP = ClassCounts.step(num_classes=10, imbalance_ratio=10, max_count=50)
 LOSSES = {
@@ -127,3 +128,41 @@ def zero(num_classes):
 def test_bad_input_is_refused(measured, problem, block, message):
     with pytest.raises(InputError, match=message):
         effective_ridge(measured, problem, block=block)
+
+
+def test_a_search_gives_what_each_geometry_gets_alone_and_keeps_its_solutions():
+    search = RidgeSearch(Problem(STEP))
+    measured = [noisy(at(ridge), 0.05, 0) for ridge in (0.5, 0.01)]
+    found = [search.nearest(geometry, exact=True) for geometry in measured]
+    assert [each.ridge for each in found] == [effective_ridge(geometry, Problem(STEP)).ridge for geometry in measured]
+    solved = set(search.solved)
+    search.nearest(measured[0])
+    assert set(search.solved) == solved
+
+
+@pytest.mark.parametrize("level", [0.0, 0.05, 0.3])
+def test_the_parabola_is_near_the_exact_ridge(level):
+    search, measured = RidgeSearch(Problem(STEP)), noisy(at(0.03), level, 1)
+    quick, exact = search.nearest(measured), search.nearest(measured, exact=True)
+    assert quick.ridge == pytest.approx(exact.ridge, rel=1e-3)
+    assert quick.distance == pytest.approx(exact.distance, abs=1e-3)
+
+
+@pytest.mark.parametrize("block", ["classifier", "embedding", "cross"])
+def test_the_lattice_is_searched_for_the_smallest_distance_of_classes_in_any_order(block):
+    problem = Problem([5, 60, 5, 60, 60, 20])
+    search = RidgeSearch(problem, block=block)
+    vectors = np.random.default_rng(0).normal(size=(2, 6, 9))
+    ridges = [search.ridge(step) for step in range(search.coarse[0], 1)]
+    path = ridge_path(problem.counts, None, ridges)
+    for ridge in (1e-5, 0.3, 3.0):
+        dense = predict(Problem(problem.counts, ridge=ridge)).geometry
+        left, singular, right = np.linalg.svd(dense.cross.dense())
+        factors = left * np.sqrt(singular), right.T * np.sqrt(singular)
+        w, h = (np.hstack([factor, np.zeros((6, 3))]) for factor in factors)
+        measured = Geometry.from_factors(w + 0.05 * vectors[0], h + 0.05 * vectors[1])
+        wanted = getattr(measured, block)
+        distances = [gram_distance(wanted, getattr(solution.geometry, block)) for solution in path]
+        found = search.nearest(measured)
+        assert found.distance <= min(distances) * (1 + 1e-9)
+        assert abs(np.log10(found.ridge / ridges[int(np.argmin(distances))])) <= 1.01 / 32

@@ -14,21 +14,37 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: what was asked, what came out, and the measured vectors.
+    """A finished run: what was asked, and what came out.
 
     Attributes:
         spec: the run.
         record: one flat row of results.
-        arrays: such as ``classifier`` and ``embedding``, float64 of shape (k, d), and ``train_indices``.
-        history: one row a recorded epoch. Not read back with the run: see
-            :meth:`~implicit_geometry.experiments.store.RunStore.history`.
-        weights: tensors of the network. Not read back with the run: see
-            :meth:`~implicit_geometry.experiments.store.RunStore.weights`.
     """
 
     spec: RunSpec
     record: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class MeasuredRun(Run):
+    """A finished run with its measured vectors.
+
+    Attributes:
+        arrays: such as ``classifier`` and ``embedding``, float64 of shape (k, d), and ``train_indices``.
+    """
+
     arrays: dict[str, Array]
+
+
+@dataclass(frozen=True)
+class TrainedRun(MeasuredRun):
+    """A run as training leaves it; a store keeps it, and gives its history and weights back one by one.
+
+    Attributes:
+        history: one row per recorded epoch.
+        weights: tensors of the network, as ``state_dict`` names them.
+    """
+
     history: list[dict[str, Any]] = field(default_factory=list)
     weights: dict[str, Array] = field(default_factory=dict)
 

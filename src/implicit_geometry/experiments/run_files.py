@@ -23,7 +23,7 @@ from safetensors.numpy import load, save
 from implicit_geometry._files import LARGE, dumps, read_regular_file, size_of_regular_file
 from implicit_geometry._validate import InputError
 from implicit_geometry.experiments.record import checked_record
-from implicit_geometry.experiments.run import Array, Failure, Run
+from implicit_geometry.experiments.run import Array, Failure, Run, TrainedRun
 from implicit_geometry.experiments.seal import BLANK, check_seal, checksum, sealed
 from implicit_geometry.experiments.spec import RunSpec
 
@@ -49,7 +49,7 @@ class Record:
     files: Mapping[str, tuple[int, str]] | None
 
 
-def run_to_files(run: Run) -> dict[str, bytes]:
+def run_to_files(run: TrainedRun) -> dict[str, bytes]:
     """The content of every file of a run, by name; the record comes last.
 
     Raises:
@@ -81,7 +81,7 @@ def read_record(place: Path) -> Record:
     """
     try:
         document = _unsealed_json(read_regular_file(place / RECORD), _UNSEALED_RUN, {"files"})
-        run = Run(RunSpec.from_dict(document["spec"]), checked_record(document["record"]), arrays={})
+        run = Run(RunSpec.from_dict(document["spec"]), checked_record(document["record"]))
         files = (
             {name: (int(item["bytes"]), str(item["sha256"])) for name, item in document["files"].items()}
             if ("files" in document)

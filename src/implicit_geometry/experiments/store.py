@@ -17,7 +17,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,7 +27,7 @@ from safetensors import SafetensorError
 
 from implicit_geometry._files import read_regular_file, write_atomically
 from implicit_geometry._validate import InputError, file_path
-from implicit_geometry.experiments.run import Array, Failure, Run
+from implicit_geometry.experiments.run import Array, Failure, MeasuredRun, Run, TrainedRun
 from implicit_geometry.experiments.run_files import (
     ARRAYS,
     WEIGHTS,
@@ -56,7 +56,7 @@ class Contents:
     """What a results folder holds.
 
     Attributes:
-        runs: finished ones in order of their keys, without ``arrays``.
+        runs: finished ones in order of their keys.
         failures: runs that did not finish.
         damaged: what is wrong with each folder or file that cannot be read.
         unverified: keys of the runs that an earlier version wrote, without checksums.
@@ -78,7 +78,7 @@ class RunStore:
         """Whether the run is finished."""
         return self.place(spec).exists()
 
-    def save(self, run: Run) -> None:
+    def save(self, run: TrainedRun) -> None:
         """Write a run under a temporary name, then rename: it is there whole or not at all.
 
         Raises:
@@ -153,7 +153,7 @@ class RunStore:
             tuple(record.run.spec.key for record in records if record.files is None),
         )
 
-    def load(self, spec: RunSpec) -> Run:
+    def load(self, spec: RunSpec) -> MeasuredRun:
         """Read a finished run back.
 
         Raises:
@@ -179,7 +179,7 @@ class RunStore:
         place = self.place(spec)
         return read_arrays(place, WEIGHTS, read_record(place))
 
-    def load_all(self, specs: Iterable[RunSpec]) -> list[Run]:
+    def load_all(self, specs: Iterable[RunSpec]) -> list[MeasuredRun]:
         """Read several finished runs, in order.
 
         Raises:
@@ -276,8 +276,8 @@ def _each(paths: Iterable[Path], read: Callable[[Path], T]) -> tuple[list[T], li
     return found, damaged
 
 
-def _read(place: Path) -> Run:
+def _read(place: Path) -> MeasuredRun:
     """Record and measured vectors; that the weights are whole is all that is seen of them."""
     record = read_record(place)
     check_weights(place, record)
-    return replace(record.run, arrays=read_arrays(place, ARRAYS, record))
+    return MeasuredRun(record.run.spec, record.run.record, read_arrays(place, ARRAYS, record))

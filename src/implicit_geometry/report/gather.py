@@ -10,7 +10,7 @@ import numpy as np
 
 from implicit_geometry._validate import InputError
 from implicit_geometry.experiments.record import missing_columns
-from implicit_geometry.experiments.run import Failure, Run
+from implicit_geometry.experiments.run import Failure, MeasuredRun, Run
 from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.store import MARKER, RunStore, existing_store
 
@@ -35,7 +35,7 @@ class Sweep:
     damaged: tuple[str, ...] = ()
     unverified: frozenset[str] = frozenset()
 
-    def load(self, spec: RunSpec) -> Run:
+    def load(self, spec: RunSpec) -> MeasuredRun:
         """A run with its measured vectors.
 
         Raises:
@@ -99,7 +99,7 @@ def _incomplete(store: RunStore, run: Run) -> str:
     return str(damaged_run(store, run, f"a record without {', '.join(missing)}")) if missing else ""
 
 
-def _vectors_problem(run: Run) -> str:
+def _vectors_problem(run: MeasuredRun) -> str:
     """What is wrong with the measured vectors of a run; empty where they are a classifier and an embedding a class."""
     k = len(run.spec.counts)
     shapes = set()

@@ -11,7 +11,7 @@ import pandas as pd
 from implicit_geometry.comparison import compare
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.geometry import Geometry
-from implicit_geometry.measurement import measurement_from_moments
+from implicit_geometry.measurement import OnePass, measurement_from_moments
 from implicit_geometry.nn.ufm import UFMHistory, train_ufm
 from implicit_geometry.problem import Problem
 from implicit_geometry.studies.curves import rule_at
@@ -70,15 +70,14 @@ def measured_geometry(history: UFMHistory, parameterization: int, seed: int, rec
     """The geometry of a run as a network's is measured: class means projected on the row space of the classifier."""
     means = history.embedding[parameterization, seed, record]
     counts = history.counts.values
-    geometry = measurement_from_moments(
+    found: OnePass = measurement_from_moments(
         counts,
         means * counts[:, None],
         counts * np.einsum("ij,ij->i", means, means),
         classifier=history.classifier[parameterization, seed, record],
         parameterization=history.parameterizations[parameterization],
-    ).geometry
-    assert geometry is not None  # a classifier was given
-    return geometry
+    )
+    return found.geometry
 
 
 def _accuracies(history: UFMHistory, p: int, s: int, t: int) -> dict[str, float]:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from implicit_geometry._validate import InputError, choice, instance
+from implicit_geometry._validate import Floats, InputError, Ints, choice, instance
 from implicit_geometry.comparison import Comparison, compare, gram_distance
 from implicit_geometry.geometry import Geometry
+from implicit_geometry.lowrank import LowRank
 from implicit_geometry.problem import Problem, Solution, require_problem
 from implicit_geometry.theory.collapse import total_threshold
 from implicit_geometry.theory.ridge.plain import ridge_path, ridge_solution
 
 _BLOCKS = ("classifier", "embedding", "cross")
-_DECADES = np.concatenate([np.linspace(-12.0, -1.0, 32), np.linspace(-1.0, np.log10(0.99), 17)[1:]])
 _AS_NEAR = 1e-6  # difference of distances that does not count
 
 
@@ -74,39 +75,134 @@ def effective_ridge(measured: Geometry, problem: Problem, *, block: str = "class
         True
     """
     instance("measured", measured, Geometry)
-    require_problem(problem)
-    choice("block", block, _BLOCKS)
-    if problem.bias:
-        raise InputError("problem", "must have bias=False", "bias=True")
-    if measured.num_classes != problem.num_classes:
-        raise InputError("measured", f"must have the {problem.num_classes} classes of problem", measured.num_classes)
-    wanted = getattr(measured, block)
-    if wanted.frobenius_norm() == 0:
-        raise InputError("measured", f"must have a {block} block that is not zero", "only zeros")
+    return RidgeSearch(problem, block=block).nearest(measured, exact=True)
 
-    def distance(solution: Solution) -> float:
-        return gram_distance(wanted, getattr(solution.geometry, block))
 
-    ridges = total_threshold(problem) * 10**_DECADES
-    path = ridge_path(problem.counts, problem.parameterization, ridges)
-    distances = [distance(solution) for solution in path]
-    best = int(np.argmin(distances))
-    near = np.log(ridges[max(best - 1, 0) : best + 2])
+class RidgeSearch:
+    """The search of :func:`effective_ridge` for many geometries of one problem, which keeps what it has solved.
 
-    def solve(log_ridge: float) -> Solution:
-        return ridge_solution(Problem(problem.counts, problem.parameterization, ridge=float(np.exp(log_ridge))))
+    On a lattice of ridges, evenly spaced on a logarithmic scale: the best of the coarse steps, then of halved ones
+    around it, then the vertex of a parabola or, where that is asked for, Brent's method. Runs are fitted by the
+    parabola, their records and every epoch of their histories alike.
 
-    refined = minimize_scalar(
-        lambda log_ridge: distance(solve(log_ridge)) ** 2,
-        bounds=(near[0], near[-1]),
-        method="bounded",
-        options={"xatol": 1e-6},
-    )
-    solution = min((path[best], solve(refined.x)), key=distance)
-    return EffectiveRidge(
-        ridge=solution.problem.ridge,
-        distance=distance(solution),
-        comparison=compare(measured, solution.geometry),
-        solution=solution,
-        at_edge=min(distances[0], distances[-1]) <= distance(solution) + _AS_NEAR,
-    )
+    Args:
+        problem: as for :func:`effective_ridge`.
+        block: likewise.
+
+    Raises:
+        InputError: the problem has a bias, or an unknown block.
+
+    Example:
+        >>> problem = Problem([50, 50, 5, 5], ridge=0.5)
+        >>> search = RidgeSearch(problem)
+        >>> round(search.nearest(ridge_solution(problem).geometry).ridge, 2)
+        0.5
+    """
+
+    STEPS, DECADES, COARSE = 32, 12, 8  # steps per decade, decades, steps of the first search
+    _HIGHEST = 0.99  # times the ridge from which on everything collapses
+
+    def __init__(self, problem: Problem, *, block: str = "classifier") -> None:
+        require_problem(problem)
+        self.block = choice("block", block, _BLOCKS)
+        if problem.bias:
+            raise InputError("problem", "must have bias=False", "bias=True")
+        self.problem = problem
+        self.highest = self._HIGHEST * total_threshold(problem)
+        self.coarse = range(-self.STEPS * self.DECADES, 1, self.COARSE)
+        path = ridge_path(problem.counts, problem.parameterization, [self.ridge(step) for step in self.coarse])
+        self.solved = {step: (each, self._unit_entries(each)) for step, each in zip(self.coarse, path, strict=True)}
+
+    def ridge(self, step: float) -> float:
+        """The ridge of a step from the highest, which is step 0."""
+        return float(self.highest * 10 ** (step / self.STEPS))
+
+    def nearest(self, measured: Geometry, *, exact: bool = False) -> EffectiveRidge:
+        """The ridge at which the predicted geometry is nearest to a measured one.
+
+        Args:
+            measured: geometry of a network.
+            exact: solve until the ridge is known to about 1e-6, not only by the parabola through three steps (better than a per cent).
+
+        Raises:
+            InputError: the numbers of classes differ, or the measured block is zero.
+        """
+        if measured.num_classes != self.problem.num_classes:
+            expected = f"must have the {self.problem.num_classes} classes of problem"
+            raise InputError("measured", expected, measured.num_classes)
+        wanted = getattr(measured, self.block)
+        size = wanted.frobenius_norm()
+        if size == 0:
+            raise InputError("measured", f"must have a {self.block} block that is not zero", "only zeros")
+        sums = _group_sums(wanted, self.solved[self.coarse[0]][0].geometry.classifier.group) / size
+
+        def squared_distance(entries: Floats) -> float:
+            return 2.0 - 2.0 * float(entries @ sums)  # |A - B|^2 of unit norms
+
+        def at(step: int) -> float:
+            return squared_distance(self._at(step)[1])
+
+        best, halved = min(self.coarse, key=at), self.COARSE
+        while halved > 1:
+            halved //= 2
+            around = (step for step in (best, best - halved, best + halved) if self.coarse[0] <= step <= 0)
+            best = min(around, key=at)
+        inside = self.coarse[0] < best < 0
+        solution = self._between(best, at, squared_distance, exact) if inside else self._at(best)[0]
+        distance = gram_distance(wanted, getattr(solution.geometry, self.block))
+        edges = (self._at(step)[0] for step in (self.coarse[0], 0))
+        nearest_edge = min(gram_distance(wanted, getattr(edge.geometry, self.block)) for edge in edges)
+        return EffectiveRidge(
+            ridge=solution.problem.ridge,
+            distance=distance,
+            comparison=compare(measured, solution.geometry),
+            solution=solution,
+            at_edge=nearest_edge <= distance + _AS_NEAR,
+        )
+
+    def _between(
+        self, best: int, at: Callable[[int], float], squared_distance: Callable[[Floats], float], exact: bool
+    ) -> Solution:
+        """The best solution between the neighbours of a step of the lattice, where that is better than both."""
+        before, here, after = at(best - 1), at(best), at(best + 1)
+        if not here < min(before, after):
+            return self._at(best)[0]
+        found: dict[float, Solution] = {}
+
+        def between(step: float) -> float:
+            if step == int(step):
+                return at(int(step))
+            found[step] = self._solve(step)
+            return squared_distance(self._unit_entries(found[step]))
+
+        step = best + 0.5 * (before - after) / (before - 2 * here + after)  # vertex of the parabola through the three
+        if exact:
+            bracket = (best - 1.0, float(best), best + 1.0)
+            step = minimize_scalar(between, bracket=bracket, method="brent", options={"xtol": 1e-7, "maxiter": 20}).x
+        return found[step] if between(step) < here and step in found else self._at(best)[0]
+
+    def _at(self, step: int) -> tuple[Solution, Floats]:
+        """The solution at a step of the lattice, and the entries of its block."""
+        if step not in self.solved:
+            solution = self._solve(step)
+            self.solved[step] = solution, self._unit_entries(solution)
+        return self.solved[step]
+
+    def _solve(self, step: float) -> Solution:
+        return ridge_solution(Problem(self.problem.counts, self.problem.parameterization, ridge=self.ridge(step)))
+
+    def _unit_entries(self, solution: Solution) -> Floats:
+        """Entries of a predicted block of unit norm: of all pairs of groups, then on the diagonal."""
+        block = getattr(solution.geometry, self.block)
+        return np.append(block.left @ block.right.T, block.diagonal) / (block.frobenius_norm() or 1.0)
+
+
+def _group_sums(block: LowRank, group: Ints) -> Floats:
+    """Sums of a measured block over what a predicted one holds once: their product is the inner product."""
+    left, right = np.zeros((2, group.max() + 1, block.left.shape[1]))
+    np.add.at(left, group, block.left[block.group])
+    np.add.at(right, group, block.right[block.group])
+    diagonal = block.diagonal[block.group]
+    apart = np.einsum("ij,ij->i", block.left, block.right)[block.group]  # what the factors hold on the diagonal
+    sums = left @ right.T - np.diag(np.bincount(group, weights=apart))
+    return np.append(sums, np.bincount(group, weights=diagonal))

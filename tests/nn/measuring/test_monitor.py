@@ -23,12 +23,10 @@ from torch.utils.data import DataLoader, Subset, TensorDataset
 
 from implicit_geometry import ClassCounts, Geometry, InputError, Problem, cdt, compare, effective_ridge, predict
 from implicit_geometry.certificate import Certificate
-from implicit_geometry.comparison import gram_distance
-from implicit_geometry.gram import Gram
 from implicit_geometry.nn import GeometryMonitor, VSLoss, measure, mlp
-from implicit_geometry.nn.measuring.targets import RidgeLattice, Targets
+from implicit_geometry.nn.measuring.targets import Targets
 from implicit_geometry.summary import geometry_summary
-from implicit_geometry.theory.ridge.plain import ridge_path, ridge_solution
+from implicit_geometry.theory.effective import RidgeSearch
 
 K, D = 4, 6
 COUNTS = ClassCounts([24, 16, 8, 4])
@@ -191,43 +189,16 @@ class TestTheory:
         blind = 1 / PROBLEM.parameterization.class_scale
         seen = weight_of(task) - np.outer(blind, blind @ weight_of(task)) / (blind @ blind)
         geometry = Geometry.from_factors(weight_of(task), means @ np.linalg.pinv(seen, rcond=1e-10) @ seen)
-        limit, fitted = compare(geometry, predict(PROBLEM).geometry), effective_ridge(geometry, PROBLEM)
+        limit, fitted = compare(geometry, predict(PROBLEM).geometry), RidgeSearch(PROBLEM).nearest(geometry)
         for block in BLOCKS:
             assert row[f"{block}_limit_distance"] == pytest.approx(getattr(limit, block), rel=1e-6)
-            assert row[f"{block}_ridge_distance"] == pytest.approx(getattr(fitted.comparison, block), rel=0.05)
-        assert row["classifier_ridge_distance"] == pytest.approx(fitted.distance, rel=1e-3)
-        assert abs(math.log10(row["effective_ridge"] / fitted.ridge)) <= 1 / 32
-
-    @pytest.mark.parametrize("ridge", [1e-9, 1e-3, 0.7, 1.7])
-    def test_a_predicted_geometry_has_its_own_ridge(self, ridge):
-        found = RidgeLattice(PROBLEM).nearest(
-            ridge_solution(Problem(COUNTS, PROBLEM.parameterization, ridge)).geometry.classifier
-        )
-        assert abs(math.log10(found.problem.ridge / ridge)) <= 0.51 / 32
-
-    def test_the_nearest_is_that_of_all(self):
-        """Of classes in groups and in any order, by the distance itself."""
-        problem = Problem([5, 60, 5, 60, 60, 20])
-        lattice = RidgeLattice(problem)
-        vectors = np.random.default_rng(0).normal(size=(6, 9))
-        ridges = [lattice.ridge(index) for index in range(lattice.coarse.start, 0)]
-        path = [solution.geometry.classifier for solution in ridge_path(problem.counts, None, ridges)]
-        for ridge in (1e-5, 0.3, 3.0):
-            predicted = ridge_solution(Problem(problem.counts, ridge=ridge)).geometry.classifier.dense()
-            measured = Gram.from_dense(predicted + 0.01 * vectors @ vectors.T)
-            distances = [gram_distance(measured, gram) for gram in path]
-            assert lattice.nearest(measured).problem.ridge == pytest.approx(ridges[np.argmin(distances)])
+            assert row[f"{block}_ridge_distance"] == pytest.approx(getattr(fitted.comparison, block), rel=1e-6)
+        assert row["effective_ridge"] == pytest.approx(fitted.ridge, rel=1e-6)
+        assert row["effective_ridge"] == pytest.approx(effective_ridge(geometry, PROBLEM).ridge, rel=1e-2)
 
     def test_classes_of_many_kinds_have_no_fitted_ridge(self):
         many = Problem(range(1, 130))
         assert set(Targets(many, 129, has_bias=False).columns) == {"summary", "etf", "limit"}
-
-    def test_solutions_are_kept(self, monkeypatch):
-        lattice = RidgeLattice(PROBLEM)
-        classifier = ridge_solution(Problem(COUNTS, PROBLEM.parameterization, 0.1)).geometry.classifier
-        first = lattice.nearest(classifier)
-        monkeypatch.setattr("implicit_geometry.nn.measuring.targets.ridge_solution", None)
-        assert lattice.nearest(classifier) is first
 
     def test_a_head_with_bias_has_a_limit_but_no_fitted_ridge(self):
         model = nn.Sequential()
@@ -625,7 +596,7 @@ class TestNothingEndsATraining:
             assert [math.isnan(row[column]) for row in monitor.history] == [True, True]
 
     def test_a_target_that_fails_leaves_the_others(self, monkeypatch):
-        nearest, calls = RidgeLattice.nearest, []
+        nearest, calls = RidgeSearch.nearest, []
 
         def fail_later(lattice, classifier):
             calls.append(classifier)
@@ -633,7 +604,7 @@ class TestNothingEndsATraining:
                 raise np.linalg.LinAlgError("no convergence")
             return nearest(lattice, classifier)
 
-        monkeypatch.setattr(RidgeLattice, "nearest", fail_later)
+        monkeypatch.setattr(RidgeSearch, "nearest", fail_later)
         monitor = GeometryMonitor(PROBLEM)
         with pytest.warns(UserWarning, match="geometry over the ridge: LinAlgError: no convergence"):
             fit(Task(), monitor, epochs=1)

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from implicit_geometry.experiments.run import Run
+from implicit_geometry.experiments.run import TrainedRun
 from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.words import run_title
 from implicit_geometry.problem import Problem
@@ -26,7 +26,7 @@ SPEC = RunSpec("ldt", {"gamma": 0.5}, counts=(40, 40, 4), seed=2)
 RUN = made_up_run(SPEC)
 
 
-def shown(run: Run, history: pd.DataFrame, place: str) -> str:
+def shown(run: TrainedRun, history: pd.DataFrame, place: str) -> str:
     return run_content(run, history, place, predicted_geometries(run))
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from implicit_geometry.experiments.run import TrainedRun
 from implicit_geometry.experiments.spec import DataSpec, NetworkSpec, Optimization, RunSpec
-from implicit_geometry.experiments.store import Run
 from implicit_geometry.problem import Problem
 from implicit_geometry.report.page.setting import (
     NamedFigure,
@@ -35,7 +35,7 @@ def spec(rule: str = "ce", seed: int = 0, counts: tuple[int, ...] = COUNTS, **hy
     return RunSpec(rule, hyperparameters, counts, seed=seed)
 
 
-def figures_of(setting: Setting, load: Callable[[RunSpec], Run]) -> list[NamedFigure]:
+def figures_of(setting: Setting, load: Callable[[RunSpec], TrainedRun]) -> list[NamedFigure]:
     return setting_figures(setting, load, setting_curves, limit_geometry)
 
 
@@ -44,7 +44,7 @@ def one_setting(*specs: RunSpec) -> Setting:
     return setting
 
 
-def no_vectors(wanted: RunSpec) -> Run:
+def no_vectors(wanted: RunSpec) -> TrainedRun:
     raise AssertionError("no figure was drawn, so no vectors are needed")
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from implicit_geometry._validate import InputError
 from implicit_geometry.data.load import Source
+from implicit_geometry.experiments.run import Failure
 from implicit_geometry.experiments.spec import RunSpec
-from implicit_geometry.experiments.store import Failure, RunStore, open_store
+from implicit_geometry.experiments.store import RunStore, open_store
 from implicit_geometry.experiments.training.fit import Diverged
 from implicit_geometry.experiments.training.loggers import run_logger
 from implicit_geometry.experiments.training.train_run import Resources, train_run

@@ -17,8 +17,9 @@ from queue import SimpleQueue
 from implicit_geometry._validate import InputError, whole_number
 from implicit_geometry.experiments import parent
 from implicit_geometry.experiments.backends.execute import Ending, OnRun, Outcome, missing_runs, outcome, say_waiting
+from implicit_geometry.experiments.run import Failure
 from implicit_geometry.experiments.spec import RunSpec
-from implicit_geometry.experiments.store import Failure, RunStore
+from implicit_geometry.experiments.store import RunStore
 from implicit_geometry.experiments.training.fit import uses_gpu
 from implicit_geometry.experiments.training.train_run import NO_FILES, Resources
 

@@ -17,8 +17,9 @@ from implicit_geometry.experiments.backends.execute import (
     outcome,
     say_waiting,
 )
+from implicit_geometry.experiments.run import Failure
 from implicit_geometry.experiments.spec import DataSpec, RunSpec
-from implicit_geometry.experiments.store import Failure, RunStore
+from implicit_geometry.experiments.store import RunStore
 from implicit_geometry.experiments.training.fit import Hardware
 from implicit_geometry.experiments.training.train_run import NO_FILES, Resources
 

@@ -10,7 +10,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from implicit_geometry._validate import InputError
 from implicit_geometry.experiments.backends.execute import say_waiting
 from implicit_geometry.experiments.backends.preflight import check_hardware
-from implicit_geometry.experiments.run import Failure, Run
+from implicit_geometry.experiments.run import Failure, MeasuredRun, TrainedRun
 from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.store import RunStore
 from implicit_geometry.experiments.training.fit import Diverged
@@ -18,7 +18,9 @@ from implicit_geometry.experiments.training.loggers import run_logger
 from implicit_geometry.experiments.training.train_run import Resources, train_run
 
 
-def run_here(store: RunStore, spec: RunSpec, resources: Resources, *, progress: bool = False) -> Run | Failure | None:
+def run_here(
+    store: RunStore, spec: RunSpec, resources: Resources, *, progress: bool = False
+) -> MeasuredRun | Failure | None:
     """Train a run unless it is finished, and keep it.
 
     Args:
@@ -39,7 +41,7 @@ def run_here(store: RunStore, spec: RunSpec, resources: Resources, *, progress: 
     if failure is not None and failure.final:
         return failure
 
-    def trained(working: Path) -> Run | None:
+    def trained(working: Path) -> TrainedRun | None:
         with run_logger(resources.logger, store.folder, spec) as logger:
             return train_run(spec, resources=resources, working=working, progress=progress, logger=logger)
 

@@ -22,8 +22,8 @@ from implicit_geometry._version import __version__
 from implicit_geometry.comparison import compare
 from implicit_geometry.data.load import Source, load_source
 from implicit_geometry.data.split import LabelledData, make_split
+from implicit_geometry.experiments.run import TrainedRun
 from implicit_geometry.experiments.spec import DataSpec, RunSpec
-from implicit_geometry.experiments.store import Run
 from implicit_geometry.experiments.training.batches import ordered_batches
 from implicit_geometry.experiments.training.evaluation import accuracies, predictions
 from implicit_geometry.experiments.training.fit import ANY_DEVICE, Hardware, build, fit
@@ -35,7 +35,7 @@ from implicit_geometry.nn.measuring.two_passes import measure
 from implicit_geometry.nn.networks import make_network
 from implicit_geometry.problem import Problem
 from implicit_geometry.summary import accuracy_summary, geometry_summary
-from implicit_geometry.theory.effective import effective_ridge
+from implicit_geometry.theory.effective import RidgeSearch
 from implicit_geometry.theory.predict import predict
 
 _PACKAGES = ("numpy", "scipy", "torch", "lightning", "scikit-learn", "torchvision", "timm")
@@ -94,7 +94,7 @@ def train_run(
     working: Path | None = None,
     progress: bool = False,
     logger: Logger | None = None,
-) -> Run | None:
+) -> TrainedRun | None:
     """Train, measure and compare one spec.
 
     Args:
@@ -144,7 +144,6 @@ def train_run(
         ordered_batches(data.train, spec.optimization.batch_size),
         parameterization=parameterization,
     )
-    assert measured.class_accuracy is not None  # the second pass of a measurement gives it
     train = accuracy_summary(measured.class_accuracy * counts.values, counts.values, counts)
     record = {
         "run": spec.key,
@@ -165,7 +164,7 @@ def train_run(
         "train_indices": np.asarray(data.train_indices, dtype=np.int64),
     }
     weights = {name: tensor.detach().cpu().numpy() for name, tensor in model.state_dict().items()}
-    return Run(spec, record, arrays, history=history, weights=weights)
+    return TrainedRun(spec, record, arrays, history=history, weights=weights)
 
 
 def split_of(spec: RunSpec, source: Source) -> LabelledData:
@@ -202,9 +201,8 @@ def held_out_accuracies(spec: RunSpec, data: LabelledData, model: nn.Module) -> 
 def compared(measured: Measurement, problem: Problem) -> dict[str, float | None]:
     """The eight numbers of a measurement, its distances to theory and what the theory calls collapse."""
     geometry = measured.geometry
-    assert geometry is not None  # a classifier was given
     limit = predict(problem).geometry
-    fitted = effective_ridge(geometry, problem)
+    fitted = RidgeSearch(problem).nearest(geometry)
     return {
         **geometry_summary(geometry, problem.counts),
         **_distances("limit", geometry, limit),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast, overload
 
 import torch
 from numpy.typing import ArrayLike
@@ -12,7 +12,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from implicit_geometry._validate import InputError
-from implicit_geometry.measurement import Measurement, measurement_from_moments, takes_whole_loss
+from implicit_geometry.measurement import ClassMeans, OnePass, measurement_from_moments, takes_whole_loss
 from implicit_geometry.nn.check import dimension, refuse_too_many_entries
 from implicit_geometry.parameterization import Parameterization
 
@@ -86,6 +86,21 @@ class GeometryMetric(Metric):
         self.class_sums.index_add_(0, index, rows)
         self.class_squares.index_add_(0, index, squares)
 
+    @overload
+    def compute(
+        self, classifier: None = None, *, parameterization: Parameterization | None = None, project: bool = True
+    ) -> ClassMeans: ...
+
+    @overload
+    def compute(
+        self,
+        classifier: Tensor | ArrayLike,
+        *,
+        bias: Tensor | ArrayLike | None = None,
+        parameterization: Parameterization | None = None,
+        project: bool = True,
+    ) -> OnePass: ...
+
     @takes_whole_loss
     def compute(
         self,
@@ -94,7 +109,7 @@ class GeometryMetric(Metric):
         bias: Tensor | ArrayLike | None = None,
         parameterization: Parameterization | None = None,
         project: bool = True,
-    ) -> Measurement:
+    ) -> ClassMeans | OnePass:
         """Measure all that was added, over all processes. Nothing is cached: another classifier gives another answer.
 
         Args:
@@ -115,7 +130,7 @@ class GeometryMetric(Metric):
         counts, sums, squares = (state[:-1].numpy() for state in states)
         if outside := int(states[0][-1]):
             raise InputError("labels", f"must lie in 0..{self.num_classes - 1}", f"{outside} outside this range")
-        return measurement_from_moments(
+        found: ClassMeans | OnePass = cast(Any, measurement_from_moments)(  # which of the two, the classifier decides
             counts,
             sums,
             squares,
@@ -124,6 +139,7 @@ class GeometryMetric(Metric):
             parameterization=parameterization,
             project=project,
         )
+        return found
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> None:
         """Add a batch, as :meth:`update`: a single batch has no value, since it need not hold every class."""

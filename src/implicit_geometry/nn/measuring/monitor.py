@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from implicit_geometry._validate import Floats, InputError, whole_number
 from implicit_geometry.counts import ClassCounts
-from implicit_geometry.measurement import Measurement
+from implicit_geometry.measurement import Measurement, OnePass
 from implicit_geometry.nn.measuring.head_hook import describe_batch, find_head, head_outputs, watched
 from implicit_geometry.nn.measuring.metric import GeometryMetric
 from implicit_geometry.nn.measuring.targets import Targets
@@ -179,11 +179,10 @@ class GeometryMonitor(L.Callback):
         geometry: dict[str, float] = dict.fromkeys([*names, *chain(*self._targets.columns.values())], _NAN)
         try:
             measured = self._measure(watch, pl_module)
-            if measured.class_accuracy is not None:
+            if isinstance(measured, Measurement):
                 seen = measured.counts.values.astype(np.float64)
                 hits = measured.class_accuracy * seen
             found = measured.geometry
-            assert found is not None  # a head has a classifier
             geometry |= {name: float(getattr(measured, name)) for name in names}
         except Exception as error:  # whatever it is, the training goes on
             self._warn(trainer, "geometry", f"{epoch} geometry", error)
@@ -207,7 +206,7 @@ class GeometryMonitor(L.Callback):
             row |= {f"{part_name}_{name}": value for name, value in accuracy_summary(*pair, counts).items()}
         return row | geometry
 
-    def _measure(self, watch: _Watch, pl_module: L.LightningModule) -> Measurement:
+    def _measure(self, watch: _Watch, pl_module: L.LightningModule) -> OnePass:
         loss = None if self.problem is None else self.problem.parameterization
         if self.loader is None:
             return watch.measured(loss)
@@ -293,7 +292,7 @@ class _Watch:
         for sums in (self.metric.class_squares, self.hits):
             sums.fill_(_NAN)
 
-    def measured(self, loss: Parameterization | None) -> Measurement:
+    def measured(self, loss: Parameterization | None) -> OnePass:
         """The geometry of the epoch's sums, over all processes, beside the weight of the head as it is."""
         weight: Any = self.layer.weight
         try:

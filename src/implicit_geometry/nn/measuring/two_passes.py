@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from implicit_geometry._validate import InputError
-from implicit_geometry.measurement import Measurement, leading_rows, takes_whole_loss
+from implicit_geometry.measurement import Measurement, OnePass, leading_rows, takes_whole_loss
 from implicit_geometry.nn import check
 from implicit_geometry.nn.measuring.head_hook import find_head, head_outputs, watched
 from implicit_geometry.nn.measuring.metric import GeometryMetric
@@ -55,7 +54,7 @@ def measure(
         >>> model[1].weight = nn.Parameter(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
         >>> batches = [(torch.tensor([[2.0, 5.0], [-2.0, 5.0]]), torch.tensor([0, 1]))]
         >>> measure(model, batches, head="1")
-        Measurement(num_classes=2, feature_dim=2, passes=2)
+        Measurement(num_classes=2, feature_dim=2)
     """
     check.module("model", model)
     if not isinstance(loader, Iterable) and not hasattr(loader, "__getitem__"):
@@ -81,7 +80,7 @@ def measure(
 class _Scatter:
     """Sums over a second pass, about the class means of the first: one row a class, one column a quantity."""
 
-    def __init__(self, measurement: Measurement, device: torch.device) -> None:
+    def __init__(self, measurement: OnePass, device: torch.device) -> None:
         means = measurement.class_means
         middle = means.mean(axis=0)
         singular, basis = leading_rows(means - middle, measurement.num_classes - 1)
@@ -106,13 +105,13 @@ class _Scatter:
         )
         self.totals.index_add_(0, labels, torch.stack([column.double() for column in columns], 1))
 
-    def added_to(self, measurement: Measurement) -> Measurement:
+    def added_to(self, measurement: OnePass) -> Measurement:
         """The measurement with what the second pass found."""
         totals = self.totals.cpu().numpy()
         variance, nc1, _, accuracy = (totals / measurement.counts.values[:, None]).T
-        return replace(
+        return Measurement.of(
             measurement,
-            class_variance=variance,
+            variance,
             class_nc1=nc1 if self.singular.numel() else np.full_like(nc1, np.nan),
             class_accuracy=accuracy,
             centre_agreement=float(totals[:, 2].sum() / measurement.counts.num_samples),

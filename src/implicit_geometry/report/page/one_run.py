@@ -13,8 +13,8 @@ import pandas as pd
 
 from implicit_geometry._files import dumps
 from implicit_geometry.experiments.record import COLUMNS, PARTS, TARGETS
+from implicit_geometry.experiments.run import MeasuredRun, Run
 from implicit_geometry.experiments.spec import RunSpec
-from implicit_geometry.experiments.store import Run
 from implicit_geometry.experiments.words import (
     data_text,
     loss_text,
@@ -92,7 +92,7 @@ _CHARTS = (
 )
 
 
-def run_content(run: Run, history: pd.DataFrame, place: str, predicted: Mapping[str, Geometry]) -> str:
+def run_content(run: MeasuredRun, history: pd.DataFrame, place: str, predicted: Mapping[str, Geometry]) -> str:
     """What a page shows of a run, as HTML.
 
     Args:

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 
 from implicit_geometry._files import dumps
 from implicit_geometry.experiments.record import COLUMNS, records_frame
+from implicit_geometry.experiments.run import MeasuredRun, Run
 from implicit_geometry.experiments.spec import RunSpec
-from implicit_geometry.experiments.store import Run
 from implicit_geometry.experiments.words import exponent, series_title
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.gram import Gram
@@ -75,6 +75,9 @@ class NamedFigure:
         return PageFigure(self.title, self.caption, page_png(self.draw(False)), page_png(self.draw(True)))
 
 
+Load = Callable[[RunSpec], MeasuredRun]
+"""Reads a run with its measured vectors."""
+
 Curves = Callable[[Setting, str, str, float], pd.DataFrame]
 """Theory along the exponent of a setting's rule and variant, at a ridge too where that is positive."""
 
@@ -100,7 +103,7 @@ def _setting(runs: Sequence[Run]) -> Setting:
 
 
 def setting_figures(
-    setting: Setting, load: Callable[[RunSpec], Run], curves: Curves, limit: Callable[[RunSpec], Geometry]
+    setting: Setting, load: Load, curves: Curves, limit: Callable[[RunSpec], Geometry]
 ) -> list[NamedFigure]:
     """Geometry over theory for every loss, accuracy, Gram matrices: those that the runs have the numbers for.
 
@@ -223,7 +226,7 @@ def _accuracy(records: pd.DataFrame, metrics: Sequence[str], narrow: bool) -> Fi
     return accuracy_figure(records, metrics, narrow=narrow)
 
 
-def _gram(setting: Setting, load: Callable[[RunSpec], Run], limit: Callable[[RunSpec], Geometry]) -> NamedFigure:
+def _gram(setting: Setting, load: Load, limit: Callable[[RunSpec], Geometry]) -> NamedFigure:
     return NamedFigure(
         "gram",
         "Gram matrices, predicted beside measured",
@@ -251,7 +254,7 @@ def _shown_late(rule: str) -> bool:
 
 def _gram_figure(
     chosen: Mapping[str, Run],
-    load: Callable[[RunSpec], Run],
+    load: Load,
     limit: Callable[[RunSpec], Geometry],
     narrow: bool,
 ) -> Figure:
