@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from implicit_geometry.cli._app import app
+from implicit_geometry.cli._app import COMMANDS, app
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -23,6 +23,16 @@ def test_readme_example_runs_as_printed(tmp_path):
     assert "Status.OPTIMAL True" in done.stdout.replace(": 'optimal'>", "")
 
 
+def test_readme_example_passes_the_type_checker(tmp_path):
+    api = pytest.importorskip("mypy.api")
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "example.py").write_text(code, encoding="utf-8")
+    out, err, status = api.run(
+        ["--strict", "--config-file", "", "--cache-dir", str(tmp_path), str(tmp_path / "example.py")]
+    )
+    assert status == 0, out + err
+
+
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
 def test_examples_in_the_pages_run(page):
     for code in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
@@ -30,9 +40,11 @@ def test_examples_in_the_pages_run(page):
 
 
 def test_every_command_stands_in_the_readme_and_has_help_with_an_example():
-    for name, command in get_command(app).commands.items():
+    group = get_command(app)
+    assert group.list_commands(None) == list(COMMANDS)
+    for name in COMMANDS:
         assert f"igeom {name}" in README
-        assert f"igeom {name}" in command.help
+        assert f"igeom {name}" in group.get_command(None, name).help
 
 
 @pytest.mark.parametrize(

@@ -69,8 +69,7 @@ def test_a_sweep_trains_reports_failures_and_is_done_only_once(write, tmp_path, 
     assert text.count("failed:") == 6
     assert text.count("it diverged in epoch 1 of 2 (not tried again)") == 6
     assert "6 of 12 runs are finished" in text
-    assert "VS (tau 0.5) 0.5 2 " in text
-    assert "VS 0.5 2 " in text
+    assert text.count("VS 0.5 2 ") == 2
     records = pd.read_parquet(runs / "records.parquet")
     assert len(records) == records["run"].nunique() == 6
 

@@ -122,7 +122,8 @@ class RidgeSearch:
 
         Args:
             measured: geometry of a network.
-            exact: solve until the ridge is known to about 1e-6, not only by the parabola through three steps (better than a per cent).
+            exact: solve until the ridge is known to about 1e-6; otherwise the vertex of the parabola through three
+                steps is taken, which is known to better than a per cent.
 
         Raises:
             InputError: the numbers of classes differ, or the measured block is zero.

@@ -81,7 +81,7 @@ def summary_table(records: pd.DataFrame, settings: Sequence[str] = ()) -> Table:
         table.add_column(
             "\n".join(title.rsplit(" ", 1)),
             justify="left" if is_text else "right",
-            no_wrap=title not in settings,
+            no_wrap=not is_text,
             overflow="fold",
         )
     for cells in _summary_rows(means, shown, settings):
