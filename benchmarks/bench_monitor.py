@@ -1,6 +1,6 @@
 """GeometryMonitor every epoch against the same training without it: MLPs of 6 x 2048 and of 3 x 256.
 
-Epochs are shorter than MNIST's (215 steps of 128 at R = 10), so that what happens once an epoch weighs more than there.
+Epochs are shorter than MNIST's (215 steps of 128 at R = 10), so that what happens once per epoch weighs more.
 Times are of the process's CPU. The theory's solutions, once a fit, are printed on their own.
 """
 
@@ -103,7 +103,7 @@ def compare(name: str, depth: int, width: int, max_count: int, features: int, ba
             times[which].extend(seconds)
     without, beside = 1e3 * np.mean(times, axis=1)
     medians = np.median(times, axis=1)
-    print(f"{name}, {len(batches)} steps an epoch, {epochs} epochs, {ROUNDS} interleaved rounds:")
+    print(f"{name}, {len(batches)} steps per epoch, {epochs} epochs, {ROUNDS} interleaved rounds:")
     print(f"  an epoch {without:.0f} ms without, {beside:.0f} ms with the monitor")
     print(f"  ratio {beside / without:.3f} of means, {medians[1] / medians[0]:.3f} of medians")
     print(f"  once a fit {1e3 * np.subtract(*np.median(starts, axis=1)[::-1]):.0f} ms")

@@ -37,7 +37,7 @@ every_reduction = pytest.mark.parametrize("reduction", REDUCTIONS)
 
 
 def rows(tensor: Tensor, class_dim: int) -> list[list[float]]:
-    """One list of class entries a sample."""
+    """One list of class entries per sample."""
     table: list[list[float]] = tensor.double().movedim(class_dim, -1).reshape(-1, tensor.shape[class_dim]).tolist()
     return table
 

@@ -1,4 +1,4 @@
-"""Slow, independent answers for the regularised problem: dense conditions, an interior point, one feature a sample."""
+"""Slow, independent answers for the regularised problem: dense conditions, interior point, one feature per sample."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def convex_program(problem: Problem) -> tuple[float, Floats]:
 
 
 class Features(NamedTuple):
-    """Classifiers (k, d), one feature a sample (N, d), labels (N,) and the objective."""
+    """Classifiers (k, d), one feature per sample (N, d), labels (N,) and the objective."""
 
     classifier: Floats
     features: Floats

@@ -34,7 +34,7 @@ def vectors_of(problem: Problem) -> tuple[Floats, Floats, Floats]:
 
 
 def logits_of(solution: Solution) -> Floats:
-    """X: the mean logits without bias, one column a class, scaled by the root of its count."""
+    """X: the mean logits without bias, one column per class, scaled by the root of its count."""
     return solution.geometry.cross.dense() * np.sqrt(solution.problem.counts.values)
 
 

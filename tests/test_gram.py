@@ -298,8 +298,8 @@ def test_a_class_that_does_not_exist_is_refused(i: object, j: object) -> None:
 
 
 @pytest.mark.parametrize("groups", [[0, 1], [[0, 1, 1]], 0, []])
-def test_groups_need_one_label_a_class(groups: object) -> None:
-    with pytest.raises(InputError, match=r"groups must have one label a class, shape \(3,\)"):
+def test_groups_need_one_label_per_class(groups: object) -> None:
+    with pytest.raises(InputError, match=r"groups must have one label per class, shape \(3,\)"):
         Gram.from_factors(np.eye(3)).block_cosines(groups)
 
 

@@ -86,7 +86,7 @@ def numeric_vector(name: str, values: Any) -> Floats:
 
 
 def class_vector(name: str, values: Any, *, positive: bool = False) -> Floats:
-    """Return a read-only float64 vector with one finite (optionally positive) entry a class."""
+    """Return a read-only float64 vector with one finite (optionally positive) entry per class."""
     array = numeric_vector(name, values)
     bad = ~np.isfinite(array)
     expected = "finite"
@@ -238,7 +238,7 @@ def group_labels(name: str, values: Any, num_classes: int) -> Ints:
     try:
         array = np.asarray(values)
         if array.shape != (num_classes,):
-            raise InputError(name, f"must have one label a class, shape ({num_classes},)", f"shape {array.shape}")
+            raise InputError(name, f"must have one label per class, shape ({num_classes},)", f"shape {array.shape}")
         return np.unique(array, return_inverse=True)[1].astype(np.int64)
     except InputError:
         raise

@@ -1,4 +1,4 @@
-"""Training samples a class: the value everything else starts from."""
+"""Training samples per class: the value everything else starts from."""
 
 from __future__ import annotations
 
@@ -248,7 +248,7 @@ def _label_array(labels: Any) -> NDArray[Any]:
     except InputError:
         raise
     except (IndexError, OverflowError, RuntimeError, TypeError, ValueError) as error:
-        raise InputError("labels", "must be one class index a sample", f"{shown(labels)} ({error})") from error
+        raise InputError("labels", "must be one class index per sample", f"{shown(labels)} ({error})") from error
     if array.dtype.kind not in "iuf":
         raise InputError(
             "labels",

@@ -100,14 +100,14 @@ class Gram(LowRank):
         """Mean cosine over all pairs of different classes, for every pair of groups.
 
         Args:
-            groups: one label a class, of any comparable kind, shape (k,).
+            groups: one label per class, of any comparable kind, shape (k,).
 
         Returns:
             Symmetric matrix in the order of the sorted labels, shape (number of groups, number of groups). NaN on the
             diagonal for a group of one class, and wherever a vector of the group is zero.
 
         Raises:
-            InputError: not one label a class, or rounding leaves no six digits of a mean.
+            InputError: not one label per class, or rounding leaves no six digits of a mean.
         """
         labels = group_labels("groups", groups, self.num_classes)
         size = np.bincount(labels).astype(np.float64)

@@ -43,7 +43,7 @@ _SHAPES = {  # whether an array has a vector for each class, or a number
 _OPTIONAL = ("classifier", "bias", "class_nc1", "class_accuracy")
 _OF_A_CLASSIFIER = ("classifier", "bias", "geometry", "self_duality")
 _OF_TWO_PASSES = ("class_nc1", "class_accuracy", "centre_agreement", "nc1", "accuracy")
-_PAIRS_AT_ONCE = 2**20  # of class means whose distances are held in memory, 8 MB a matrix
+_PAIRS_AT_ONCE = 2**20  # of class means whose distances are held in memory, 8 MB per matrix
 _SMALLEST = 1e-145  # entry of a class mean whose square float64 holds
 
 _P = ParamSpec("_P")
@@ -269,7 +269,7 @@ def measurement_from_moments(
     """Make a measurement of what one pass over the embeddings sums up: of class means alone without a classifier.
 
     Args:
-        counts: samples a class, shape (k,).
+        counts: samples per class, shape (k,).
         class_sums: sum of each class's embeddings, shape (k, d).
         class_squares: sum of each class's squared embedding norms, shape (k,).
         classifier: W, shape (k, d).
@@ -336,7 +336,7 @@ def leading_rows(matrix: Floats, known_rank: int) -> tuple[Floats, Floats]:
         known_rank: singular values beyond it do not count, however large; within it, those at rounding level do not.
 
     Returns:
-        The r singular values in falling order, shape (r,), and the basis, one vector a row, shape (r, d).
+        The r singular values in falling order, shape (r,), and the basis, one vector per row, shape (r, d).
 
     Example:
         >>> singular, basis = leading_rows(np.array([[3.0, 0.0], [-3.0, 0.0]]), 1)

@@ -43,7 +43,7 @@ class Parameterization:
         margin: m, subtracted from the true class's (scaled and shifted) logit. Neutral: 0.
 
     Raises:
-        InputError: a vector is not one finite number a class, a weight or scale is not positive, or lengths differ.
+        InputError: a vector is not one finite number per class, a weight or scale is not positive, or lengths differ.
 
     Example:
         >>> p = Parameterization(class_scale=[1.0, 0.5], shift=[0.0, -2.0])

@@ -21,7 +21,7 @@ class Problem:
     """A training problem of the unconstrained-features model.
 
     Args:
-        counts: samples a class.
+        counts: samples per class.
         parameterization: the loss; plain cross-entropy by default.
         ridge: lambda >= 0 of ``lambda / 2 * (|W|_F^2 + |H|_F^2)`` beside the sum of the losses; 0 is the limit
             lambda -> 0. A mean loss with weight decay ``wd`` on W and H has ``ridge = num_samples * wd``.

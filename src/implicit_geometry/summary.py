@@ -78,7 +78,7 @@ def accuracy_summary(hits: ArrayLike, seen: ArrayLike, counts: ClassCounts) -> d
     Args:
         hits: correct predictions of each class, shape (k,).
         seen: samples of each class, shape (k,).
-        counts: training samples a class, which say what a majority is.
+        counts: training samples per class, which say what a majority is.
 
     Returns:
         Fractions, in which every class of a group weighs the same. NaN for a group without classes, or with a class

@@ -42,7 +42,7 @@ def test_a_figure_of_the_ufm_comes_with_its_numbers(igeom, tmp_path, figure, row
 
 
 @pytest.mark.slow
-def test_fig4_has_a_row_an_epoch(igeom, tmp_path):
+def test_fig4_has_one_row_per_epoch(igeom, tmp_path):
     code, _, _ = igeom("reproduce", "fig4", "--model", "ufm", "--epochs", 3, "--output", tmp_path)
     assert code == 0
     numbers = pd.read_csv(tmp_path / "fig4-ufm.csv")

@@ -41,6 +41,6 @@ def test_rows_are_means_over_seeds_and_settings_that_vary_have_a_column():
     assert ["VS", "0.5", *["2", "x", "9"], "1", "2", "60.0%", "–", "60.0%", *["0.600"] * 4, "yes"] in rows
 
 
-def test_a_plan_has_one_row_a_run():
+def test_a_plan_has_one_row_per_run():
     lines = shown(plan_table(SPECS, ["missing"] * len(SPECS)))
     assert sum(spec.key in line for spec in SPECS for line in lines) == len(SPECS)

@@ -18,7 +18,7 @@ COUNTS = ClassCounts([12, 6, 1])
 
 @pytest.fixture(scope="module")
 def colour() -> Source:
-    """Colour images, 30 a class for training and 8 a class for testing, the channels of different scales."""
+    """Colour images, 30 per class for training and 8 per class for testing, the channels of different scales."""
     generator = np.random.default_rng(0)
     pixels = generator.integers([[[[0]], [[100]], [[0]]]], [[[[256]], [[120]], [[2]]]], (114, 3, 8, 6), dtype=np.uint8)
     labels = np.arange(114) % 3
@@ -27,7 +27,7 @@ def colour() -> Source:
 
 @pytest.fixture(scope="module")
 def embeddings() -> Source:
-    """Embeddings without a test part, 30 a class."""
+    """Embeddings without a test part, 30 per class."""
     values = np.random.default_rng(1).normal(5, 3, (90, 4)).astype(np.float32)
     return Source("embeddings", values, np.arange(90) % 3, None, None, NAMES)
 
@@ -172,7 +172,10 @@ LABELS = np.array([0, 1, 0, 1])
     ("parts", "message"),
     [
         ((PIXELS, LABELS, PIXELS, None), "test and test_labels of x must both be given"),
-        ((PIXELS, LABELS[:3], None, None), "train_labels of x must hold one int64 class index a sample, got 4 samples"),
+        (
+            (PIXELS, LABELS[:3], None, None),
+            "train_labels of x must hold one int64 class index per sample, got 4",
+        ),
         ((PIXELS, LABELS + 1, None, None), "train_labels of x must lie in 0..1, got 1..2"),
         ((PIXELS, LABELS - 1, None, None), "train_labels of x must lie in 0..1, got -1..0"),
         ((PIXELS, LABELS * 0, None, None), r"no sample of classes \[1\]"),

@@ -252,7 +252,7 @@ def test_atomic_write_keeps_the_old_file_when_writing_fails(tmp_path):
         write_atomically(tmp_path / "no" / "a.txt", lambda part: part.write_text("x"))
 
 
-def test_records_are_one_row_a_run_and_survive_parquet(tmp_path):
+def test_records_are_one_row_per_run_and_survive_parquet(tmp_path):
     runs = [RUN, TrainedRun(RunSpec("logit_adjusted", {"tau": 1.5}, counts=(20, 2), seed=2), RUN.record, RUN.arrays)]
     frame = records_frame(runs)
     assert frame["exponent"].tolist() == [0.5, 1.5]

@@ -84,7 +84,7 @@ def test_the_sel_matrix_holds_the_limits_mean_logits_with_unit_margins(profile: 
 
 @given(profiles)
 def test_the_seli_geometry_is_that_of_the_matrix_with_repeated_columns(profile: StepProfile) -> None:
-    """Definition 3 literally, for whole R: the decomposition of the k x n matrix, then one column a class."""
+    """Definition 3 literally, for whole R: the decomposition of the k x n matrix, then one column per class."""
     ratio = round(profile.imbalance_ratio) % 20 + 1
     profile = StepProfile(profile.num_classes, ratio, profile.scale_ratio, profile.minority_fraction)
     repeats = [ratio] * profile.num_majority + [1] * profile.num_minority

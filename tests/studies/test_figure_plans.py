@@ -147,7 +147,7 @@ def test_the_ufm_has_all_exponents_at_small_scale() -> None:
         ({"model": "ufm"}, "model must be one of mlp, resnet18"),
         ({"scale": "huge"}, "scale must be one of"),
         ({"data": "cifar100"}, "data must be one of"),
-        ({"data": "digits", "scale": "paper"}, "5000 samples a class"),
+        ({"data": "digits", "scale": "paper"}, "5000 samples per class"),
         ({"epochs": 0}, "epochs must be"),
     ],
 )

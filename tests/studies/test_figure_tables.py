@@ -43,14 +43,14 @@ def store(tmp_path: Path) -> RunStore:
     return store
 
 
-def test_records_have_a_row_a_run(store: RunStore) -> None:
+def test_records_have_one_row_per_run(store: RunStore) -> None:
     records = network_records(store, network_specs("fig3", "mlp")[:3])
     expected = [("mlp", "ce", 0.0, 10, 0), ("mlp", "cdt", -1.5, 10, 1), ("mlp", "cdt", -1.0, 10, 2)]
     columns = ["model", "rule", "exponent", "imbalance_ratio", "classifier_norm_ratio"]
     assert [tuple(row) for row in records[columns].to_numpy().tolist()] == expected
 
 
-def test_histories_have_a_row_an_epoch(store: RunStore) -> None:
+def test_histories_have_one_row_per_epoch(store: RunStore) -> None:
     rows = network_histories(store, network_specs("fig5", "mlp")[:3])
     assert rows[["rule", "exponent", "epoch", "train_balanced"]].values.tolist() == [
         [rule, exponent, epoch, epoch / 20]

@@ -20,7 +20,7 @@ def test_scales_sum_to_k(history):
         assert loss.label_scale.sum() == pytest.approx(10)
 
 
-def test_one_row_a_loss_and_seed_at_the_end(history):
+def test_one_row_per_loss_and_seed_at_the_end(history):
     records = study_records(history, LOSSES)
     assert records[["rule", "exponent", "seed"]].values.tolist() == [
         ["cdt", 0.5, 0],

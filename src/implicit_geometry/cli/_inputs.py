@@ -16,7 +16,7 @@ from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.rules import RULES, make_parameterization
 
 COUNTS_HELP = (
-    "Samples a class: a list '500,50,5', a file of whole numbers (JSON, or separated by commas or white space), "
+    "Samples per class: a list '500,50,5', a file of whole numbers (JSON, or separated by commas or white space), "
     "'step:K,R[,rho]', 'exp:K,R' or 'zipf:K,N'."
 )
 LoggerName = Annotated[

@@ -151,7 +151,7 @@ def _print_accuracy(tables: Mapping[str, pd.DataFrame], console: Console) -> Non
 
 
 def _setting_table(title: str, rows: pd.DataFrame) -> Table:
-    """One setting of the study: a line a loss."""
+    """One setting of the study: one line per loss."""
     made = Table(box=box.SIMPLE_HEAD, padding=0, header_style="bold", title=title, title_justify="left")
     for name in ("loss", "exponent", "balanced", "minority", "worst class", "W to ETF", "W to limit", "ridge"):
         made.add_column(name, justify="left" if name == "loss" else "right", no_wrap=True)

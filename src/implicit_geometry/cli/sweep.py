@@ -52,8 +52,8 @@ def sweep(
     """Train every network that a YAML file describes; every list in it is a grid.
 
     The same command again does only what is missing: finished runs are kept, and a run that was interrupted, by
-    whatever means, goes on from its last epoch. Writes records.parquet, one row a run of the folder. The exit code is 1
-    if a run failed or another one in the folder is damaged, 2 for bad input, 130 after Ctrl-C.
+    whatever means, goes on from its last epoch. Writes records.parquet, one row per run of the folder. The exit code
+    is 1 if a run failed or another one in the folder is damaged, 2 for bad input, 130 after Ctrl-C.
 
     Examples:
 

@@ -59,7 +59,7 @@ def train(
     normalize: Normalize = None,
     param: Param = None,
     epochs: Annotated[int, typer.Option(help="Passes over the training set.")] = Optimization.epochs,
-    batch_size: Annotated[int, typer.Option(help="Samples a step.")] = Optimization.batch_size,
+    batch_size: Annotated[int, typer.Option(help="Samples per step.")] = Optimization.batch_size,
     learning_rate: Annotated[float, typer.Option(help="Initial rate.")] = Optimization.learning_rate,
     momentum: Annotated[float, typer.Option(help="Of the gradient.")] = Optimization.momentum,
     weight_decay: Annotated[float, typer.Option(help="Of all parameters.")] = Optimization.weight_decay,

@@ -90,7 +90,7 @@ class LabelledImages(Dataset[Any]):
 
 
 def find_images(folder: Path, size: int, class_names: tuple[str, ...] = ()) -> tuple[ImageFiles, Ints, tuple[str, ...]]:
-    """Image files in the sub-folders of a folder, one sub-folder a class; nothing is decoded.
+    """Image files in the sub-folders of a folder, one sub-folder per class; nothing is decoded.
 
     Args:
         folder: holds ``<class>/*``. Files of other suffixes and hidden names are passed over.

@@ -74,7 +74,7 @@ class Source:
         if labels.ndim != 1 or labels.dtype != np.int64 or len(samples) != len(labels):
             raise InputError(
                 f"{part}_labels of {self.name}",
-                "must hold one int64 class index a sample",
+                "must hold one int64 class index per sample",
                 f"{len(samples)} samples and labels of shape {labels.shape} and dtype {labels.dtype}",
             )
         if labels.size == 0 or labels.min() < 0 or labels.max() >= self.num_classes:

@@ -66,7 +66,7 @@ def make_split(
     seed: int = 0,
     augment: bool = False,
 ) -> LabelledData:
-    """Draw test and validation samples, then a training set with ``counts`` samples a class from what is left.
+    """Draw test and validation samples, then a training set with ``counts`` samples per class from what is left.
 
     Test and validation samples depend on the source, on their numbers and on the seed, never on the counts. Images in
     memory are standardised with mean and standard deviation of all pixels of the training pool, one pair a channel;

@@ -67,7 +67,7 @@ class Optimization:
 
     Args:
         epochs: passes over the training set.
-        batch_size: samples a step; the last batch of an epoch may be smaller.
+        batch_size: samples per step; the last batch of an epoch may be smaller.
         learning_rate: initial rate.
         momentum: of the gradient.
         weight_decay: of all parameters, in the form of a mean loss + weight_decay / 2 * |parameters|^2.
@@ -104,7 +104,7 @@ class RunSpec:
     Args:
         rule: a name that :func:`implicit_geometry.rules.find_rule` takes.
         hyperparameters: of the rule, such as ``{"gamma": 0.5}``.
-        counts: training samples a class.
+        counts: training samples per class.
         data: which data set, and how much of it is held out.
         network: which network.
         optimization: how to train.

@@ -48,7 +48,7 @@ class UFMHistory:
     Arrays are read-only.
 
     Attributes:
-        counts: samples a class.
+        counts: samples per class.
         parameterizations: the P losses.
         seeds: the S seeds.
         epochs: when each record was taken, rising, shape (T,).
@@ -94,7 +94,7 @@ class UFMHistory:
 
         Args:
             block: ``"classifier"``, ``"embedding"`` or ``"cross"``.
-            targets: one geometry a loss, such as its limit.
+            targets: one geometry per loss, such as its limit.
 
         Returns:
             Frobenius distances of the matrices scaled to unit norm, shape (P, S, T).
@@ -154,7 +154,7 @@ def train_ufm(
         parameterizations: the losses; each is trained with every seed.
         feature_dim: d >= k - 1.
         epochs: passes over the samples.
-        batch_size: samples a step, at most N; the last batch of an epoch may be smaller.
+        batch_size: samples per step, at most N; the last batch of an epoch may be smaller.
         learning_rate: of the mean loss of a batch. In the paper's set-up (the defaults, with CDT and LDT of
             |gamma| <= 1.5) 2 is stable and 5 is not.
         ridge: lambda of :class:`implicit_geometry.problem.Problem`; 0 is training without regularisation.

@@ -1,7 +1,7 @@
 """The printed formulas of Behnia et al. (2023) for STEP profiles, independent of the closed form for any counts.
 
 A STEP profile has minority classes of one sample (n_min = 1) and majority classes of R. The scale of a minority class
-is 1 and that of a majority class D: delta for CDT, Delta for LDT. Majority classes come first. For n_min samples a
+is 1 and that of a majority class D: delta for CDT, Delta for LDT. Majority classes come first. For n_min samples per
 minority class and a minority scale c, multiply inner products of classifiers by sqrt(n_min) / c, those of embeddings by
 1 / (c sqrt(n_min)), those of a classifier and an embedding by 1 / c.
 
@@ -129,7 +129,7 @@ class StepBlock:
 
 
 def sel_matrix(profile: StepProfile) -> Floats:
-    """The (delta, R)-SEL matrix, one column a class: Xi[c, j] = (1{c = j} - delta_j^-2 / sum_i delta_i^-2) / delta_c.
+    """The (delta, R)-SEL matrix, one column per class: Xi[c, j] = (1{c = j} - delta_j^-2 / sum_i delta_i^-2) / delta_c.
 
     Returns:
         Logits of every class (rows) for the samples of every class (columns), shape (num_classes, num_classes).

@@ -29,7 +29,7 @@ def rule_runs(records: pd.DataFrame, rule: str) -> pd.DataFrame:
     """The runs of a rule, with those of plain cross-entropy where the rule at exponent 0 is plain cross-entropy.
 
     Args:
-        records: one row a run, columns ``rule`` and ``exponent``.
+        records: one row per run, columns ``rule`` and ``exponent``.
         rule: a name of one.
 
     Returns:
@@ -47,7 +47,7 @@ def rule_runs(records: pd.DataFrame, rule: str) -> pd.DataFrame:
 def series(records: pd.DataFrame) -> list[tuple[str, str]]:
     """The rules with their variants (other hyperparameters than the exponent), in the order of the rules.
 
-    A table without the column ``variant`` has one variant a rule.
+    A table without the column ``variant`` has one variant per rule.
 
     Example:
         >>> series(pd.DataFrame({"rule": ["vs", "ce", "vs"], "variant": ["", "", "tau 0.5"]}))
@@ -72,7 +72,7 @@ def mean_over_seeds(records: pd.DataFrame, columns: Iterable[str], settings: Seq
     """One row per rule, variant, exponent and setting: runs, those in the terminal phase, and means of columns.
 
     Args:
-        records: one row a run, columns ``rule``, ``exponent``, ``terminal_phase``, those to average, and ``variant``
+        records: one row per run, columns ``rule``, ``exponent``, ``terminal_phase``, those to average, and ``variant``
             where rules have several.
         columns: numeric columns to average; a run where one is NaN does not count in its mean.
         settings: columns in which runs differ besides their loss and seed.

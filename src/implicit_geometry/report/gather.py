@@ -100,7 +100,7 @@ def _incomplete(store: RunStore, run: Run) -> str:
 
 
 def _vectors_problem(run: MeasuredRun) -> str:
-    """What is wrong with the measured vectors of a run; empty where they are a classifier and an embedding a class."""
+    """What is wrong with the measured vectors of a run; empty where each class has a classifier and an embedding."""
     k = len(run.spec.counts)
     shapes = set()
     for name in ("classifier", "embedding"):

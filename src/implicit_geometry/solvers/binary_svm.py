@@ -20,7 +20,7 @@ def cost_sensitive_svm(inputs: ArrayLike, labels: ArrayLike, label_scale: ArrayL
     cross-entropy. There is no intercept; a constant feature gives one that takes part in the norm.
 
     Args:
-        inputs: x, one sample a row, shape (n, p).
+        inputs: x, one sample per row, shape (n, p).
         labels: 0 or 1, shape (n,).
         label_scale: Delta > 0 of the labels 0 and 1, shape (2,).
 
@@ -57,7 +57,7 @@ def _constraints(inputs: Any, labels: Any, label_scale: Any) -> Floats:
     samples = np.asarray(inputs, dtype=np.float64)
     if samples.ndim != 2 or samples.size == 0 or not np.isfinite(samples).all() or not samples.any():
         raise InputError(
-            "inputs", "must be a finite matrix, one sample a row and not all zero", f"shape {samples.shape}"
+            "inputs", "must be a finite matrix, one sample per row and not all zero", f"shape {samples.shape}"
         )
     classes = np.asarray(labels)
     if classes.shape != (len(samples),) or not np.isin(classes, (0, 1)).all():

@@ -30,7 +30,7 @@ _STRICT = 1e-6  # distance to 1 of the gradient's norm that proves the logits ze
 def solve_factored(problem: Problem, feature_dim: int | None = None) -> Solution:
     """Minimise sum_i loss(W h_i + b, y_i) + ridge / 2 (|W|^2 + |H|^2) + bias_ridge / 2 |b|^2 over W, H and b by L-BFGS.
 
-    By convexity the samples of a class share one embedding, so H has one row a class, weighted by its count. The
+    By convexity the samples of a class share one embedding, so H has one row per class, weighted by its count. The
     certificate tells the global minimum from a saddle point, which a perturbation leaves.
 
     Args:

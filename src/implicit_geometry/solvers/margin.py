@@ -58,7 +58,7 @@ def solve_margin(problem: Problem, *, tolerance: float = 1e-8) -> Solution:
 
 
 def margin_program(problem: Problem) -> ExcessProgram:
-    """The program over excess margins, one class a row."""
+    """The program over excess margins, one class per row."""
     root_count = np.sqrt(problem.counts.values)
     parameters = problem.parameterization
     null = parameters.class_scale.min() / parameters.class_scale
@@ -70,7 +70,7 @@ def margin_program(problem: Problem) -> ExcessProgram:
 
 
 def smallest_margin(problem: Problem, logits: Floats) -> float:
-    """Least label_scale_y (class_scale_y z_yy - class_scale_c z_cy) over y and c != y, z one column a class, (k, k)."""
+    """Least label_scale_y (class_scale_y z_yy - class_scale_c z_cy) over y and c != y, of logits z, shape (k, k)."""
     scores = problem.parameterization.class_scale[:, None] * logits
     margins = problem.parameterization.label_scale * (np.diag(scores) - scores)
     np.fill_diagonal(margins, np.inf)

@@ -110,7 +110,7 @@ def chosen_by_validation(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def accuracy_table(chosen: pd.DataFrame) -> pd.DataFrame:
-    """Mean and 95 % interval of the test accuracies over seeds, and the mean geometry, a row a setting and rule.
+    """Mean and 95 % interval of the test accuracies over seeds, and the mean geometry, one row per setting and rule.
 
     Returns:
         Columns of the setting, ``rule``, ``exponent``, ``runs``; for every accuracy ``test_*`` its mean and

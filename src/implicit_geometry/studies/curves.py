@@ -28,7 +28,7 @@ def theory_curves(
     ridges: dict[str, float] | None = None,
     **fixed: Any,
 ) -> pd.DataFrame:
-    """The eight numbers in the limit, and at a ridge a rule where one is given.
+    """The eight numbers in the limit, and at one ridge per rule where one is given.
 
     Args:
         counts: with minority classes.

@@ -133,7 +133,7 @@ def network_specs(
 ) -> list[RunSpec]:
     """The networks that a figure needs; figures share those they have in common.
 
-    The paper prints no majority size: at paper scale it is 5000 samples a class, the size of CIFAR-10's classes.
+    The paper prints no majority size: at paper scale it is 5000 samples per class, the size of CIFAR-10's classes.
 
     Args:
         item: a name in :data:`FIGURES`.
@@ -157,7 +157,7 @@ def network_specs(
     source = setup.data if data is None else data
     choice("data", source, DATA)
     if scale == "paper" and source == "digits":
-        raise InputError("data", "must have 5000 samples a class at paper scale", "digits, which has at most 183")
+        raise InputError("data", "must have 5000 samples per class at paper scale", "digits, which has at most 183")
     usual = setup.optimization.epochs if scale == "paper" or source == "digits" else _EPOCHS_ON_MORE[model]
     optimization = replace(setup.optimization, epochs=usual if epochs is None else epochs)
     return [
@@ -185,7 +185,7 @@ def _max_count(data: str, scale: str) -> int:
 
 
 def _record_every(epochs: int) -> int:
-    """About 30 rows a run, the last at its end."""
+    """About 30 rows per run, the last at its end."""
     return max(step for step in range(1, max(epochs // 30, 1) + 1) if epochs % step == 0)
 
 

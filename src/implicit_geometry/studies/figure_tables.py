@@ -25,7 +25,7 @@ from implicit_geometry.theory.predict import predict
 
 
 def network_records(store: RunStore, specs: Iterable[RunSpec]) -> pd.DataFrame:
-    """One row a run, with the columns of :func:`implicit_geometry.studies.ufm.study_records`."""
+    """One row per run, with the columns of :func:`implicit_geometry.studies.ufm.study_records`."""
     runs = store.load_all(specs)
     ratios = [run.spec.class_counts().imbalance_ratio for run in runs]
     return records_frame(runs).assign(model=[run.spec.network.name for run in runs], imbalance_ratio=ratios)
@@ -59,7 +59,7 @@ def network_geometries(store: RunStore, specs: Iterable[RunSpec]) -> dict[Loss, 
 def fitted_curves(
     counts: ClassCounts, rules: Sequence[str], records: pd.DataFrame, exponents: Iterable[float], *, ridge: float = 0.0
 ) -> pd.DataFrame:
-    """Theory for the runs of one model: limits, and the optimum at one ridge a rule.
+    """Theory for the runs of one model: limits, and the optimum at one ridge per rule.
 
     Args:
         counts: that the runs were trained with.

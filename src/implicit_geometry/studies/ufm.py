@@ -36,7 +36,7 @@ def train_study(
 
 
 def study_records(history: UFMHistory, losses: Sequence[Loss], *, every_epoch: bool = False) -> pd.DataFrame:
-    """One row a loss and seed (and recorded epoch, where asked): the eight numbers, distances, accuracies.
+    """One row per loss and seed (and recorded epoch, where asked): the eight numbers, distances, accuracies.
 
     The effective ridge is fitted at the last epoch only.
     """

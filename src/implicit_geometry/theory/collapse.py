@@ -30,7 +30,7 @@ class CollapseThresholds:
     a thousand random problems tried; with strong shifts or class scales it can differ.
 
     Attributes:
-        counts: samples a class.
+        counts: samples per class.
         ridge: collapse threshold of every class, shape (k,).
         exact: whether the class is one of a group and ``ridge`` the exact threshold of that group, shape (k,).
         between_groups: ridge from which on the means of different groups coincide as well; NaN for a single group.
@@ -95,7 +95,7 @@ def collapse_thresholds(
     """Find the ridges, and with them the weight decays, at which classes collapse.
 
     Args:
-        counts: samples a class, shape (k,).
+        counts: samples per class, shape (k,).
         parameterization: the loss; plain cross-entropy by default.
 
     Raises:

@@ -100,7 +100,7 @@ def design(
     or the one that comes nearest; free vectors by least squares from there and from random starts.
 
     Args:
-        counts: samples a class, shape (k,).
+        counts: samples per class, shape (k,).
         target: ``"etf"`` (classifiers are a simplex ETF), ``"equal_norms"`` and ``"equal_angles"`` (of classifiers),
             ``"alignment"`` (cos(w_c, h_c) = 1), ``"norm_ratio"`` (mean squared classifier norm, majority over
             minority), ``"minority_cosine"`` (mean cosine of two minority classifiers), or ``"no_collapse"`` (every

@@ -45,7 +45,7 @@ class Question:
     """A geometry that is asked for: one number of a loss's limit, and its wanted value.
 
     Attributes:
-        counts: samples a class.
+        counts: samples per class.
         target: ``"norm_ratio"``, ``"minority_cosine"``, or a deviation that should vanish: ``"etf"``,
             ``"equal_norms"``, ``"equal_angles"``.
         family: one of :data:`FAMILIES`.

@@ -41,7 +41,7 @@ def test_tensorboard_gets_the_rows_of_every_run_at_their_steps(run_all):
     for spec in SPECS:
         events = EventAccumulator(str(store.folder / "logs" / spec.key)).Reload().Scalars("geometry/cdnv")
         assert [event.value for event in events] == pytest.approx(store.history(spec)["cdnv"].tolist(), rel=1e-5)
-        assert [event.step for event in events] == [3, 7]  # two steps an epoch, counted from 0
+        assert [event.step for event in events] == [3, 7]  # two steps per epoch, counted from 0
 
 
 def test_every_run_is_one_of_weights_and_biases(run_all, monkeypatch):

@@ -168,8 +168,8 @@ def test_findings_are_means_of_the_records() -> None:
 
 def test_facts_say_what_was_trained() -> None:
     facts = setting_facts(one_setting(spec(), spec(seed=3)))
-    assert facts["training samples a class"] == "40, 40, 4, 4"
+    assert facts["training samples per class"] == "40, 40, 4, 4"
     assert facts["seeds"] == "0, 3"
     assert facts["versions"] == "python 3.12, torch 2.8"
     many = setting_facts(one_setting(spec(counts=(50,) * 30)))
-    assert many["training samples a class"].endswith("... (30 classes)")
+    assert many["training samples per class"].endswith("... (30 classes)")

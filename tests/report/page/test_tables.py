@@ -118,7 +118,7 @@ def test_variants_of_a_rule_have_rows_of_their_own(records: pd.DataFrame) -> Non
     assert [float(row[3][1]) for row in rows[3:]] == pytest.approx(own.tolist())
 
 
-def test_a_row_a_run_that_leads_to_its_page(records: pd.DataFrame) -> None:
+def test_each_run_has_a_row_that_leads_to_its_page(records: pd.DataFrame) -> None:
     html = runs_html(records)
     head, *rows = Cells(html).rows
     titles = [text for text, _ in head]

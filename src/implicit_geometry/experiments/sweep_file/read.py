@@ -1,4 +1,4 @@
-"""Sweeps as people write them: a YAML file, or the same keys as a dictionary, to one spec a run.
+"""Sweeps as people write them: a YAML file, or the same keys as a dictionary, to one spec per run.
 
 Every list of values is a grid, and the runs are all combinations::
 

@@ -19,7 +19,7 @@ class ShuffledBatches(Sampler[list[int]]):
 
     Args:
         size: samples in the data set.
-        batch_size: samples a batch, over all processes.
+        batch_size: samples per batch, over all processes.
         seed: of the order.
         epoch: the first to give.
 

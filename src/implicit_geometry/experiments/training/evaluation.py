@@ -20,7 +20,7 @@ def accuracies(predictions: Ints, labels: Ints, counts: ClassCounts) -> dict[str
     Args:
         predictions: class indices, shape (n,).
         labels: true classes, shape (n,).
-        counts: training samples a class, which say what a majority is.
+        counts: training samples per class, which say what a majority is.
 
     Example:
         >>> accuracies(np.array([0, 0, 1]), np.array([0, 1, 1]), ClassCounts([9, 1]))["balanced"]

@@ -89,7 +89,7 @@ class ClassifierTask(L.LightningModule):
         return loss
 
     def configure_optimizers(self) -> Any:
-        """The optimiser, with its schedule stepped once an epoch."""
+        """The optimiser, with its schedule stepped once per epoch."""
         optimizer = make_optimizer(self.model, self.optimization)
         if self.resume is None:
             return [optimizer], [make_schedule(optimizer, self.optimization)]
@@ -147,7 +147,7 @@ def make_optimizer(model: nn.Module, plan: Optimization) -> torch.optim.Optimize
 def make_schedule(
     optimizer: torch.optim.Optimizer, plan: Optimization, *, epoch: int = 0
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """The learning-rate schedule of a plan, from an epoch on, to be stepped once an epoch."""
+    """The learning-rate schedule of a plan, from an epoch on, to be stepped once per epoch."""
 
     def factor(now: int) -> float:
         if plan.schedule == "cosine":

@@ -1,4 +1,4 @@
-"""Lightning's loggers by name: one record a run, beside the results or in a service."""
+"""Lightning's loggers by name: one record per run, beside the results or in a service."""
 
 from __future__ import annotations
 

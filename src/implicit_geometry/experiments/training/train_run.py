@@ -22,7 +22,7 @@ from implicit_geometry._version import __version__
 from implicit_geometry.comparison import compare
 from implicit_geometry.data.load import Source, load_source
 from implicit_geometry.data.split import LabelledData, make_split
-from implicit_geometry.experiments.run import TrainedRun
+from implicit_geometry.experiments.run import Array, TrainedRun
 from implicit_geometry.experiments.spec import DataSpec, RunSpec
 from implicit_geometry.experiments.training.batches import ordered_batches
 from implicit_geometry.experiments.training.evaluation import accuracies, predictions
@@ -158,13 +158,16 @@ def train_run(
         "training_seconds": training_seconds,
         "versions": _versions(),
     }
-    arrays = {
+    weights = {name: tensor.detach().cpu().numpy() for name, tensor in model.state_dict().items()}
+    return TrainedRun(spec, record, _arrays(measured, data), history=history, weights=weights)
+
+
+def _arrays(measured: Measurement, data: LabelledData) -> dict[str, Array]:
+    return {
         "classifier": np.asarray(measured.classifier, dtype=np.float64),
         "embedding": np.asarray(measured.embedding, dtype=np.float64),
         "train_indices": np.asarray(data.train_indices, dtype=np.int64),
     }
-    weights = {name: tensor.detach().cpu().numpy() for name, tensor in model.state_dict().items()}
-    return TrainedRun(spec, record, arrays, history=history, weights=weights)
 
 
 def split_of(spec: RunSpec, source: Source) -> LabelledData:

@@ -34,14 +34,14 @@ _NAN = float("nan")
 
 
 class GeometryMonitor(L.Callback):
-    """Records one row an epoch in ``history``, and logs it as ``geometry/...`` for loggers and other callbacks.
+    """Records one row per epoch in ``history``, and logs it as ``geometry/...`` for loggers and other callbacks.
 
     A row holds ``epoch`` (finished ones), ``learning_rate``, ``train_loss`` (mean of the batches' losses, weighted by
     their sizes), the accuracies of :func:`~implicit_geometry.summary.accuracy_summary` as ``train_`` and ``test_``, the
     numbers of :func:`~implicit_geometry.summary.geometry_summary`, ``cdnv``, ``self_duality``, and the distances of the
     three blocks, such as ``classifier_etf_distance``: to the simplex ETF (``etf``), and with a problem to its limit
     (``limit``) and to its geometry at the ridge that explains the classifier best (``ridge``). That
-    ``effective_ridge`` is the best of 32 ridges a decade, over the 12 decades below the one from which on everything
+    ``effective_ridge`` is the best of 32 ridges per decade, over the 12 decades below the one from which on everything
     collapses; there is none where the head has a bias, or the classes are of more than 128 kinds.
 
     Nothing ends a training that has done its first step. An epoch whose geometry cannot be told (a class was not seen,

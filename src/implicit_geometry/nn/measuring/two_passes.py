@@ -78,7 +78,7 @@ def measure(
 
 
 class _Scatter:
-    """Sums over a second pass, about the class means of the first: one row a class, one column a quantity."""
+    """Sums over a second pass, about the class means of the first: one row per class, one column per quantity."""
 
     def __init__(self, measurement: OnePass, device: torch.device) -> None:
         means = measurement.class_means

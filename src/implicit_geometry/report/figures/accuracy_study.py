@@ -1,4 +1,4 @@
-"""The accuracy study as figures: accuracy a loss with its interval, and accuracy against geometry."""
+"""The accuracy study as figures: accuracy per loss with its interval, and accuracy against geometry."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MARKERS = {"test_balanced": "o", "test_minority": "v", "test_worst": "x"}
 
 
 def accuracy_study_figure(table: pd.DataFrame, data: str) -> Figure:
-    """Balanced, minority and worst-class test accuracy of every loss, a panel a profile and ratio.
+    """Balanced, minority and worst-class test accuracy of every loss, one panel per profile and ratio.
 
     Args:
         table: what :func:`implicit_geometry.studies.accuracy.accuracy_table` returns.
@@ -44,10 +44,10 @@ def accuracy_study_figure(table: pd.DataFrame, data: str) -> Figure:
 
 
 def accuracy_against_geometry_figure(records: pd.DataFrame, data: str) -> Figure:
-    """Balanced test accuracy over the distance of the classifier to the ETF and to its own limit, a dot a run.
+    """Balanced test accuracy over the distance of the classifier to the ETF and to its own limit, one dot per run.
 
     Args:
-        records: one row a run of the study.
+        records: one row per run of the study.
         data: which data set of it.
 
     Raises:

@@ -52,7 +52,7 @@ def geometry_panels(
 ) -> NDArray[np.object_]:
     """Norm ratio and mean cosines of classifiers and embeddings over the exponent of a rule: theory, ETF, runs.
 
-    One marker a run, hollow where the run did not reach the terminal phase. Runs of plain cross-entropy stand at
+    One marker per run, hollow where the run did not reach the terminal phase. Runs of plain cross-entropy stand at
     exponent 0 of the rules that equal it there.
 
     Args:
@@ -60,7 +60,7 @@ def geometry_panels(
             within the minority, between them.
         rule: a name that :func:`implicit_geometry.rules.find_rule` takes.
         curves: theory; columns ``rule``, ``exponent``, ``kind`` (``"limit"`` or ``"ridge"``) and the eight numbers.
-        records: one row a run; columns ``rule``, ``exponent``, ``terminal_phase`` and the eight numbers.
+        records: one row per run; columns ``rule``, ``exponent``, ``terminal_phase`` and the eight numbers.
         num_classes: number of classes k; a simplex ETF has norm ratio 1 and cosines -1 / (k - 1).
 
     Returns:
@@ -114,14 +114,14 @@ def geometry_figure(
 
 
 def accuracy_panel(ax: Axes, records: pd.DataFrame, metric: str = "test_balanced") -> Axes:
-    """An accuracy over the exponent: a line a rule through the means over seeds, dots the seeds, CE a horizontal line.
+    """An accuracy over the exponent: one line per rule through the means over seeds; plain CE is a horizontal line.
 
     Lines of rules that equal plain cross-entropy at exponent 0 go through it there. Variants of a rule, where the
     records have a column ``variant``, get lines of their own.
 
     Args:
         ax: where to draw.
-        records: one row a run; columns ``rule``, ``exponent``, ``terminal_phase`` and the metric.
+        records: one row per run; columns ``rule``, ``exponent``, ``terminal_phase`` and the metric.
         metric: ``test_balanced``, ``test_minority``, ``test_majority``, ``test_worst`` or ``test_overall``.
 
     Returns:
@@ -165,7 +165,7 @@ def gram_heatmaps(
     The colour is linear in the signed square root of the entry, so that cosines show beside the diagonal.
 
     Args:
-        axes: shape (n, 2): a row a matrix; predicted left, measured right.
+        axes: shape (n, 2): one row per matrix; predicted left, measured right.
         predicted: title and k x k matrix, n of them.
         measured: the same titles with the measured matrices.
 
@@ -195,7 +195,7 @@ def gram_heatmaps(
 def gram_figure(
     predicted: Mapping[str, ArrayLike], measured: Mapping[str, ArrayLike], *, narrow: bool = False
 ) -> Figure:
-    """The panels of :func:`gram_heatmaps` with their colour bar: two matrices a line, or one where ``narrow``."""
+    """The panels of :func:`gram_heatmaps` with their colour bar: two matrices per line, or one where ``narrow``."""
     pairs_a_line = 1 if narrow else 2
     lines = -(-len(predicted) // pairs_a_line)
     with matplotlib.rc_context(FIGURE_STYLE):
@@ -269,7 +269,7 @@ def log_scale(ax: Axes) -> None:
 
 
 def _label_exponent(ax: Axes, rules: Sequence[str]) -> None:
-    """Name the exponents of the rules, once a column of panels."""
+    """Name the exponents of the rules, once per column of panels."""
     ax.xaxis.set_minor_locator(AutoMinorLocator(2))
     place = ax.get_subplotspec()
     if place is None or place.is_last_row():

@@ -24,7 +24,7 @@ def geometry_picture(counts: ClassCounts, geometry: Geometry) -> Figure:
     """Cosines between classifiers and between embeddings, and their norms over the class counts.
 
     Args:
-        counts: samples a class.
+        counts: samples per class.
         geometry: over the same classes, at most :data:`MAX_CLASSES`.
 
     Raises:

@@ -52,7 +52,7 @@ class Section:
         title: heading.
         sentences: findings, in order.
         figures: in order.
-        records: one row a run, as :func:`implicit_geometry.experiments.record.records_frame` makes them.
+        records: one row per run, as :func:`implicit_geometry.experiments.record.records_frame` makes them.
         facts: name and value, in order: data, network, optimisation, versions.
     """
 

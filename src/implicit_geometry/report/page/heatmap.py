@@ -1,4 +1,4 @@
-"""Gram matrices as pictures of one pixel an entry, which a page scales up: small enough for hundreds of runs."""
+"""Gram matrices as pictures of one pixel per entry, which a page scales up: small enough for hundreds of runs."""
 
 from __future__ import annotations
 

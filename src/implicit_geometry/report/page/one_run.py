@@ -212,7 +212,7 @@ def _has_points(values: pd.Series, log: bool) -> bool:
 
 
 def _heatmaps(measured: Geometry, predicted: Mapping[str, Geometry]) -> str:
-    """A row a block, a column a source, all on one scale a block."""
+    """One row per block, one column per source, all on one scale per block."""
     sources = {"measured": measured, **predicted}
     k = measured.num_classes
     rows = []

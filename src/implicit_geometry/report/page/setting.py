@@ -138,8 +138,8 @@ def setting_facts(setting: Setting) -> dict[str, str]:
     )
     return {
         "data": first["data"],
-        "training samples a class": shown,
-        "test samples a class": "the whole test part" if held_out is None else str(held_out),
+        "training samples per class": shown,
+        "test samples per class": "the whole test part" if held_out is None else str(held_out),
         "network": first["network"],
         "training": first["optimization"],
         "seeds": ", ".join(map(str, seeds)),

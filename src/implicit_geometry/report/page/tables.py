@@ -1,4 +1,4 @@
-"""Tables of runs: means over seeds for a terminal and as HTML, and one row a run as HTML."""
+"""Tables of runs: means over seeds for a terminal and as HTML, and one row per run as HTML."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def summary_table(records: pd.DataFrame, settings: Sequence[str] = ()) -> Table:
     """Accuracy, distances (0 to 2, unit-norm Gram matrices) and terminal phase for a terminal.
 
     Args:
-        records: one row a run; columns ``rule``, ``exponent``, ``terminal_phase`` and those of :data:`SUMMARY` that the
-            runs have.
+        records: one row per run; columns ``rule``, ``exponent``, ``terminal_phase`` and those of :data:`SUMMARY` that
+            the runs have.
         settings: columns of texts in which runs differ besides their loss and seed; each gets a column.
 
     Raises:
@@ -101,7 +101,7 @@ def summary_html(records: pd.DataFrame) -> str:
 
 
 def runs_html(records: pd.DataFrame) -> str:
-    """One row a run, its loss a link to ``#run-KEY``; columns of :data:`DESCRIPTION` where runs differ in them.
+    """One row per run, its loss a link to ``#run-KEY``; columns of :data:`DESCRIPTION` where runs differ in them.
 
     Args:
         records: as :func:`implicit_geometry.experiments.record.records_frame` makes them.

@@ -62,7 +62,7 @@ def ridge_path(
     """Solve one problem at many ridges, each started from its neighbour.
 
     Args:
-        counts: samples a class, shape (k,).
+        counts: samples per class, shape (k,).
         parameterization: the loss; None for plain cross-entropy.
         ridges: positive, in any order, shape (r,).
 

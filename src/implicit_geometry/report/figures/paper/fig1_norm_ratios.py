@@ -29,11 +29,11 @@ CAPTION = (
 
 
 def norm_ratio_figure(curves: pd.DataFrame, records: pd.DataFrame, names: Mapping[str, str]) -> Figure:
-    """Fig. 1: the squared norm ratio of majority to minority classifiers over the exponent, a panel a model.
+    """Fig. 1: the squared norm ratio of majority to minority classifiers over the exponent, one panel per model.
 
     Args:
         curves: theory, as :func:`implicit_geometry.studies.figure_tables.fitted_curves` makes it, and ``model``.
-        records: one row a run; columns ``model``, ``rule``, ``exponent``, ``classifier_norm_ratio``,
+        records: one row per run; columns ``model``, ``rule``, ``exponent``, ``classifier_norm_ratio``,
             ``terminal_phase``.
         names: model to title of its panel.
     """

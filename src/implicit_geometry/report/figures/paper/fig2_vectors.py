@@ -26,7 +26,7 @@ _ARROW: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": 1, "widt
 
 
 def vectors_figure(vectors: pd.DataFrame, names: Mapping[str, str]) -> Figure:
-    """Fig. 2: predicted vectors as arrows, the tips of trained ones as markers; a column a loss.
+    """Fig. 2: predicted vectors as arrows, the tips of trained ones as markers; one column per loss.
 
     Args:
         vectors: as :func:`implicit_geometry.studies.figure_tables.vector_table` makes it.

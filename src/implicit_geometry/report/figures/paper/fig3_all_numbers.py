@@ -39,7 +39,7 @@ def four_by_four_figure(curves: pd.DataFrame, records: pd.DataFrame, names: Mapp
 
     Args:
         curves: theory, as :func:`implicit_geometry.studies.figure_tables.fitted_curves` makes it, and ``model``.
-        records: one row a run; columns ``model``, ``rule``, ``exponent``, ``terminal_phase`` and the eight numbers.
+        records: one row per run; columns ``model``, ``rule``, ``exponent``, ``terminal_phase`` and the eight numbers.
         names: model to name in the legend.
     """
     with matplotlib.rc_context(FIGURE_STYLE):

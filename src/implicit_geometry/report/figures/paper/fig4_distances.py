@@ -22,10 +22,11 @@ _FACTOR_NAMES = {"classifier": "classifiers W", "embedding": "embeddings H"}
 def distance_figure(records: pd.DataFrame, name: str) -> Figure:
     """Fig. 4: distance of W W^T and H H^T (unit Frobenius norm) to their limits by epoch, for one model.
 
-    A column a profile and rule, a line an exponent.
+    One column per profile and rule, one line per exponent.
 
     Args:
-        records: one row a run and epoch; columns ``imbalance_ratio``, ``rule``, ``exponent``, ``epoch`` and distances.
+        records: one row per run and epoch; columns ``imbalance_ratio``, ``rule``, ``exponent``, ``epoch`` and the
+            distances.
         name: of the model.
     """
     columns = [(ratio, rule) for ratio in sorted(set(records["imbalance_ratio"])) for rule in ("cdt", "ldt")]

@@ -21,10 +21,10 @@ _ACCURACIES = {"train_balanced": "all classes", "train_majority": "majority", "t
 
 
 def training_accuracy_figure(records: pd.DataFrame, name: str) -> Figure:
-    """Fig. 5: training accuracy by epoch of all, majority and minority classes for one model, a line an exponent.
+    """Fig. 5: training accuracy by epoch of all, majority and minority classes for one model, one line per exponent.
 
     Args:
-        records: one row a run and epoch; columns ``rule``, ``exponent``, ``epoch``, ``train_balanced``,
+        records: one row per run and epoch; columns ``rule``, ``exponent``, ``epoch``, ``train_balanced``,
             ``train_majority`` and ``train_minority``.
         name: of the model.
     """

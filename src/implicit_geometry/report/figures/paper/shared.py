@@ -49,7 +49,7 @@ def _exponent_label(exponent: float) -> str:
 
 
 def draw_markers(ax: Axes, runs: pd.DataFrame, column: str, color: str, marker: str, label: str) -> None:
-    """One marker a run, hollow where it did not reach the terminal phase."""
+    """One marker per run, hollow where it did not reach the terminal phase."""
     done = runs["terminal_phase"].astype(bool)
     look: dict[str, Any] = {"linestyle": "none", "marker": marker, "markersize": 6.5, "zorder": 3}
     ax.plot(runs["exponent"][done], runs[column][done], color=color, mec="white", mew=0.6, label=label, **look)
