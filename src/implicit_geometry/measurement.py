@@ -30,7 +30,7 @@ from scipy.spatial.distance import cdist
 from implicit_geometry._validate import Floats, InputError, Ints, frozen, instance, numeric_vector
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.geometry import Geometry
-from implicit_geometry.parameterization import Parameterization
+from implicit_geometry.parameterization import Pairwise, Parameterization
 
 _SHAPES = {  # whether an array has a vector for each class, or a number
     "embedding": True,
@@ -321,7 +321,7 @@ def measurement_from_moments(
     elif weight is None or not project:
         embedding = _centred(means, loss.label_scale / loss.label_scale.max())
     if weight is not None and project:
-        basis = leading_rows(_seen_by_loss(weight, loss.class_scale), num_classes - 1)[1]
+        basis = leading_rows(_seen_by_loss(weight, loss), num_classes - 1)[1]
         embedding = embedding @ basis.T @ basis
     variance = np.maximum(class_squares / samples - np.einsum("ij,ij->i", means, means), 0.0)
     found = ClassCounts(samples), means, embedding, variance
@@ -349,10 +349,10 @@ def leading_rows(matrix: Floats, known_rank: int) -> tuple[Floats, Floats]:
     return singular[:rank], rows[:rank]
 
 
-def _seen_by_loss(classifier: Floats, class_scale: Floats) -> Floats:
+def _seen_by_loss(classifier: Floats, loss: Parameterization) -> Floats:
     """P W, without the component along 1 / class_scale."""
-    blind = class_scale.min() / class_scale
-    blind /= np.linalg.norm(blind)
+    blind = Pairwise.of(loss).null
+    blind = blind / np.linalg.norm(blind)
     return classifier - np.outer(blind, blind @ classifier)
 
 

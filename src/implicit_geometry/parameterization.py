@@ -11,6 +11,8 @@ The loss of a sample with logits ``z`` and label ``y`` is
 | ``class_scale`` | delta_c, multiplies logit c | | 1 / a_c (a_c divides) | Delta_c | delta_c (CDT) | s |
 | ``label_scale`` | Delta_y, multiplies a sample's logits | | | | delta_y (LDT) | |
 | ``margin`` | m_y, subtracted from the true logit | | | | | s Delta_y |
+
+:class:`Pairwise` is the same loss written in the differences between a wrong class and the label.
 """
 
 from __future__ import annotations
@@ -22,7 +24,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from implicit_geometry._validate import Floats, InputError, choice, class_number, class_vector, frozen, instance, shown
+from implicit_geometry._validate import (
+    Floats,
+    InputError,
+    Ints,
+    choice,
+    class_number,
+    class_vector,
+    frozen,
+    instance,
+    shown,
+)
 
 _FORMAT = "implicit_geometry.parameterization"
 _MOST_SHOWN, _LONGEST_SHOWN = 10, 150  # classes and characters in a repr
@@ -184,3 +196,87 @@ NEUTRAL: dict[str, float] = {
 
 def _from_vectors(*vectors: Floats) -> Parameterization:
     return Parameterization(**dict(zip(NEUTRAL, vectors, strict=True)))
+
+
+@dataclass(frozen=True, eq=False)
+class Pairwise:
+    """The loss by pairs of a wrong class c and a label y: what theory and solvers compute with.
+
+    Dividing the softmax by its entry y gives, for logits z,
+
+        l(z, y) = weight[y] * log(1 + sum over c != y of exp(offsets[c, y] - margins[c, y])),
+        offsets[c, y] = shift[c] - shift[y] + margin[y],
+        margins[c, y] = label_scale[y] * (class_scale[y] * z[y] - class_scale[c] * z[c]).
+
+    Arrays of pairs have a row for every wrong class and a column for every label. An entry stands for a class, or for
+    all classes of a group that agree in the vectors used; the diagonal then is for two different classes of the group.
+    Numbers beyond float64 become zero or infinite: callers check the ranges.
+
+    Attributes:
+        weight: omega, shape (m,); the other vectors of :class:`Parameterization` likewise.
+        shift: iota.
+        class_scale: delta.
+        label_scale: Delta.
+        margin: m.
+
+    Source: Behnia et al. (2023), Eq. (3), with a margin added.
+
+    Example:
+        >>> pairs = Pairwise.of(Parameterization(class_scale=[1.0, 0.5], shift=[0.0, -2.0]))
+        >>> pairs.slopes.tolist(), pairs.offsets.tolist()
+        ([[1.0, 1.0], [0.5, 0.5]], [[0.0, 2.0], [-2.0, 0.0]])
+    """
+
+    weight: Floats
+    shift: Floats
+    class_scale: Floats
+    label_scale: Floats
+    margin: Floats
+
+    @classmethod
+    def of(cls, parameterization: Parameterization, classes: Ints | None = None) -> Pairwise:
+        """The pairs of all classes, or of the given ones (one of each group)."""
+        vectors = (getattr(parameterization, name) for name in NEUTRAL)
+        return cls(*(vector if classes is None else vector[classes] for vector in vectors))
+
+    @property
+    def slopes(self) -> Floats:
+        """Derivative by logit c of what the softmax sees of it in a sample of label y, shape (m, m)."""
+        return np.asarray(self.class_scale[:, None] * self.label_scale)
+
+    @property
+    def true_slope(self) -> Floats:
+        """The diagonal of :attr:`slopes`, that of the true logit, shape (m,)."""
+        return np.asarray(self.class_scale * self.label_scale)
+
+    @property
+    def offsets(self) -> Floats:
+        """Exponents at zero logits, shape (m, m); ``margin`` on the diagonal."""
+        return np.asarray(self.shift[:, None] - self.shift + self.margin)
+
+    @property
+    def null(self) -> Floats:
+        """The direction of logits that changes no margin, proportional to 1 / class_scale, largest entry 1."""
+        return np.asarray(self.class_scale.min() / self.class_scale)
+
+    def margins(self, logits: Floats) -> Floats:
+        """Cost-sensitive margins of logits with one column a label, shape (m, m); zero on the diagonal."""
+        scores = self.class_scale[:, None] * logits
+        return np.asarray(self.label_scale * (scores.diagonal() - scores))
+
+    def exponents(self, logits: Floats) -> Floats:
+        """Logarithms of the odds of every class against the label, zero on the diagonal, shape (m, m).
+
+        ``weight * np.logaddexp.reduce(exponents, axis=0)`` are the losses.
+        """
+        exponents = self.offsets - self.margins(logits)
+        np.fill_diagonal(exponents, 0.0)
+        return exponents
+
+    def natural(self, counts: Floats | Ints) -> Floats:
+        """The scales s for which all margins of the logits diag(s) / sqrt(n) are 1, shape (m,)."""
+        return np.asarray(np.sqrt(counts) / self.true_slope)
+
+    def strength(self, counts: Floats | Ints) -> Floats:
+        """Derivative of a class's loss by its own logit times sqrt(n) where its samples are all wrong, shape (m,)."""
+        return np.asarray(self.weight * self.true_slope * np.sqrt(counts))

@@ -31,7 +31,7 @@ from implicit_geometry.lowrank import LowRank
 from implicit_geometry.nn import check
 from implicit_geometry.nn.check import dimension, refuse_too_many_entries
 from implicit_geometry.nn.losses.vs_loss import VSLoss
-from implicit_geometry.parameterization import Parameterization
+from implicit_geometry.parameterization import Pairwise, Parameterization
 from implicit_geometry.problem import Problem
 
 _BLOCKS = ("classifier", "embedding", "cross")
@@ -205,12 +205,12 @@ def train_ufm(
     size = whole_number("batch_size", batch_size, minimum=1, maximum=values.num_samples)
     rate = number("learning_rate", learning_rate, minimum=0.0, exclusive=True)
     decay = rate * number("ridge", ridge, minimum=0.0)
-    spread = number("initial_scale", initial_scale, minimum=0.0, exclusive=True)
+    scale = number("initial_scale", initial_scale, minimum=0.0, exclusive=True)
     recorded = _record_epochs(record_epochs, last)
     place = check.device("device", device)
 
     with torch.inference_mode(), _one_thread():
-        descent = _Descent(values, losses, streams, width, size, spread, place)
+        descent = _Descent(values, losses, streams, width, size, scale, place)
         records = [descent.record()] if 0 in recorded else []
         for epoch in range(1, last + 1):
             descent.run_epoch(rate, decay)
@@ -226,15 +226,15 @@ def train_ufm(
 class _Batch(NamedTuple):
     """Views of one mini-batch in the buffers of an epoch, each of shape (runs, samples, ...).
 
-    The gradient of the loss by the logits z is pull * softmax(factor * z + offset) + push.
+    The gradient of the loss by the logits z is gradient_slope * softmax(slope * z + offset) + gradient_offset.
     """
 
     before: Tensor  # the h_i, (..., d)
     after: Tensor  # the same after the step
-    factor: Tensor  # (..., k), as the next five
+    slope: Tensor  # (..., k), as the next five
     offset: Tensor
-    pull: Tensor
-    push: Tensor
+    gradient_slope: Tensor
+    gradient_offset: Tensor
     logits: Tensor
     column: Tensor  # (..., 1)
 
@@ -252,7 +252,7 @@ class _Descent:
         seeds: tuple[int, ...],
         width: int,
         size: int,
-        spread: float,
+        scale: float,
         device: torch.device,
     ) -> None:
         k, n = counts.num_classes, counts.num_samples
@@ -263,7 +263,7 @@ class _Descent:
         self.criteria = [VSLoss(loss, reduction="none", device=device, dtype=_DTYPE) for loss in losses]
         self.tables = [table.to(device) for table in _tables(losses)]
 
-        draws = [spread * torch.randn(k + n, width, generator=stream, dtype=_DTYPE) for stream in self.generators]
+        draws = [scale * torch.randn(k + n, width, generator=stream, dtype=_DTYPE) for stream in self.generators]
         self.classifier = torch.stack([draw[:k] for draw in draws]).repeat(len(losses), 1, 1).to(device)
         after = torch.empty(n * self.num_runs, width, dtype=_DTYPE)
         after[self.rows] = torch.stack([draw[k:] for draw in draws], 1).repeat(1, len(losses), 1)
@@ -304,10 +304,10 @@ class _Descent:
     def _step(self, batch: _Batch, rate: float, decay: float) -> None:
         length = batch.before.shape[1]
         z = torch.bmm(batch.before, self.classifier.mT, out=batch.logits)
-        torch.addcmul(batch.offset, z, batch.factor, out=z)
+        torch.addcmul(batch.offset, z, batch.slope, out=z)
         z.sub_(torch.amax(z, 2, keepdim=True, out=batch.column)).exp_()
         total = torch.sum(z, 2, keepdim=True, out=batch.column)
-        gradient = torch.addcdiv(batch.push, z.mul_(batch.pull), total, out=z)
+        gradient = torch.addcdiv(batch.gradient_offset, z.mul_(batch.gradient_slope), total, out=z)
         torch.baddbmm(
             batch.before, gradient, self.classifier, beta=1 - decay / length, alpha=-rate / length, out=batch.after
         )
@@ -360,12 +360,16 @@ def _rows(num_samples: int, num_runs: int, size: int) -> Tensor:
 
 
 def _tables(losses: tuple[Parameterization, ...]) -> list[Tensor]:
-    """Factor, offset, pull and push of :class:`_Batch` by (loss, label), each of shape (P k, k)."""
+    """Slopes and offsets of :class:`_Batch` by (loss, label), each of shape (P k, k).
+
+    The exponents of :class:`Pairwise` are slope * z + offset up to a constant, of which the softmax knows nothing.
+    """
     rows = []
     for loss in losses:
-        factor = np.outer(loss.label_scale, loss.class_scale)
-        pull = loss.weight[:, None] * factor
-        rows.append((factor, loss.shift - np.diag(loss.margin), pull, -np.diag(np.diagonal(pull))))
+        pairs = Pairwise.of(loss)
+        slope, offset = pairs.slopes.T, pairs.exponents(np.zeros_like(pairs.slopes)).T
+        gradient_slope = pairs.weight[:, None] * slope
+        rows.append((slope, offset, gradient_slope, -np.diag(gradient_slope.diagonal())))
     return [torch.from_numpy(np.concatenate(table)) for table in zip(*rows, strict=True)]
 
 

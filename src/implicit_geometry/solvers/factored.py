@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from scipy.special import xlog1py, xlogy
 from implicit_geometry._validate import Floats, InputError, whole_number
 from implicit_geometry.certificate import TOLERANCE, Certificate
 from implicit_geometry.geometry import Geometry
+from implicit_geometry.parameterization import Pairwise
 from implicit_geometry.problem import Problem, Solution, require_problem
 from implicit_geometry.theory.balance import balancing_weights
 
@@ -123,25 +125,19 @@ class _Model:
     problem: Problem
     feature_dim: int
 
-    @property
+    @cached_property
+    def pairs(self) -> Pairwise:
+        """The loss."""
+        return Pairwise.of(self.problem.parameterization)
+
+    @cached_property
     def root_count(self) -> Floats:
         return np.sqrt(self.problem.counts.values)
 
-    @property
+    @cached_property
     def price(self) -> Floats:
         """n_y weight_y / ridge, shape (k,)."""
-        return np.asarray(self.problem.counts.values * self.problem.parameterization.weight / self.problem.ridge)
-
-    @property
-    def slope(self) -> Floats:
-        """Derivative of the adjusted logit of class c by its logit in a sample of class y, shape (k, k)."""
-        return np.outer(self.problem.parameterization.class_scale, self.problem.parameterization.label_scale)
-
-    @property
-    def offset(self) -> Floats:
-        """What the loss adds to logit c minus logit y in a sample of class y, shape (k, k)."""
-        shift, margin = self.problem.parameterization.shift, self.problem.parameterization.margin
-        return np.asarray(shift[:, None] - shift + margin)
+        return np.asarray(self.problem.counts.values * self.pairs.weight / self.problem.ridge)
 
     @property
     def num_factors(self) -> int:
@@ -158,19 +154,17 @@ class _Model:
         return classifier, embedding, bias
 
     def wrong(self, x: Floats) -> tuple[Floats, Floats]:
-        """Loss of a sample of each class, (k,), and the probabilities it gives to wrong classes, (k, k)."""
+        """Loss of a sample of each class without its weight, (k,), and its probabilities of wrong classes, (k, k)."""
         classifier, embedding, bias = self.split(x)
-        adjusted = self.slope * (classifier @ embedding.T / self.root_count + bias[:, None])
-        odds = self.offset + adjusted - np.diag(adjusted)
-        np.fill_diagonal(odds, 0.0)
-        loss = np.logaddexp.reduce(odds, axis=0)
-        probability = np.exp(odds - loss)
+        exponents = self.pairs.exponents(classifier @ embedding.T / self.root_count + bias[:, None])
+        loss = np.logaddexp.reduce(exponents, axis=0)
+        probability = np.exp(exponents - loss)
         np.fill_diagonal(probability, 0.0)
         return loss, probability
 
     def logit_gradient(self, wrong: Floats) -> Floats:
         """Derivative of the loss part by the mean logits from probabilities of wrong classes, shape (k, k)."""
-        return np.asarray(self.price * self.slope * (wrong - np.diag(wrong.sum(axis=0))))
+        return np.asarray(self.price * self.pairs.slopes * (wrong - np.diag(wrong.sum(axis=0))))
 
     def value_and_gradient(self, x: Floats) -> tuple[float, Floats]:
         classifier, embedding, bias = self.split(x)
@@ -188,7 +182,7 @@ class _Model:
         collapsed = self.gradient_norm(self.wrong(x)[1]) < 1 - _STRICT
         x = np.where(np.arange(x.size) < self.num_factors, 0.0, x) if collapsed else x
         classifier, embedding, bias = self.split(x)
-        null = 1 / self.problem.parameterization.class_scale
+        null = self.pairs.null
         bias = bias - null * (null @ bias) / (null @ null)  # changes no loss
         certificate = Certificate(
             primal=self.value_and_gradient(x)[0] * self.problem.ridge,
@@ -206,14 +200,14 @@ class _Model:
     def dual_value(self, wrong: Floats) -> float:
         """Fenchel dual at probabilities of wrong classes, balanced for a free bias and scaled into the unit ball."""
         if self.problem.free_bias:
-            weight = balancing_weights(self.price * self.problem.parameterization.label_scale * wrong)
+            weight = balancing_weights(self.price * self.pairs.label_scale * wrong)
             if not weight.any():
                 return -np.inf
             wrong = wrong * weight
         total = float(wrong.sum(axis=0).max()) * (1 + len(wrong) * np.finfo(np.float64).eps)
         wrong = wrong / max(1.0, total, self.gradient_norm(wrong))
         rest = wrong.sum(axis=0)
-        surprise = (wrong * self.offset - xlogy(wrong, wrong)).sum(axis=0) - xlog1py(1 - rest, -rest)
+        surprise = (wrong * self.pairs.offsets - xlogy(wrong, wrong)).sum(axis=0) - xlog1py(1 - rest, -rest)
         value = float(self.price @ surprise)
         if self.problem.bias_ridge > 0:
             pull = self.logit_gradient(wrong).sum(axis=1)

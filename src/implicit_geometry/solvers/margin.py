@@ -7,6 +7,7 @@ import numpy as np
 from implicit_geometry._validate import Floats, InputError, number
 from implicit_geometry.certificate import Certificate
 from implicit_geometry.geometry import Geometry
+from implicit_geometry.parameterization import Pairwise
 from implicit_geometry.problem import Problem, Solution, require_problem
 from implicit_geometry.theory.limit.nuclear_norm import ExcessProgram, minimise_excess
 
@@ -58,20 +59,17 @@ def solve_margin(problem: Problem, *, tolerance: float = 1e-8) -> Solution:
 
 
 def margin_program(problem: Problem) -> ExcessProgram:
-    """The program over excess margins, one class per row."""
-    root_count = np.sqrt(problem.counts.values)
-    parameters = problem.parameterization
-    null = parameters.class_scale.min() / parameters.class_scale
+    """The program over excess margins, one class a row."""
+    root_count, pairs = np.sqrt(problem.counts.values), Pairwise.of(problem.parameterization)
     return ExcessProgram(
-        natural=root_count / parameters.class_scale / parameters.label_scale,
-        left_null=null / np.linalg.norm(null),
+        natural=pairs.natural(problem.counts.values),
+        left_null=pairs.null / np.linalg.norm(pairs.null),
         right_null=root_count / np.linalg.norm(root_count) * problem.free_bias,
     )
 
 
 def smallest_margin(problem: Problem, logits: Floats) -> float:
-    """Least label_scale_y (class_scale_y z_yy - class_scale_c z_cy) over y and c != y, of logits z, shape (k, k)."""
-    scores = problem.parameterization.class_scale[:, None] * logits
-    margins = problem.parameterization.label_scale * (np.diag(scores) - scores)
+    """The least margin between two different classes, of logits with one column a class, (k, k)."""
+    margins = Pairwise.of(problem.parameterization).margins(logits)
     np.fill_diagonal(margins, np.inf)
     return float(margins.min())

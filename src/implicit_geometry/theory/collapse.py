@@ -12,7 +12,7 @@ from scipy.optimize import brentq
 from implicit_geometry._validate import Floats, frozen, number, whole_number
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.groups import ClassGroups
-from implicit_geometry.parameterization import Parameterization
+from implicit_geometry.parameterization import Pairwise, Parameterization
 from implicit_geometry.problem import Problem
 from implicit_geometry.theory.ridge.optimum import optimum
 from implicit_geometry.theory.ridge.program import Logits, Reduced, gather, reduce_problem, threshold_range
@@ -137,10 +137,9 @@ def total_threshold(problem: Problem) -> float:
 
 def _range(problem: Problem, groups: ClassGroups) -> tuple[Floats, Floats]:
     """Bounds of the thresholds of the differences within each group, shapes (G,)."""
-    parameters, first = problem.parameterization, groups.first
-    strength = parameters.weight * parameters.class_scale * parameters.label_scale * np.sqrt(problem.counts.values)
-    margin = np.where(groups.size > 1, parameters.margin[first], 0.0)
-    return threshold_range(strength[first], groups.size, margin)
+    pairs = Pairwise.of(problem.parameterization, groups.first)
+    strength = pairs.strength(problem.counts.values[groups.first])
+    return threshold_range(strength, groups.size, np.where(groups.size > 1, pairs.margin, 0.0))
 
 
 def _within(problem: Problem, groups: ClassGroups) -> Floats:

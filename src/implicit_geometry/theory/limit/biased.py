@@ -93,13 +93,14 @@ def _numeric(problem: Problem, limit: BiasedLimit) -> Solution:
 
 
 def _smallest_margin(limit: BiasedLimit, cross: LowRank, bias: Floats) -> float:
-    """What label_scale_y (class_scale_y z_yy - class_scale_c z_cy) is at least, over y and c != y, whatever rounding.
+    """What the margins of the logits with bias are at least, whatever rounding.
 
-    z are the logits with bias.
+    Those of :meth:`Pairwise.margins`, each score moved by its rounding towards a smaller margin.
     """
+    pairs = limit.pairs
     rounding = 4 * (cross.left.shape[1] + 8) * EPS
     size = np.abs(cross.left) @ np.abs(cross.right.T) + np.abs(bias)[:, None]
-    wrong = limit.class_scale[:, None] * (cross.left @ cross.right.T + bias[:, None] + rounding * size)
+    wrong = pairs.class_scale[:, None] * (cross.left @ cross.right.T + bias[:, None] + rounding * size)
     wrong[np.diag_indices_from(wrong)] = np.where(limit.size > 1, np.diag(wrong), -np.inf)
-    true = limit.class_scale * (cross.diagonal + bias - rounding * (np.abs(cross.diagonal) + np.abs(bias)))
-    return float((limit.label_scale * (true - wrong.max(axis=0))).min())
+    true = pairs.class_scale * (cross.diagonal + bias - rounding * (np.abs(cross.diagonal) + np.abs(bias)))
+    return float((pairs.label_scale * (true - wrong.max(axis=0))).min())

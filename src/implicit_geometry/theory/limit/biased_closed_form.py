@@ -28,6 +28,7 @@ from implicit_geometry.geometry import Geometry
 from implicit_geometry.gram import Gram
 from implicit_geometry.groups import ClassGroups, group_classes, varying_vectors
 from implicit_geometry.lowrank import LowRank
+from implicit_geometry.parameterization import Pairwise
 from implicit_geometry.problem import Problem
 from implicit_geometry.theory.limit.plain import read_dominant_row_from_column, sum_of_others
 from implicit_geometry.theory.limit.quadrature import InverseSquareRoot, inverse_square_root
@@ -44,8 +45,7 @@ class BiasedLimit:
     Attributes:
         groups: which classes are of a kind.
         root_count: sqrt(n).
-        class_scale: delta.
-        label_scale: Delta.
+        pairs: scales of the loss; its other vectors, which the limit forgets, are those of one class of the kind.
         natural: s.
         left_null: v, one entry of the unit vector over all classes.
         right_null: r, likewise.
@@ -53,8 +53,7 @@ class BiasedLimit:
 
     groups: ClassGroups
     root_count: Floats
-    class_scale: Floats
-    label_scale: Floats
+    pairs: Pairwise
     natural: Floats
     left_null: Floats
     right_null: Floats
@@ -104,12 +103,10 @@ def biased_limit(problem: Problem) -> BiasedLimit:
         InputError: the scales span more than float64 holds.
     """
     groups = group_classes(*varying_vectors(problem, ("class_scale", "label_scale")))
-    root_count = np.sqrt(problem.counts.values[groups.first])
-    class_scale = problem.parameterization.class_scale[groups.first]
-    label_scale = problem.parameterization.label_scale[groups.first]
+    counts, pairs = problem.counts.values[groups.first], Pairwise.of(problem.parameterization, groups.first)
+    root_count = np.sqrt(counts)
     with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
-        natural = root_count / class_scale / label_scale
-        left_null = class_scale.min() / class_scale
+        natural, left_null = pairs.natural(counts), pairs.null
         span = (natural.max() / natural.min()) * (root_count.max() / root_count.min()) / left_null.min()
         extremes = np.array([span, natural.max(), 1 / natural.min()])
         within = np.isfinite(extremes**4).all()
@@ -117,14 +114,13 @@ def biased_limit(problem: Problem) -> BiasedLimit:
         raise InputError(
             "parameterization",
             "must keep its scales within float64's range",
-            f"class_scale from {class_scale.min():g} to {class_scale.max():g} and label_scale from "
-            f"{label_scale.min():g} to {label_scale.max():g}",
+            f"class_scale from {pairs.class_scale.min():g} to {pairs.class_scale.max():g} and label_scale from "
+            f"{pairs.label_scale.min():g} to {pairs.label_scale.max():g}",
         )
     return BiasedLimit(
         groups,
         root_count,
-        class_scale,
-        label_scale,
+        pairs,
         natural,
         left_null / np.sqrt(groups.size @ left_null**2),
         root_count / np.sqrt(groups.size @ root_count**2),
@@ -162,7 +158,7 @@ def _differences(limit: BiasedLimit) -> tuple[Floats, Floats]:
     p, q = _slopes(limit)
     x, rest = _inverse_of_p(limit)
     by_p = p[:, None] * (((x - x[:, None]) + (rest - rest[:, None])) / x)
-    label, count = limit.label_scale / limit.label_scale.max(), limit.root_count**2
+    label, count = limit.pairs.label_scale / limit.pairs.label_scale.max(), limit.root_count**2
     grown, grown_rest = _product(*np.broadcast_arrays(count[:, None], label))  # n_j Delta_l; q = c n / Delta
     by_q = q[:, None] * (((grown - grown.T) + (grown_rest - grown_rest.T)) / grown)
     return np.asarray(by_p), np.asarray(by_q)
@@ -173,7 +169,8 @@ def _inverse_of_p(limit: BiasedLimit) -> tuple[Floats, Floats]:
 
     Where it is constant up to rounding of the scales, so are the differences of p.
     """
-    unit, label = limit.class_scale / limit.class_scale.max(), limit.label_scale / limit.label_scale.max()
+    class_scale, label_scale = limit.pairs.class_scale, limit.pairs.label_scale
+    unit, label = class_scale / class_scale.max(), label_scale / label_scale.max()
     squared, squared_rest = _product(unit, unit)
     x, rest = _product(squared, label)
     return x, rest + squared_rest * label
@@ -331,6 +328,6 @@ def _logits(limit: BiasedLimit, outside_left: Floats, outside_right: Floats) -> 
     else:
         left, right = np.column_stack([v, -v * q]), np.column_stack([r * (level - p), r])
     cross = LowRank(diagonal / n, left, right / n[:, None], limit.groups.group)
-    push = float((limit.class_scale * v).max()) / root_samples  # class_scale * v is constant
-    loss = 16 * EPS * push * limit.label_scale * (level + p + q.max())
+    push = float((limit.pairs.class_scale * v).max()) / root_samples  # class_scale * v is constant
+    loss = 16 * EPS * push * limit.pairs.label_scale * (level + p + q.max())
     return cross, v * (q - level) / root_samples, float(1 - loss.max())

@@ -20,6 +20,7 @@ from implicit_geometry.geometry import Geometry
 from implicit_geometry.gram import Gram
 from implicit_geometry.groups import group_classes, varying_vectors
 from implicit_geometry.lowrank import LowRank
+from implicit_geometry.parameterization import Pairwise
 from implicit_geometry.problem import Problem, Solution, require_problem
 from implicit_geometry.theory.limit.quadrature import InverseSquareRoot, inverse_square_root
 
@@ -64,17 +65,14 @@ def limit_solution(problem: Problem) -> Solution:
     """
     require_problem(problem)
     groups = group_classes(*varying_vectors(problem, ("class_scale", "label_scale")))
-    size = groups.size
-    root_count = np.sqrt(problem.counts.values[groups.first])
-    class_scale = problem.parameterization.class_scale[groups.first]
-    label_scale = problem.parameterization.label_scale[groups.first]
+    size, counts = groups.size, problem.counts.values[groups.first]
+    root_count, pairs = np.sqrt(counts), Pairwise.of(problem.parameterization, groups.first)
     with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
-        s = root_count / class_scale / label_scale
-        _check_range(s, class_scale, label_scale)
-        v = class_scale.min() / class_scale
-        v = v / np.sqrt(size @ v**2)
+        s = pairs.natural(counts)
+        _check_range(s, pairs)
+        v = pairs.null / np.sqrt(size @ pairs.null**2)
         geometry, nuclear_norm, rule = _assemble(size, groups.group, root_count, s, v)
-        margin = _smallest_margin(size, class_scale, label_scale, root_count, s, v)
+        margin = _smallest_margin(size, pairs, root_count, s, v)
     rounding = (rule.node.size + 2 * size.size + 32) * float(np.finfo(np.float64).eps)  # of sums of positive terms
     certificate = Certificate(
         primal=nuclear_norm * (1 + rounding) / rule.lowest / margin,
@@ -154,17 +152,16 @@ def read_dominant_row_from_column(size: Floats, v: Floats, left: Floats, right: 
     return np.column_stack([left, marker]), np.column_stack([right, column])
 
 
-def _smallest_margin(
-    size: Floats, class_scale: Floats, label_scale: Floats, root_count: Floats, s: Floats, v: Floats
-) -> float:
-    """Minimum over y and c != y of label_scale_y (class_scale_y X_yy - class_scale_c X_cy) / sqrt(n_y), as computed."""
+def _smallest_margin(size: Floats, pairs: Pairwise, root_count: Floats, s: Floats, v: Floats) -> float:
+    """The least of the margins of X* / sqrt(n), as computed."""
     outside = sum_of_others(size, v**2)
-    push = class_scale * v  # constant in exact arithmetic
-    margins = label_scale * (class_scale * s * outside + push.min() * v * s) / root_count
+    push = pairs.class_scale * v  # constant in exact arithmetic
+    margins = pairs.label_scale * (pairs.class_scale * s * outside + push.min() * v * s) / root_count
     return float(margins.min())
 
 
-def _check_range(s: Floats, class_scale: Floats, label_scale: Floats) -> None:
+def _check_range(s: Floats, pairs: Pairwise) -> None:
+    class_scale, label_scale = pairs.class_scale, pairs.label_scale
     decades = np.log10(s.max()) - np.log10(s.min()) + np.log10(class_scale.max()) - np.log10(class_scale.min())
     if not decades <= _MAX_DECADES or not 1e-200 < s.min() <= s.max() < 1e200:
         raise InputError(

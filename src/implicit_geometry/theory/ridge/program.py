@@ -20,6 +20,7 @@ from scipy.special import xlog1py
 from implicit_geometry._validate import Floats, InputError
 from implicit_geometry.certificate import Certificate
 from implicit_geometry.groups import ClassGroups, group_classes, varying_vectors
+from implicit_geometry.parameterization import Pairwise
 from implicit_geometry.problem import Problem
 from implicit_geometry.theory.rounding import EPS, ROUNDINGS
 from implicit_geometry.theory.singular import nuclear_norm, operator_norm, svd
@@ -96,7 +97,7 @@ class Reduced:
         copies: k_g - 1 where it is positive, else 1: how often ``own`` counts, shape (G,).
         live: groups whose ``own`` is not known to be zero beforehand, shape (G,).
         root_count: sqrt(n_g), shape (G,).
-        natural: s_g = sqrt(n) / (class_scale * label_scale), shape (G,).
+        natural: s_g of :class:`Pairwise`, shape (G,).
         null: unit vector with null^T mean = 0 at the optimum, shape (G,).
         price: k_g n_g weight_g / ridge, shape (G,).
         offset: exponents at X = 0, shape (G, G), -inf on the diagonal for a group of one class.
@@ -206,28 +207,25 @@ class Reduced:
 
 def reduce_problem(problem: Problem, groups: ClassGroups) -> Reduced:
     """Set up the reduced problem (the ridge must be positive) on the groups that :func:`gather` finds."""
-    parameters = problem.parameterization
-    weight, shift, class_scale, label_scale, margin = (
-        getattr(parameters, name)[groups.first] for name in ("weight", "shift", "class_scale", "label_scale", "margin")
-    )
+    pairs = Pairwise.of(problem.parameterization, groups.first)
     size, count = groups.size, problem.counts.values[groups.first].astype(np.float64)
-    root_count, scale = np.sqrt(count), class_scale * label_scale
-    index = np.arange(size.size)
+    root_count = np.sqrt(count)
     with np.errstate(divide="ignore"):
-        offset = np.log(size)[:, None] + shift[:, None] - shift + margin
-        offset[index, index] = np.log(size - 1) + margin
-    reach = (label_scale / root_count) * class_scale[:, None] / np.sqrt(np.outer(size, size))
-    pull = np.tile(scale / root_count * (1 - 1 / size), (size.size, 1))
-    pull[index, index] = scale / root_count * (size > 1)
-    null = np.sqrt(size) * (class_scale.min() / class_scale)
+        offset = pairs.offsets + np.log(size[:, None] - np.eye(size.size))  # a class is not wrong for its own samples
+    reach = pairs.slopes / root_count / np.sqrt(np.outer(size, size))
+    own_reach = pairs.true_slope / root_count
+    pull = np.tile(own_reach * (1 - 1 / size), (size.size, 1))
+    np.fill_diagonal(pull, own_reach * (size > 1))
+    null = np.sqrt(size) * pairs.null
+    highest = threshold_range(pairs.strength(count), size, pairs.margin * (size > 1))[1]
     reduced = Reduced(
         size=size,
         copies=np.maximum(size - 1, 1.0),
-        live=(size > 1) & (threshold_range(weight * scale * root_count, size, margin * (size > 1))[1] > problem.ridge),
+        live=(size > 1) & (highest > problem.ridge),
         root_count=root_count,
-        natural=root_count / scale,
+        natural=pairs.natural(count),
         null=null / np.linalg.norm(null),
-        price=size * count * weight / problem.ridge,
+        price=size * count * pairs.weight / problem.ridge,
         offset=offset,
         reach=reach,
         pull=pull,
@@ -278,7 +276,7 @@ def proven(problem: Problem, bounds: Bounds, collapsed: bool) -> Certificate:
 
 
 def threshold_range(strength: Floats, size: Floats, margin: Floats) -> tuple[Floats, Floats]:
-    """Bounds of the ridge from which on a group collapses, for strength = weight * class_scale * label_scale * sqrt(n).
+    """Bounds of the ridge from which on a group collapses, from its strength as :class:`Pairwise` has it.
 
     The within-group gradient at collapse is strength * (1 - p_yy + p_yc), where p_yc = exp(margin) * p_yy and
     0 <= p_yy <= 1 / (1 + (k_g - 1) exp(margin)). Without a margin both bounds are the strength itself.
