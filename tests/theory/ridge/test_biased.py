@@ -15,13 +15,12 @@ from implicit_geometry.counts import ClassCounts
 from implicit_geometry.geometry import simplex_etf
 from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.problem import Problem
-from implicit_geometry.report.gather import gather
 from implicit_geometry.rules import cdt, ldt, logit_adjusted
 from implicit_geometry.solvers.factored import solve_factored
 from implicit_geometry.theory.predict import predict
 from implicit_geometry.theory.ridge.biased import _Biased, bias_ridge_solution
 from implicit_geometry.theory.ridge.plain import ridge_solution
-from implicit_geometry.theory.ridge.program import Logits, reduce_problem
+from implicit_geometry.theory.ridge.program import Logits, gather, reduce_problem
 from solutions import FIVE_VECTORS, assert_same_geometry, logits_of
 from strategies import class_counts, parameterizations, seeds
 

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 
 from implicit_geometry import ClassCounts, Problem, ldt, predict
-from implicit_geometry.report.gather import gather
 from implicit_geometry.theory.balance import balancing_weights
 from implicit_geometry.theory.ridge.best_bias import best_levels, inverse_laplacian
 from implicit_geometry.theory.ridge.biased import _Biased
 from implicit_geometry.theory.ridge.interior import DualProgram, interior_optimum
-from implicit_geometry.theory.ridge.program import reduce_problem
+from implicit_geometry.theory.ridge.program import gather, reduce_problem
 from ridge_judge import dual_bound, few_kinds, judge
 
 
