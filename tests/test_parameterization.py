@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from implicit_geometry._validate import InputError
-from implicit_geometry.parameterization import NEUTRAL, Parameterization
+from implicit_geometry.parameterization import NEUTRAL, Pairwise, Parameterization
 from oracles import sample_loss
 from strategies import parameterizations, scales, seeds
 
@@ -252,6 +252,72 @@ def document(**changes: Any) -> str:
 def test_a_damaged_document_is_refused_with_what_is_wrong(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         Parameterization.from_json(text)
+
+
+# Pairs
+
+
+def logits_of(parameterization: Parameterization, seed: int) -> Any:
+    """One column a label."""
+    return 3 * np.random.default_rng(seed).standard_normal((parameterization.num_classes,) * 2)
+
+
+@given(any_size, seeds)
+@settings(max_examples=50)
+def test_the_pairwise_form_is_the_same_loss(parameterization: Parameterization, seed: int) -> None:
+    pairs, logits = Pairwise.of(parameterization), logits_of(parameterization, seed)
+    found = pairs.weight * np.logaddexp.reduce(pairs.exponents(logits), axis=0)
+    expected = [sample_loss(z, y, parameterization) for y, z in enumerate(logits.T)]
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@given(any_size, seeds)
+@settings(max_examples=30)
+def test_exponents_are_offsets_plus_what_the_slopes_make_of_logits(
+    parameterization: Parameterization, seed: int
+) -> None:
+    pairs, logits = Pairwise.of(parameterization), logits_of(parameterization, seed)
+    seen = pairs.slopes * logits
+    off = ~np.eye(parameterization.num_classes, dtype=bool)
+    np.testing.assert_allclose(
+        pairs.exponents(logits)[off], (pairs.offsets + seen - seen.diagonal())[off], rtol=1e-12, atol=1e-12
+    )
+    assert pairs.true_slope.tolist() == pairs.slopes.diagonal().tolist()
+    assert pairs.offsets.diagonal().tolist() == parameterization.margin.tolist()
+
+
+@given(any_size, seeds)
+@settings(max_examples=30)
+def test_natural_scales_make_every_margin_one_and_the_null_direction_changes_none(
+    parameterization: Parameterization, seed: int
+) -> None:
+    pairs, draw = Pairwise.of(parameterization), np.random.default_rng(seed)
+    size, counts = parameterization.num_classes, draw.integers(1, 1000, parameterization.num_classes)
+    logits = np.diag(pairs.natural(counts)) / np.sqrt(counts)
+    moved = logits + np.outer(pairs.null, draw.standard_normal(size))
+    for margins in (pairs.margins(logits), pairs.margins(moved)):
+        np.testing.assert_allclose(margins, 1 - np.eye(size), atol=1e-10)
+    assert pairs.null.max() == 1
+
+
+def test_strength_is_the_slope_of_the_loss_of_a_class_that_is_wrong_everywhere() -> None:
+    pairs = Pairwise.of(Parameterization(**VECTORS))
+    counts, step = np.array([9, 4]), 1e-3
+    far = -1e3 * np.eye(2)
+
+    def losses(own: float) -> Any:
+        logits = far + own * np.eye(2) / np.sqrt(counts)
+        return counts * pairs.weight * np.logaddexp.reduce(pairs.exponents(logits), axis=0)
+
+    np.testing.assert_allclose((losses(0.0) - losses(step)) / step, pairs.strength(counts), rtol=1e-8)
+
+
+def test_pairs_of_chosen_classes_are_those_among_all() -> None:
+    parameterization = Parameterization(shift=[0, 1, 2], class_scale=[1, 2, 3], margin=[1, 1, 4], weight=[5, 6, 7])
+    some, every = Pairwise.of(parameterization, np.array([2, 0])), Pairwise.of(parameterization)
+    for name in ("slopes", "offsets"):
+        np.testing.assert_array_equal(getattr(some, name), getattr(every, name)[np.ix_([2, 0], [2, 0])])
+    assert some.strength(np.array([4, 9])).tolist() == every.strength(np.array([9, 1, 4]))[[2, 0]].tolist()
 
 
 # Gauge
