@@ -213,12 +213,12 @@ def dual_bound(problem: Problem, wrong: Any) -> Any:
 def _dual_bound(exact: _Exact, wrong: Any) -> Any:
     """The conjugate where flows are balanced by weights of the columns and the gradient is scaled into the ball."""
     size, wrong = exact.size, wrong.copy()
-    pull = [exact.count[y] * exact.weight[y] * exact.label_scale[y] for y in range(size)]
+    label_strength = [exact.count[y] * exact.weight[y] * exact.label_scale[y] for y in range(size)]
     if exact.problem.free_bias:
         balance, right = mp.zeros(size), mp.zeros(size, 1)
         for c, y in exact.pairs():
-            balance[c, y] += pull[y] * wrong[c, y]
-            balance[y, y] -= pull[y] * wrong[c, y]
+            balance[c, y] += label_strength[y] * wrong[c, y]
+            balance[y, y] -= label_strength[y] * wrong[c, y]
         for y in range(size):
             balance[size - 1, y] = 1
         right[size - 1] = 1
@@ -228,8 +228,8 @@ def _dual_bound(exact: _Exact, wrong: Any) -> Any:
             wrong[c, y] *= weights[y] / largest
     gradient = mp.zeros(size)
     for c, y in exact.pairs():
-        gradient[c, y] += pull[y] / exact.root[y] * exact.class_scale[c] * wrong[c, y]
-        gradient[y, y] -= pull[y] / exact.root[y] * exact.class_scale[y] * wrong[c, y]
+        gradient[c, y] += label_strength[y] / exact.root[y] * exact.class_scale[c] * wrong[c, y]
+        gradient[y, y] -= label_strength[y] / exact.root[y] * exact.class_scale[y] * wrong[c, y]
     excess = max(mp.mpf(1), max(mp.svd_r(gradient, compute_uv=False)) / exact.ridge)
     dual = mp.mpf(0)
     for y in range(size):
@@ -302,11 +302,11 @@ def true_norms(solution: Solution, digits: int = 60) -> TrueNorms:
         exact = _Exact(solution.problem)
         size, one = exact.size, mp.mpf(1)
         root = np.array(exact.root, dtype=object)
-        reach = np.array(
+        logit_slope = np.array(
             [[exact.label_scale[y] * exact.class_scale[c] / exact.root[y] for y in range(size)] for c in range(size)],
             dtype=object,
         )
-        price = np.array([exact.count[y] * exact.weight[y] / exact.ridge for y in range(size)], dtype=object)
+        class_weight = np.array([exact.count[y] * exact.weight[y] / exact.ridge for y in range(size)], dtype=object)
         offset = np.array(
             [[exact.offset(c, y) if c != y else mp.mpf(0) for y in range(size)] for c in range(size)], dtype=object
         )
@@ -318,14 +318,14 @@ def true_norms(solution: Solution, digits: int = 60) -> TrueNorms:
         unit = np.array([[one if a == b else mp.mpf(0) for b in range(size)] for a in range(size)], dtype=object)
 
         def wrong_at(x: Any) -> Any:
-            push = reach * x
+            push = logit_slope * x
             exponent = offset + push - np.diagonal(push)
             odds = np.vectorize(mp.exp, otypes=[object])(exponent) * (1 - unit)
             return odds / (1 + odds.sum(axis=0))
 
         def gradient_at(wrong: Any) -> Any:
-            slope = price * wrong
-            return reach * slope - unit * (np.diagonal(reach) * slope.sum(axis=0))
+            slope = class_weight * wrong
+            return logit_slope * slope - unit * (np.diagonal(logit_slope) * slope.sum(axis=0))
 
         for _ in range(40):
             wrong = wrong_at(w @ h)
@@ -344,10 +344,10 @@ def true_norms(solution: Solution, digits: int = 60) -> TrueNorms:
                     jacobian.append(d)
             curved = []
             for d in jacobian:
-                push = reach * d
+                push = logit_slope * d
                 change = push - np.diagonal(push)
-                bent = price * wrong * (change - (wrong * change).sum(axis=0))
-                curved.append((reach * bent - unit * (np.diagonal(reach) * bent.sum(axis=0))).ravel())
+                bent = class_weight * wrong * (change - (wrong * change).sum(axis=0))
+                curved.append((logit_slope * bent - unit * (np.diagonal(logit_slope) * bent.sum(axis=0))).ravel())
             flat = np.array([d.ravel() for d in jacobian], dtype=object)
             hessian = flat @ np.array(curved, dtype=object).T
             half = size * rank
@@ -367,7 +367,7 @@ def true_norms(solution: Solution, digits: int = 60) -> TrueNorms:
         wrong = wrong_at(w @ h)
         by_x = mp.matrix(gradient_at(wrong).tolist())
         excess = max(one, max(mp.svd_r(by_x, compute_uv=False)))
-        losses = price @ np.array([-mp.log(1 - mp.fsum(wrong[:, y])) for y in range(size)], dtype=object)
+        losses = class_weight @ np.array([-mp.log(1 - mp.fsum(wrong[:, y])) for y in range(size)], dtype=object)
         primal = losses + (mp.fsum(value**2 for value in w.ravel()) + mp.fsum(value**2 for value in h.ravel())) / 2
         dual = _dual_bound(exact, mp.matrix((wrong / excess).tolist())) / exact.ridge
         norms = [(w**2).sum(axis=1), (h**2).sum(axis=0) / root**2]

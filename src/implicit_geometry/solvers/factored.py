@@ -84,13 +84,13 @@ def _polished(model: _Model, x: Floats) -> _Optimum:
 
 
 def _hessian(model: _Model, x: Floats) -> LinearOperator:
-    reach = _DIFFERENCE * float(np.linalg.norm(x))
+    step_length = _DIFFERENCE * float(np.linalg.norm(x))
 
     def product(direction: Floats) -> Floats:
         size = float(np.linalg.norm(direction))
-        step = reach / size * direction
+        step = step_length / size * direction
         ahead, behind = model.value_and_gradient(x + step)[1], model.value_and_gradient(x - step)[1]
-        return np.asarray((ahead - behind) * (size / (2 * reach)))
+        return np.asarray((ahead - behind) * (size / (2 * step_length)))
 
     return LinearOperator((x.size, x.size), matvec=product, dtype=np.float64)
 
@@ -135,7 +135,7 @@ class _Model:
         return np.sqrt(self.problem.counts.values)
 
     @cached_property
-    def price(self) -> Floats:
+    def class_weight(self) -> Floats:
         """n_y weight_y / ridge, shape (k,)."""
         return np.asarray(self.problem.counts.values * self.pairs.weight / self.problem.ridge)
 
@@ -164,7 +164,7 @@ class _Model:
 
     def logit_gradient(self, wrong: Floats) -> Floats:
         """Derivative of the loss part by the mean logits from probabilities of wrong classes, shape (k, k)."""
-        return np.asarray(self.price * self.pairs.slopes * (wrong - np.diag(wrong.sum(axis=0))))
+        return np.asarray(self.class_weight * self.pairs.slopes * (wrong - np.diag(wrong.sum(axis=0))))
 
     def value_and_gradient(self, x: Floats) -> tuple[float, Floats]:
         classifier, embedding, bias = self.split(x)
@@ -172,7 +172,7 @@ class _Model:
         by_logits = self.logit_gradient(wrong)
         by_scaled = by_logits / self.root_count
         penalty = self.problem.bias_ridge / self.problem.ridge
-        value = self.price @ loss + 0.5 * ((classifier**2).sum() + (embedding**2).sum() + penalty * bias @ bias)
+        value = self.class_weight @ loss + 0.5 * ((classifier**2).sum() + (embedding**2).sum() + penalty * bias @ bias)
         by_classifier = classifier + by_scaled @ embedding
         by_embedding = embedding + by_scaled.T @ classifier
         by_bias = (penalty * bias + by_logits.sum(axis=1))[: bias.size * self.problem.bias]
@@ -200,7 +200,7 @@ class _Model:
     def dual_value(self, wrong: Floats) -> float:
         """Fenchel dual at probabilities of wrong classes, balanced for a free bias and scaled into the unit ball."""
         if self.problem.free_bias:
-            weight = balancing_weights(self.price * self.pairs.label_scale * wrong)
+            weight = balancing_weights(self.class_weight * self.pairs.label_scale * wrong)
             if not weight.any():
                 return -np.inf
             wrong = wrong * weight
@@ -208,8 +208,8 @@ class _Model:
         wrong = wrong / max(1.0, total, self.gradient_norm(wrong))
         rest = wrong.sum(axis=0)
         surprise = (wrong * self.pairs.offsets - xlogy(wrong, wrong)).sum(axis=0) - xlog1py(1 - rest, -rest)
-        value = float(self.price @ surprise)
+        value = float(self.class_weight @ surprise)
         if self.problem.bias_ridge > 0:
-            pull = self.logit_gradient(wrong).sum(axis=1)
-            value -= float(pull @ pull) * self.problem.ridge / (2 * self.problem.bias_ridge)
+            by_bias = self.logit_gradient(wrong).sum(axis=1)
+            value -= float(by_bias @ by_bias) * self.problem.ridge / (2 * self.problem.bias_ridge)
         return value

@@ -131,7 +131,7 @@ def total_threshold(problem: Problem) -> float:
     groups = gather(problem)
     low = float(_range(problem, groups)[0].min()) / 2  # every group is alive there
     reduced = _at(problem, groups, low)
-    zero = Logits(np.zeros_like(reduced.size), np.zeros_like(reduced.reach))
+    zero = Logits(np.zeros_like(reduced.size), np.zeros_like(reduced.logit_slope))
     return low * reduced.gradient_norm(reduced.evaluate(zero).wrong)
 
 
@@ -147,11 +147,11 @@ def _within(problem: Problem, groups: ClassGroups) -> Floats:
     low, high = _range(problem, groups)
     thresholds = low.copy()
     for group in np.flatnonzero(low < high).tolist():
-        thresholds[group] = _zero(_apart(problem, groups, group), float(low[group]), float(high[group]))
+        thresholds[group] = _zero(_excess_gradient(problem, groups, group), float(low[group]), float(high[group]))
     return thresholds
 
 
-def _apart(problem: Problem, groups: ClassGroups, group: int) -> Callable[[float], float]:
+def _excess_gradient(problem: Problem, groups: ClassGroups, group: int) -> Callable[[float], float]:
     """Within-group gradient over the ridge, minus 1, at the optimum among logits with that group collapsed."""
 
     def height(ridge: float) -> float:
@@ -169,7 +169,7 @@ def _between(problem: Problem, groups: ClassGroups, total: float) -> float:
 
     def height(ridge: float) -> float:
         reduced = _at(problem, groups, ridge)
-        x = Logits(_own_alone(reduced), np.zeros_like(reduced.reach))
+        x = Logits(_own_alone(reduced), np.zeros_like(reduced.logit_slope))
         return float(np.linalg.norm(reduced.evaluate(x).mean_gradient, 2)) - 1
 
     low = total / 2
@@ -180,7 +180,7 @@ def _between(problem: Problem, groups: ClassGroups, total: float) -> float:
 
 def _own_alone(reduced: Reduced) -> Floats:
     """The optimal ``own`` where all group means coincide: one increasing equation a group, by bisection."""
-    zero = np.zeros_like(reduced.reach)
+    zero = np.zeros_like(reduced.logit_slope)
     low, high = np.zeros_like(reduced.natural), reduced.natural * reduced.live
     while (-reduced.evaluate(Logits(high, zero)).own_gradient[reduced.live] > 1).any():
         high = 2 * high

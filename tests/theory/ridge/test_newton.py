@@ -73,7 +73,7 @@ def test_gradient_and_hessian_are_the_derivatives_of_the_objective(seed: int) ->
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_bend_is_the_diagonal_of_the_hessian_where_it_can_be_told_beforehand(seed: int) -> None:
+def test_the_estimate_is_the_diagonal_of_the_hessian_where_it_can_be_told_beforehand(seed: int) -> None:
     """Exactly so, for rare wrong classes, in the rows of the classifiers; nowhere does it vanish."""
     problem = factored(random_problem(seed, most_kinds=5))
     rare = Factored(replace(problem.reduced, offset=problem.reduced.offset - 30))
@@ -81,10 +81,10 @@ def test_the_bend_is_the_diagonal_of_the_hessian_where_it_can_be_told_beforehand
     point = rare.evaluate(x)
     groups = rare.reduced.size.size
     rows = slice(groups, groups * (1 + rare.rank))
-    product, bend = rare.hessian(x, point), rare.bend(x, point)
+    product, estimate = rare.hessian(x, point), rare.hessian_diagonal_estimate(x, point)
     diagonal = np.array([product(unit) @ unit for unit in np.eye(x.size)])
-    np.testing.assert_allclose(bend[rows], diagonal[rows], rtol=1e-6)
-    assert (bend >= 1).all()
+    np.testing.assert_allclose(estimate[rows], diagonal[rows], rtol=1e-6)
+    assert (estimate >= 1).all()
 
 
 def test_balancing_shortens_the_factors_and_leaves_the_logits() -> None:

@@ -63,15 +63,15 @@ class ExcessProgram:
         their value is tr(B S). The entries of ``polar`` off the diagonal are clipped, balanced and scaled to be one.
         What is computed differs from such a B by a small share of each entry.
         """
-        pull = np.maximum(-polar, 0.0)
-        np.fill_diagonal(pull, 0.0)
-        share = 4 * (len(pull) + 8) * EPS
+        overlap = np.maximum(-polar, 0.0)
+        np.fill_diagonal(overlap, 0.0)
+        share = 4 * (len(overlap) + 8) * EPS
         if self.right_null.any():
             border = np.outer(self.left_null, self.right_null)
-            flow, imbalance = balanced(border * pull)
-            pull, share = flow / border, share + imbalance
-        diagonal = (self.left_null @ pull) / self.left_null
-        matrix = np.diag(diagonal) - pull
+            flow, imbalance = balanced(border * overlap)
+            overlap, share = flow / border, share + imbalance
+        diagonal = (self.left_null @ overlap) / self.left_null
+        matrix = np.diag(diagonal) - overlap
         if not (share < 0.5 and np.isfinite(matrix).all() and diagonal.any()):
             return 0.0
         size = float(np.linalg.norm(matrix, 2)) + share * float(np.linalg.norm(matrix))
@@ -124,12 +124,12 @@ def _spectrum(program: ExcessProgram, excess: Floats, mu: float) -> _Spectrum:
     left, sigma, right = np.linalg.svd(program.logits(excess))
     left, right = left - np.outer(program.left_null, program.left_null @ left), right.T
     right = right - np.outer(program.right_null, program.right_null @ right)
-    reach = mu + np.hypot(mu, sigma)
-    share = sigma / reach
-    rest = 2 * mu / reach / (1 + share)  # 1 - share
-    scale = 2 * mu / np.outer(reach, reach)
+    smoothed = mu + np.hypot(mu, sigma)
+    share = sigma / smoothed
+    rest = 2 * mu / smoothed / (1 + share)  # 1 - share
+    scale = 2 * mu / np.outer(smoothed, smoothed)
     symmetric, antisymmetric = scale / (1 + np.outer(share, share)), scale / (rest[:, None] + np.outer(share, rest))
-    value = float(sigma @ share + mu * np.log(2 * mu / reach).sum())
+    value = float(sigma @ share + mu * np.log(2 * mu / smoothed).sum())
     weights = 0.5 * (symmetric + antisymmetric), 0.5 * (symmetric - antisymmetric)
     return _Spectrum(left, right, share, value, float(sigma.sum()), *weights)
 

@@ -31,11 +31,11 @@ _MAX_DECADES = 110
 class _Polar:
     """The polar factor T = (P S^2 P)^(+1/2) S, row g for the classes of group g.
 
-    T = diagonal on the diagonal, -sum_q scale[q] * pull[g, q] * s[h] * pull[h, q] elsewhere.
+    T = diagonal on the diagonal, -sum_q scale[q] * damped_null[g, q] * s[h] * damped_null[h, q] elsewhere.
     """
 
     rule: InverseSquareRoot
-    pull: Floats  # D_q v                        (G, q)
+    damped_null: Floats  # D_q v                        (G, q)
     scale: Floats  # u_q / (v^T D_q v)           (q,)
     diagonal: Floats  # T_gg                     (G,)
     spill: Floats  # sum_{l != g} s_l |T_gl| v_l (G,)
@@ -90,16 +90,16 @@ def _assemble(
     s = s / unit
     polar = _polar_factor(size, s, v)
     outside = sum_of_others(size, v**2)  # 1 - v_c^2 without cancellation
-    pull, scale = polar.pull, polar.scale
+    damped_null, scale = polar.damped_null, polar.scale
     root_scale = np.sqrt(scale)
 
-    reach = s[:, None] * pull * root_scale / root_count[:, None] * np.sqrt(unit)
+    embedding_row = s[:, None] * damped_null * root_scale / root_count[:, None] * np.sqrt(unit)
     right_modulus = s * polar.diagonal * unit  # diagonal of (X^T X)^(1/2)
-    embedding = Gram(right_modulus / root_count**2, -reach, reach, group)
+    embedding = Gram(right_modulus / root_count**2, -embedding_row, embedding_row, group)
 
     image = s * polar.diagonal * v - polar.spill  # T S v
     left, right = read_dominant_row_from_column(
-        size, v, np.column_stack([-(s**2)[:, None] * pull * scale, -v]), np.column_stack([pull, image])
+        size, v, np.column_stack([-(s**2)[:, None] * damped_null * scale, -v]), np.column_stack([damped_null, image])
     )
     own = s * polar.diagonal * outside + v * polar.spill
     classifier = Gram(own * unit, left * unit, right, group)
@@ -111,12 +111,12 @@ def _assemble(
 def _polar_factor(size: Floats, s: Floats, v: Floats) -> _Polar:
     rule = inverse_square_root(float(s.min()), float(s.max()))
     damped = 1.0 / ((s**2)[:, None] + rule.node**2)  # D_q                  (G, q)
-    pull = damped * v[:, None]
-    share = pull * v[:, None]  # D_q v^2
+    damped_null = damped * v[:, None]
+    share = damped_null * v[:, None]  # D_q v^2
     scale = rule.weight / (size @ share)
     diagonal = s * ((damped * sum_of_others(size, share)) @ scale)
-    spill = (pull * sum_of_others(size, (s**2)[:, None] * share)) @ scale
-    return _Polar(rule, pull, scale, diagonal, spill)
+    spill = (damped_null * sum_of_others(size, (s**2)[:, None] * share)) @ scale
+    return _Polar(rule, damped_null, scale, diagonal, spill)
 
 
 def sum_of_others(size: Floats, values: Floats) -> Floats:

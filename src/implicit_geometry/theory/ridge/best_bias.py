@@ -29,15 +29,15 @@ def best_levels(reduced: Reduced, levels: Levels, exponent: Floats, start: Float
 
     Source: Bach (2010), Proposition 2.
     """
-    unit = 1 / reduced.price.max()
-    price, decay = unit * reduced.price, unit * levels.decay
+    unit = 1 / reduced.group_weight.max()
+    group_weight, decay = unit * reduced.group_weight, unit * levels.decay
     level, smallest = start, np.inf
     for _ in range(_STEPS):
         wrong, right = _probabilities(exponent + levels.change(level))
-        flow = levels.flow(price * wrong)
+        flow = levels.flow(group_weight * wrong)
         slope = flow.sum(axis=1) - flow.sum(axis=0) + decay * level
         share = wrong + np.diag(right)
-        edges = (levels.label**2 * price * share) @ share.T
+        edges = (levels.label**2 * group_weight * share) @ share.T
         np.fill_diagonal(edges, 0.0)
         step = -inverse_laplacian(edges, decay) @ slope
         length = float(levels.label.max() * (step.max() - step.min()))

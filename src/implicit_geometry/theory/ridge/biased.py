@@ -79,7 +79,7 @@ def bias_ridge_solution(problem: Problem) -> Solution:
     with within_float64(problem):
         reduced = reduce_problem(problem, groups)
         biased = _Biased.of(reduced, problem.bias_ridge / problem.ridge)
-        if not (biased.price == 0 or 1 / LARGEST < biased.price < LARGEST):
+        if not (biased.bias_decay == 0 or 1 / LARGEST < biased.bias_decay < LARGEST):
             raise InputError("bias_ridge", "must keep its quotient by ridge within float64", problem.bias_ridge)
         logits, bias, bounds = biased.solve()
         certificate = proven(problem, bounds, not (logits.own.any() or logits.mean.any()))
@@ -95,12 +95,12 @@ class _Biased:
     """The reduced problem with a bias, in x = (factors of the logits, bias): loss + half a sum of squares."""
 
     reduced: Reduced
-    price: float  # bias_ridge / ridge
-    spread: Floats  # sqrt(k_g n_g)     (G,)
+    bias_decay: float  # bias_ridge / ridge
+    root_group_count: Floats  # sqrt(k_g n_g)     (G,)
 
     @classmethod
-    def of(cls, reduced: Reduced, price: float) -> _Biased:
-        return cls(reduced, price, np.sqrt(reduced.size) * reduced.root_count)
+    def of(cls, reduced: Reduced, bias_decay: float) -> _Biased:
+        return cls(reduced, bias_decay, np.sqrt(reduced.size) * reduced.root_count)
 
     @cached_property
     def factored(self) -> Factored:
@@ -108,16 +108,16 @@ class _Biased:
 
     @cached_property
     def levels(self) -> Levels:
-        return Levels.of(self.reduced, self.price)
+        return Levels.of(self.reduced, self.bias_decay)
 
     @cached_property
     def free(self) -> _Biased:
         """The problem whose bias costs nothing: no optimum is above that of the problem itself."""
-        return replace(self, price=0.0)
+        return replace(self, bias_decay=0.0)
 
     def split(self, x: Floats) -> tuple[Floats, Floats]:
         """The factors and the bias."""
-        return x[: -self.spread.size], x[-self.spread.size :]
+        return x[: -self.root_group_count.size], x[-self.root_group_count.size :]
 
     def expand(self, x: Floats) -> tuple[Logits, Floats]:
         """X and the bias, without the part of it that changes no loss."""
@@ -130,11 +130,11 @@ class _Biased:
 
     def shifted(self, logits: Logits, bias: Floats) -> Logits:
         """X with what the bias adds."""
-        return Logits(logits.own, logits.mean + np.outer(bias, self.spread))
+        return Logits(logits.own, logits.mean + np.outer(bias, self.root_group_count))
 
-    def pull(self, bias: Floats) -> Floats:
+    def penalty_gradient(self, bias: Floats) -> Floats:
         """Gradient of the bias's penalty, that of the part which changes no loss included: it would be arbitrary."""
-        return self.price * bias + self.reduced.null * (self.reduced.null @ bias)
+        return self.bias_decay * bias + self.reduced.null * (self.reduced.null @ bias)
 
     def evaluate(self, x: Floats) -> Point:
         factors, bias = self.split(x)
@@ -142,11 +142,11 @@ class _Biased:
 
     def value(self, x: Floats, point: Point) -> float:
         factors, bias = self.split(x)
-        return self.factored.value(factors, point) + 0.5 * float(bias @ self.pull(bias))
+        return self.factored.value(factors, point) + 0.5 * float(bias @ self.penalty_gradient(bias))
 
     def gradient(self, x: Floats, point: Point) -> Floats:
         factors, bias = self.split(x)
-        by_bias = point.mean_gradient @ self.spread + self.pull(bias)
+        by_bias = point.mean_gradient @ self.root_group_count + self.penalty_gradient(bias)
         return np.concatenate([self.factored.gradient(factors, point), by_bias])
 
     def hessian(self, x: Floats, point: Point) -> Callable[[Floats], Floats]:
@@ -158,13 +158,14 @@ class _Biased:
             own, mean = self.reduced.curvature(point, *change)
             straight = self.factored.pull_back(d_factors, point.own_gradient, point.mean_gradient)
             by_factors = d_factors + self.factored.pull_back(factors, own, mean) + straight
-            return np.concatenate([by_factors, mean @ self.spread + self.pull(d_bias)])
+            return np.concatenate([by_factors, mean @ self.root_group_count + self.penalty_gradient(d_bias)])
 
         return extended
 
-    def bend(self, x: Floats, point: Point) -> Floats:
-        by_bias = self.reduced.bend(point)[1] @ self.spread**2 + self.price + self.reduced.null**2
-        return np.concatenate([self.factored.bend(self.split(x)[0], point), by_bias])
+    def hessian_diagonal_estimate(self, x: Floats, point: Point) -> Floats:
+        by_mean = self.reduced.hessian_diagonal_estimate(point)[1]
+        by_bias = by_mean @ self.root_group_count**2 + self.bias_decay + self.reduced.null**2
+        return np.concatenate([self.factored.hessian_diagonal_estimate(self.split(x)[0], point), by_bias])
 
     def balanced(self, x: Floats) -> Floats:
         factors, bias = self.split(x)
@@ -184,7 +185,7 @@ class _Biased:
         """Values that enclose the optimum, rounding counted in."""
         point, level = self.at(logits, bias), bias / self.reduced.null
         added = self.levels.label * (np.abs(level)[:, None] + np.abs(level))
-        primal = self.reduced.objective(logits, point) + 0.5 * self.price * float(bias @ bias)
+        primal = self.reduced.objective(logits, point) + 0.5 * self.bias_decay * float(bias @ bias)
         rounding = self.reduced.rounding(logits, point, added)
         return Bounds(primal + rounding, self.dual_value(point.wrong), rounding)
 
@@ -193,10 +194,14 @@ class _Biased:
 
         A free bias balances the flows between the groups; the loss gradient is scaled into the unit ball.
         """
-        reduced, groups = self.reduced, self.spread.size
-        weights = balancing_weights(self.levels.flow(reduced.price * wrong)) if self.price == 0 else np.ones(groups)
+        reduced, groups = self.reduced, self.root_group_count.size
+        weights = (
+            balancing_weights(self.levels.flow(reduced.group_weight * wrong))
+            if self.bias_decay == 0
+            else np.ones(groups)
+        )
         wrong = wrong * weights
-        own, mean = reduced.pull_back(reduced.price * wrong)
+        own, mean = reduced.pull_back(reduced.group_weight * wrong)
         within = -np.where(reduced.size > 1, own, 0.0).min()
         largest = max(float(wrong.sum(axis=0).max()), operator_norm(mean), within)
         return np.asarray(weights / max(1.0, largest * (1 + 4 * groups * EPS)))
@@ -205,39 +210,39 @@ class _Biased:
         """Lower bound of the optimum by probabilities of wrong classes."""
         scaled = wrong * self.dual_scale(wrong)
         value = self.reduced.dual_value(scaled) - self.penalty(scaled)
-        return max(value, self.free.dual_value(wrong)) if self.price > 0 else value
+        return max(value, self.free.dual_value(wrong)) if self.bias_decay > 0 else value
 
     def penalty(self, wrong: Floats) -> float:
         """What the dual pays for flows out of balance, at most, where the bias has a ridge."""
-        if self.price == 0:
+        if self.bias_decay == 0:
             return 0.0
-        flow = self.levels.flow(self.reduced.price * wrong)
+        flow = self.levels.flow(self.reduced.group_weight * wrong)
         received, sent = flow.sum(axis=1), flow.sum(axis=0)
-        net = np.abs(received - sent) + 4 * self.spread.size * EPS * (received + sent)
+        net = np.abs(received - sent) + 4 * self.root_group_count.size * EPS * (received + sent)
         return float((net * net / (2 * self.levels.decay)).sum())
 
     def start(self) -> tuple[Logits, Floats]:
         """The start of the problem without bias, parted into what is orthogonal to sqrt(n) and what a bias can do."""
         own, total = rough_start(self.reduced)
-        bias = total @ self.spread / (self.spread @ self.spread)
-        return Logits(own, total - np.outer(bias, self.spread)), bias
+        bias = total @ self.root_group_count / (self.root_group_count @ self.root_group_count)
+        return Logits(own, total - np.outer(bias, self.root_group_count)), bias
 
     def interior_start(self) -> Floats:
         """Near the optimum, by a dense method."""
-        easiest = self if self.price > _NEGLIGIBLE else self.free
+        easiest = self if self.bias_decay > _NEGLIGIBLE else self.free
         logits, level = interior_optimum(DualProgram(self.reduced, easiest.levels))
         return np.concatenate([self.factored.factors(logits), level * self.reduced.null])
 
     def solve(self) -> _Optimum:
         """Zero with the best bias where it is the optimum, else Newton's method from the limit's form."""
-        zero = Logits(np.zeros_like(self.spread), np.zeros_like(self.reduced.reach))
-        zero, bias = self.settled(zero, np.zeros_like(self.spread))
+        zero = Logits(np.zeros_like(self.root_group_count), np.zeros_like(self.reduced.logit_slope))
+        zero, bias = self.settled(zero, np.zeros_like(self.root_group_count))
         nothing = _Optimum(zero, bias, self.bounds(zero, bias))
         if nothing.bounds.gap <= GOAL:
             return nothing
         logits, bias = self.start()
         start = np.concatenate([self.factored.factors(logits), bias])
-        few = self.spread.size <= FEW
+        few = self.root_group_count.size <= FEW
         x, bounds = closest(self, start, self.prove, _SHORT if few else STEPS)
         if bounds.gap > GOAL:
             second, renewed = closest(self, self.interior_start() if few else self.balanced(x), self.prove)

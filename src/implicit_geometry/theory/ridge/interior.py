@@ -4,7 +4,8 @@ In the factors of X a step of relative length t bends the exponents by t^2 times
 label scales are far apart (a free bias then outgrows the exponents a hundred thousand times): the descent creeps. The
 dual program over these probabilities p, t[h] = sum_g p[g, h],
 
-    max sum_h price[h] (sum_g p[g, h] (offset[g, h] - log p[g, h]) - (1 - t[h]) log(1 - t[h])) - penalty(balance p)
+    max sum_h group_weight[h] (sum_g p[g, h] (offset[g, h] - log p[g, h]) - (1 - t[h]) log(1 - t[h]))
+        - penalty(balance p)
 
 subject to a loss gradient M(p) of operator norm at most 1, has the self-concordant barrier
 -log p - log(1 - t) - log det(1 - M^T M): Newton's method gets there whatever the scales. The levels of the bias are the
@@ -58,9 +59,9 @@ class DualProgram:
         return self.reduced.offset[self.place]
 
     @cached_property
-    def price(self) -> Floats:
-        """Price of the column, shape (n,)."""
-        return self.reduced.price[self.place[1]]
+    def column_weight(self) -> Floats:
+        """Weight of the column's group, shape (n,)."""
+        return self.reduced.group_weight[self.place[1]]
 
     @cached_property
     def sums(self) -> Floats:
@@ -70,7 +71,7 @@ class DualProgram:
     @cached_property
     def own(self) -> Floats:
         """Loss gradient within the groups of several classes, shape (groups, n)."""
-        strength = (self.reduced.pull / self.reduced.copies * self.reduced.price)[self.place]
+        strength = (self.reduced.own_slope / self.reduced.copies * self.reduced.group_weight)[self.place]
         return np.asarray((self.sums * strength)[self.reduced.size > 1])
 
     @cached_property
@@ -79,9 +80,9 @@ class DualProgram:
         groups, (row, column) = self.reduced.size.size, self.place
         mean = np.zeros((groups, groups, row.size))
         unknown = np.flatnonzero(row != column)
-        row, column, price = row[unknown], column[unknown], self.price[unknown]
-        mean[row, column, unknown] = self.reduced.reach[row, column] * price
-        mean[column, column, unknown] = -self.reduced.reach[column, column] * price
+        row, column, column_weight = row[unknown], column[unknown], self.column_weight[unknown]
+        mean[row, column, unknown] = self.reduced.logit_slope[row, column] * column_weight
+        mean[column, column, unknown] = -self.reduced.logit_slope[column, column] * column_weight
         return mean
 
     @cached_property
@@ -89,7 +90,7 @@ class DualProgram:
         """What each group receives beyond what it sends, shape (G, n)."""
         row, column = self.place
         balance, index = np.zeros((self.reduced.size.size, row.size)), np.arange(row.size)
-        flow = self.levels.label[column] * self.price * (row != column)
+        flow = self.levels.label[column] * self.column_weight * (row != column)
         balance[row, index] = flow
         balance[column, index] -= flow
         return balance
@@ -97,7 +98,7 @@ class DualProgram:
     def start(self) -> Floats:
         """Equal flows between all groups, well inside."""
         label = np.where(self.levels.label > 0, self.levels.label, 1.0)
-        p = 1 / (label[self.place[1]] * self.price)
+        p = 1 / (label[self.place[1]] * self.column_weight)
         largest = max((self.sums @ p).max(), operator_norm(self.mean @ p), (self.own @ p).max(initial=0.0))
         return np.asarray(p / (2 * largest))
 
@@ -105,9 +106,8 @@ class DualProgram:
         """Negative of what is to be maximal; ``rest`` is 1 - t."""
         net, decay = self.balance @ p, self.levels.decay
         penalty = float((net * net / (2 * decay)).sum()) if decay.all() else 0.0
-        return (
-            float((self.price * p) @ (np.log(p) - self.offset) + self.reduced.price @ (rest * np.log(rest))) + penalty
-        )
+        surprise = (self.column_weight * p) @ (np.log(p) - self.offset)
+        return float(surprise + self.reduced.group_weight @ (rest * np.log(rest))) + penalty
 
     def smoothed(self, p: Floats, mu: float) -> float:
         """The objective with mu times the barrier; infinite outside."""
@@ -124,12 +124,12 @@ class DualProgram:
         """Newton's step over p, the levels that go with it and the squared decrement over mu."""
         rest, own = 1 - self.sums @ p, 1 - self.own @ p
         spectrum = _Spectrum.of(self.mean @ p)
-        slope = self.price * (np.log(p) - self.offset - np.log(rest) @ self.sums)
+        slope = self.column_weight * (np.log(p) - self.offset - np.log(rest) @ self.sums)
         slope = slope + mu * (-1 / p + (1 / rest) @ self.sums + (1 / own) @ self.own + spectrum.slope(self.mean))
         sums, within, balance = self.sums * p, self.own * p / own[:, None], self.balance * p
         hessian = mu * (spectrum.curvature(self.mean * p) + within.T @ within)
-        hessian += sums.T @ ((self.reduced.price / rest + mu / rest**2)[:, None] * sums)
-        hessian[np.diag_indices_from(hessian)] += self.price * p + mu
+        hessian += sums.T @ ((self.reduced.group_weight / rest + mu / rest**2)[:, None] * sums)
+        hessian[np.diag_indices_from(hessian)] += self.column_weight * p + mu
         solve = _definite(hessian)
         free, through = -solve(slope * p), solve(balance.T)
         schur = balance @ through + np.diag(self.levels.decay)
@@ -141,15 +141,15 @@ class DualProgram:
         """Those whose exponents p answers to: more accurate than the multipliers of the norm, which rounding blurs."""
         reduced, several = self.reduced, self.reduced.size > 1
         rest = (1 - self.sums @ p)[self.place[1]]
-        change = np.zeros_like(reduced.reach)
-        change[self.place] = np.log(p / rest) - self.offset + mu / self.price * (1 / rest - 1 / p)
+        change = np.zeros_like(reduced.logit_slope)
+        change[self.place] = np.log(p / rest) - self.offset + mu / self.column_weight * (1 / rest - 1 / p)
         own = np.zeros_like(reduced.size)
-        own[several] = np.maximum(-(change.diagonal()[several] / reduced.pull.diagonal()[several]), 0.0)
-        change += reduced.pull * own - self.levels.change(level)
+        own[several] = np.maximum(-(change.diagonal()[several] / reduced.own_slope.diagonal()[several]), 0.0)
+        change += reduced.own_slope * own - self.levels.change(level)
         np.fill_diagonal(change, 0.0)
-        weight, diagonal = reduced.null[:, None] / reduced.reach, reduced.reach.diagonal()
+        weight, diagonal = reduced.null[:, None] / reduced.logit_slope, reduced.logit_slope.diagonal()
         across = -(weight * change).sum(axis=0) / weight.sum(axis=0)  # null^T mean = 0
-        mean = (change + across) / reduced.reach
+        mean = (change + across) / reduced.logit_slope
         mean[np.diag_indices_from(mean)] = across / diagonal
         return Logits(own, mean)
 
@@ -161,7 +161,7 @@ def interior_optimum(program: DualProgram) -> tuple[Logits, Floats]:
         Logits, and the levels of the bias, shape (G,).
     """
     p, reduced = program.start(), program.reduced
-    mu = max(float(reduced.price @ np.logaddexp.reduce(reduced.offset, axis=0, initial=0.0)), 1.0) / p.size
+    mu = max(float(reduced.group_weight @ np.logaddexp.reduce(reduced.offset, axis=0, initial=0.0)), 1.0) / p.size
     centred = p, mu
     for _ in range(_STEPS):
         relative, _, squared = program.step(p, mu)

@@ -30,8 +30,8 @@ class Levels:
     @classmethod
     def of(cls, reduced: Reduced, bias_decay: float) -> Levels:
         """Levels of a bias with a ridge, ``bias_decay`` times that of the logits."""
-        spread = np.sqrt(reduced.size) * reduced.root_count
-        return cls(reduced.reach[0] * spread * reduced.null[0], bias_decay * reduced.null**2)
+        root_group_count = np.sqrt(reduced.size) * reduced.root_count
+        return cls(reduced.logit_slope[0] * root_group_count * reduced.null[0], bias_decay * reduced.null**2)
 
     @classmethod
     def none(cls, reduced: Reduced) -> Levels:

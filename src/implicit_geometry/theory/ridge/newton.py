@@ -38,7 +38,7 @@ class Smooth(Protocol):
     def hessian(self, x: Floats, point: Point) -> Callable[[Floats], Floats]:
         """Product of the Hessian with a direction."""
 
-    def bend(self, x: Floats, point: Point) -> Floats:
+    def hessian_diagonal_estimate(self, x: Floats, point: Point) -> Floats:
         """About the Hessian's diagonal, positive."""
 
     def balanced(self, x: Floats) -> Floats:
@@ -63,12 +63,12 @@ class Iterate:
 def descend(problem: Smooth, start: Floats) -> Iterator[Iterate]:
     """Iterates of falling objective, from the start on; ends where no step lowers it further."""
     x, point = start, problem.evaluate(start)
-    radius = 0.3 * _norm(x * np.sqrt(problem.bend(x, point)))
+    radius = 0.3 * _norm(x * np.sqrt(problem.hessian_diagonal_estimate(x, point)))
     while True:
         gradient, value = problem.gradient(x, point), problem.value(x, point)
         steepness = _norm(gradient) / _norm(x) if x.any() else 0.0
         yield Iterate(x, point, steepness)
-        hessian, unit = problem.hessian(x, point), 1 / np.sqrt(problem.bend(x, point))
+        hessian, unit = problem.hessian(x, point), 1 / np.sqrt(problem.hessian_diagonal_estimate(x, point))
         step, promise = _truncated_cg(_scaled(hessian, unit), unit * gradient, radius, steepness)
         trial, length = x + unit * step, _norm(step)
         reached = problem.evaluate(trial)
@@ -146,10 +146,10 @@ class Factored:
 
         return product
 
-    def bend(self, x: Floats, point: Point) -> Floats:
+    def hessian_diagonal_estimate(self, x: Floats, point: Point) -> Floats:
         """About the Hessian's diagonal, positive."""
         root, left, right = self.split(x)
-        own, mean = self.reduced.bend(point)
+        own, mean = self.reduced.hessian_diagonal_estimate(point)
         return 1 + _join(own * (root / self.reduced.copies) ** 2, mean @ right**2, mean.T @ left**2)
 
     def balanced(self, x: Floats) -> Floats:
@@ -180,9 +180,9 @@ def _truncated_cg(
         if squared <= goal:
             break
         image = product(direction)
-        bend = float(direction @ image)
+        curvature = float(direction @ image)
         border = _to_border(step, direction, radius)
-        length = min(squared / bend, border) if bend > 0 else border
+        length = min(squared / curvature, border) if curvature > 0 else border
         step = step + length * direction
         image_of_step = image_of_step + length * image
         if length == border:

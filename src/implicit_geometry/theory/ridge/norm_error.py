@@ -4,10 +4,10 @@ Let p be the feasible dual point of a solution, p* that of the optimum, and gap 
 dual value at p. The dual objective is minus a sum of entropies over a convex set, so that (divergences over the wrong
 classes and the right one, in units of the ridge)
 
-    sum_h price_h KL(p_h | p*_h) <= dual(p*) - dual(p) <= gap.
+    sum_h group_weight_h KL(p_h | p*_h) <= dual(p*) - dual(p) <= gap.
 
-Every probability r = p* / p then has price p (r - 1 - log r) <= gap. Logarithms of odds are the exponents, from which
-the logits follow by a linear map, and products of them with the loss gradient G are the Gram matrices:
+Every probability r = p* / p then has group_weight p (r - 1 - log r) <= gap. Logarithms of odds are the exponents, from
+which the logits follow by a linear map, and products of them with the loss gradient G are the Gram matrices:
 (X X^T)^(1/2) = -X G^T = G (X^T X)^(1/2) G^T and (X^T X)^(1/2) = -G^T X = G^T (X X^T)^(1/2) G at the optimum.
 
 The gap is summed from terms none of which is negative, free of the cancellation in primal minus dual.
@@ -77,20 +77,20 @@ def norm_errors(reduced: Reduced, proof: Proof, stated: tuple[Floats, Floats]) -
     terms = 0.0 if levels is None else levels.label * (np.abs(level)[:, None] + np.abs(level))
     blur = reduced.exponent_rounding(x, terms) + ROUNDINGS * reduced.size.size * EPS
     slope, rest = point.slope * scale, 1 - (point.wrong * scale).sum(axis=0)
-    right = np.exp(-point.losses / reduced.price)
+    right = np.exp(-point.losses / reduced.group_weight)
     gap = _gap(reduced, x, point.slope, right, scale, blur)
     if levels is not None and levels.decay.any():
         gap += _bias_gap(levels, level, slope)
     up, down = _log_ratios(slope, gap)
-    exponent = np.maximum(up, down) + np.maximum(*_log_ratios(reduced.price * rest, gap)) + blur
+    exponent = np.maximum(up, down) + np.maximum(*_log_ratios(reduced.group_weight * rest, gap)) + blur
     exponent = exponent + np.abs(np.log(scale)) + np.abs(np.log(rest / right))
     own_gradient, gradient = reduced.pull_back(slope)
-    own_slope, by_slope = (np.abs(part) for part in reduced.pull_back(_slope_errors(slope, gap)))
+    own_error, gradient_error = (np.abs(part) for part in reduced.pull_back(_slope_errors(slope, gap)))
     logits, own = _logit_errors(reduced, x.mean, exponent, levels, gap)
-    own = np.where((x.own == 0) & (own_slope - own_gradient < 1), 0.0, own)
-    if not x.mean.any() and operator_norm(gradient) + np.linalg.norm(by_slope) < 1:
+    own = np.where((x.own == 0) & (own_error - own_gradient < 1), 0.0, own)
+    if not x.mean.any() and operator_norm(gradient) + np.linalg.norm(gradient_error) < 1:
         logits = np.zeros_like(logits)
-    known = _Known(x.mean, logits), _Known(gradient, by_slope)
+    known = _Known(x.mean, logits), _Known(gradient, gradient_error)
     return _combine(reduced, *known, _Known(x.own, own), stated)
 
 
@@ -103,9 +103,9 @@ class _Known(NamedTuple):
 
 def _gap(reduced: Reduced, x: Logits, slope: Floats, right: Floats, scale: Floats, blur: Floats) -> float:
     """Objective less dual value, from the entropies of the columns and the alignment of gradient and logits."""
-    total = slope.sum(axis=0)  # price * t
-    lost = total * (1 - scale) / (reduced.price * right)
-    entropy = total * scale * np.log(scale) + (reduced.price - total * scale) * np.log1p(lost)
+    total = slope.sum(axis=0)  # group_weight * t
+    lost = total * (1 - scale) / (reduced.group_weight * right)
+    entropy = total * scale * np.log(scale) + (reduced.group_weight - total * scale) * np.log1p(lost)
     tilt = 8 * reduced.size.size * EPS + (1 - scale)
     entropy = np.maximum(entropy, 0.0) + EPS * ROUNDINGS * total * tilt + (slope * blur * (tilt + blur)).sum(axis=0)
     own, mean = reduced.pull_back(slope * scale)
@@ -133,7 +133,7 @@ def _log_ratios(slope: Floats, gap: float) -> tuple[Floats, Floats]:
 
 
 def _slope_errors(slope: Floats, gap: float) -> Floats:
-    """How far price p* can be from price p."""
+    """How far group_weight p* can be from group_weight p."""
     small = slope < 0.1 * gap
     up = np.sqrt(2 * gap / np.where(small, gap, slope))
     return np.where(small, 2 * gap + 0.3863 * slope, np.minimum(slope * np.expm1(up), 2 * gap + 0.3863 * slope))
@@ -146,20 +146,21 @@ def _logit_errors(
 
     The optimum has null^T X = 0 and, under a free bias, X sqrt(n) = 0; whatever the solution has of these is error.
     """
-    pull = np.where(reduced.size > 1, reduced.pull.diagonal(), np.inf)
-    own = np.where(reduced.live, exponent.diagonal() / pull, 0.0)
-    change = exponent + reduced.pull * own
+    own_slope = np.where(reduced.size > 1, reduced.own_slope.diagonal(), np.inf)
+    own = np.where(reduced.live, exponent.diagonal() / own_slope, 0.0)
+    change = exponent + reduced.own_slope * own
     if levels is not None and levels.decay.any():
         level = np.sqrt(2 * gap / levels.decay)  # the objective's strong convexity in the levels
         change = change + levels.label * (level[:, None] + level)
     np.fill_diagonal(change, 0.0)
-    weight = reduced.null[:, None] / reduced.reach
+    weight = reduced.null[:, None] / reduced.logit_slope
     off_null = np.abs(reduced.null @ mean) + ROUNDINGS * EPS * (reduced.null @ np.abs(mean))
-    logits = (change + ((weight * change).sum(axis=0) + off_null) / weight.sum(axis=0)) / reduced.reach
+    logits = (change + ((weight * change).sum(axis=0) + off_null) / weight.sum(axis=0)) / reduced.logit_slope
     if levels is not None and not levels.decay.any():
-        spread = np.sqrt(reduced.size) * reduced.root_count
-        off_centre = np.abs(mean @ spread) + ROUNDINGS * EPS * (np.abs(mean) @ spread)
-        logits = logits + np.outer(logits @ spread + off_centre, spread) / (spread @ spread)
+        root_group_count = np.sqrt(reduced.size) * reduced.root_count
+        off_centre = np.abs(mean @ root_group_count) + ROUNDINGS * EPS * (np.abs(mean) @ root_group_count)
+        moved = np.outer(logits @ root_group_count + off_centre, root_group_count)
+        logits = logits + moved / (root_group_count @ root_group_count)
     return logits, own
 
 

@@ -48,7 +48,7 @@ class Point:
     Attributes:
         losses: loss of all samples of each group, shape (G,).
         wrong: probability that a sample of a class in group h gives to all wrong classes of group g, shape (G, G).
-        slope: derivative by the exponents, price[h] * wrong[g, h], shape (G, G).
+        slope: derivative by the exponents, group_weight[h] * wrong[g, h], shape (G, G).
         own_gradient: derivative by ``own`` of a single copy, shape (G,).
         mean_gradient: derivative by ``mean``, shape (G, G).
     """
@@ -90,7 +90,7 @@ class Reduced:
     """The loss as a function of (own, mean).
 
     A sample of a class in group h puts onto all wrong classes of group g together the odds exp(exponent[g, h]),
-    exponent = offset + reach * mean - diag(reach * mean) - pull * own, linear in X.
+    exponent = offset + logit_slope * mean - diag(logit_slope * mean) - own_slope * own, linear in X.
 
     Attributes:
         size: classes of each group k_g, shape (G,).
@@ -99,10 +99,10 @@ class Reduced:
         root_count: sqrt(n_g), shape (G,).
         natural: s_g of :class:`Pairwise`, shape (G,).
         null: unit vector with null^T mean = 0 at the optimum, shape (G,).
-        price: k_g n_g weight_g / ridge, shape (G,).
+        group_weight: k_g n_g weight_g / ridge, shape (G,).
         offset: exponents at X = 0, shape (G, G), -inf on the diagonal for a group of one class.
-        reach: shape (G, G).
-        pull: shape (G, G).
+        logit_slope: derivative of the exponents by ``mean`` of the wrong group, shape (G, G).
+        own_slope: minus their derivative by ``own`` of the label's group, shape (G, G).
     """
 
     size: Floats
@@ -111,10 +111,10 @@ class Reduced:
     root_count: Floats
     natural: Floats
     null: Floats
-    price: Floats
+    group_weight: Floats
     offset: Floats
-    reach: Floats
-    pull: Floats
+    logit_slope: Floats
+    own_slope: Floats
 
     def exponents(self, x: Logits) -> Floats:
         """Logarithm of the odds of the wrong classes, by group, shape (G, G)."""
@@ -122,15 +122,15 @@ class Reduced:
 
     def exponent_change(self, own: Floats, mean: Floats) -> Floats:
         """The linear part of :meth:`exponents`."""
-        push = self.reach * mean
-        return np.asarray(push - push.diagonal() - self.pull * own)
+        push = self.logit_slope * mean
+        return np.asarray(push - push.diagonal() - self.own_slope * own)
 
     def pull_back(self, slope: Floats) -> tuple[Floats, Floats]:
         """Derivatives by (one copy of own, mean) from derivatives by the exponents."""
-        own = -(self.pull * slope).sum(axis=0) / self.copies
-        mean = self.reach * slope
+        own = -(self.own_slope * slope).sum(axis=0) / self.copies
+        mean = self.logit_slope * slope
         diagonal = np.einsum("ii->i", mean)
-        diagonal[:] = self.reach.diagonal() * (slope.diagonal() - slope.sum(axis=0))
+        diagonal[:] = self.logit_slope.diagonal() * (slope.diagonal() - slope.sum(axis=0))
         return np.asarray(own), np.asarray(mean)
 
     def evaluate(self, x: Logits) -> Point:
@@ -142,9 +142,9 @@ class Reduced:
         top = np.maximum(exponent.max(axis=0), 0.0)
         odds = np.exp(exponent - top)
         total = odds.sum(axis=0)
-        losses = self.price * (top + np.log1p(total + np.expm1(-top)))
+        losses = self.group_weight * (top + np.log1p(total + np.expm1(-top)))
         wrong = odds / (np.exp(-top) + total)
-        slope = self.price * wrong
+        slope = self.group_weight * wrong
         return Point(losses, wrong, slope, *self.pull_back(slope))
 
     def curvature(self, point: Point, own: Floats, mean: Floats) -> tuple[Floats, Floats]:
@@ -152,15 +152,15 @@ class Reduced:
         change = self.exponent_change(own, mean)
         return self.pull_back(point.slope * (change - (point.wrong * change).sum(axis=0)))
 
-    def bend(self, point: Point) -> tuple[Floats, Floats]:
+    def hessian_diagonal_estimate(self, point: Point) -> tuple[Floats, Floats]:
         """Diagonal of the loss's Hessian by (all copies of own, mean) at a point whose wrong classes are rare."""
-        mean = self.reach**2 * point.slope
-        np.fill_diagonal(mean, self.reach.diagonal() ** 2 * (point.slope.sum(axis=0) - point.slope.diagonal()))
-        return np.asarray((self.pull**2 * point.slope).sum(axis=0)), np.asarray(mean)
+        mean = self.logit_slope**2 * point.slope
+        np.fill_diagonal(mean, self.logit_slope.diagonal() ** 2 * (point.slope.sum(axis=0) - point.slope.diagonal()))
+        return np.asarray((self.own_slope**2 * point.slope).sum(axis=0)), np.asarray(mean)
 
     def gradient_norm(self, wrong: Floats) -> float:
         """Operator norm of the loss gradient that the given probabilities make, on group means and live groups."""
-        own, mean = self.pull_back(self.price * wrong)
+        own, mean = self.pull_back(self.group_weight * wrong)
         return float(max(operator_norm(mean), -np.where(self.live, own, 0.0).min()))
 
     def feasible_scale(self, wrong: Floats) -> float:
@@ -178,7 +178,7 @@ class Reduced:
             sizes = sizes.sum(axis=0) - total * np.where(total < 1, np.log1p(-total), -_LONGEST)
         rest = xlog1py(1 - total, -total)
         rounding = ROUNDINGS * EPS * self.size.size * sizes
-        return float(self.price @ (terms.sum(axis=0) - rest - rounding))
+        return float(self.group_weight @ (terms.sum(axis=0) - rest - rounding))
 
     def objective(self, x: Logits, point: Point) -> float:
         """Loss plus nuclear norm."""
@@ -186,16 +186,16 @@ class Reduced:
 
     def exponent_rounding(self, x: Logits, terms: Floats | float = 0.0) -> Floats:
         """How far rounding may put the exponents off, sums of terms that cancel; ``terms`` is the size of others."""
-        push = self.reach * np.abs(x.mean)
+        push = self.logit_slope * np.abs(x.mean)
         size = np.where(np.isfinite(self.offset), np.abs(self.offset), 0.0)
-        size += push + push.diagonal() + self.pull * x.own + terms + self.reach * np.linalg.norm(x.mean)
+        size += push + push.diagonal() + self.own_slope * x.own + terms + self.logit_slope * np.linalg.norm(x.mean)
         return np.asarray(ROUNDINGS * EPS * size)
 
     def rounding(self, x: Logits, point: Point, terms: Floats | float = 0.0) -> float:
         """By how much rounding may have lowered :meth:`objective`."""
         blur = self.exponent_rounding(x, terms)
         convex = (point.slope * np.expm1(np.minimum(blur, _FAR))).sum(axis=0)
-        by_exponents = np.minimum(convex, self.price * blur.max(axis=0)).sum()
+        by_exponents = np.minimum(convex, self.group_weight * blur.max(axis=0)).sum()
         by_sums = EPS * self.size.size * ROUNDINGS * self.objective(x, point)
         return float(by_exponents + by_sums)
 
@@ -212,10 +212,10 @@ def reduce_problem(problem: Problem, groups: ClassGroups) -> Reduced:
     root_count = np.sqrt(count)
     with np.errstate(divide="ignore"):
         offset = pairs.offsets + np.log(size[:, None] - np.eye(size.size))  # a class is not wrong for its own samples
-    reach = pairs.slopes / root_count / np.sqrt(np.outer(size, size))
-    own_reach = pairs.true_slope / root_count
-    pull = np.tile(own_reach * (1 - 1 / size), (size.size, 1))
-    np.fill_diagonal(pull, own_reach * (size > 1))
+    logit_slope = pairs.slopes / root_count / np.sqrt(np.outer(size, size))
+    true_slope = pairs.true_slope / root_count
+    own_slope = np.tile(true_slope * (1 - 1 / size), (size.size, 1))
+    np.fill_diagonal(own_slope, true_slope * (size > 1))
     null = np.sqrt(size) * pairs.null
     highest = threshold_range(pairs.strength(count), size, pairs.margin * (size > 1))[1]
     reduced = Reduced(
@@ -225,10 +225,10 @@ def reduce_problem(problem: Problem, groups: ClassGroups) -> Reduced:
         root_count=root_count,
         natural=pairs.natural(count),
         null=null / np.linalg.norm(null),
-        price=size * count * pairs.weight / problem.ridge,
+        group_weight=size * count * pairs.weight / problem.ridge,
         offset=offset,
-        reach=reach,
-        pull=pull,
+        logit_slope=logit_slope,
+        own_slope=own_slope,
     )
     _check_range(problem, reduced)
     return reduced
@@ -236,7 +236,7 @@ def reduce_problem(problem: Problem, groups: ClassGroups) -> Reduced:
 
 def _check_range(problem: Problem, reduced: Reduced) -> None:
     """Refuse quotients of weights, scales and ridge that float64 holds only with a loss of digits, or not at all."""
-    kinds = reduced.price, reduced.reach, reduced.natural, reduced.pull[reduced.pull > 0]
+    kinds = reduced.group_weight, reduced.logit_slope, reduced.natural, reduced.own_slope[reduced.own_slope > 0]
     inside = all(1 / LARGEST < values.min(initial=1.0) <= values.max(initial=1.0) < LARGEST for values in kinds)
     if not (inside and not np.isnan(reduced.offset).any() and (reduced.offset < LARGEST).all()):
         raise _out_of_range(problem)
@@ -288,7 +288,7 @@ def threshold_range(strength: Floats, size: Floats, margin: Floats) -> tuple[Flo
 
 def rough_start(reduced: Reduced) -> Logits:
     """Logits of the limit's form, each column as long as its own optimality asks for."""
-    share = np.minimum(reduced.size * reduced.natural / reduced.price, 0.999)
+    share = np.minimum(reduced.size * reduced.natural / reduced.group_weight, 0.999)
     length = np.logaddexp.reduce(reduced.offset, axis=0) + np.log1p(-share) - np.log(share)
     column = np.maximum(length, 0.3) * reduced.natural
     return Logits(column * reduced.live, np.diag(column) - np.outer(reduced.null, reduced.null * column))
