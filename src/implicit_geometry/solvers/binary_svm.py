@@ -53,7 +53,7 @@ def cost_sensitive_svm(inputs: ArrayLike, labels: ArrayLike, label_scale: ArrayL
 
 
 def _constraints(inputs: Any, labels: Any, label_scale: Any) -> Floats:
-    """The rows Delta_y sign_y x, shape (n, p)."""
+    """The rows Delta_y sign_y x, shape (n, p): a sample's cost-sensitive margin is its row times w = w_1 - w_0."""
     samples = np.asarray(inputs, dtype=np.float64)
     if samples.ndim != 2 or samples.size == 0 or not np.isfinite(samples).all() or not samples.any():
         raise InputError(

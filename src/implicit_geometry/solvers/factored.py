@@ -169,6 +169,7 @@ class _Model:
     def value_and_gradient(self, x: Floats) -> tuple[float, Floats]:
         classifier, embedding, bias = self.split(x)
         loss, wrong = self.wrong(x)
+        # the logits are W (sqrt(n) H)^T / sqrt(n) + b
         by_logits = self.logit_gradient(wrong)
         by_scaled = by_logits / self.root_count
         penalty = self.problem.bias_ridge / self.problem.ridge
@@ -206,6 +207,7 @@ class _Model:
             wrong = wrong * weight
         total = float(wrong.sum(axis=0).max()) * (1 + len(wrong) * np.finfo(np.float64).eps)
         wrong = wrong / max(1.0, total, self.gradient_norm(wrong))
+        # sum_y class_weight[y] (sum_c p[c, y] (offset[c, y] - log p[c, y]) - (1 - t[y]) log(1 - t[y])), t = sum_c p
         rest = wrong.sum(axis=0)
         surprise = (wrong * self.pairs.offsets - xlogy(wrong, wrong)).sum(axis=0) - xlog1py(1 - rest, -rest)
         value = float(self.class_weight @ surprise)

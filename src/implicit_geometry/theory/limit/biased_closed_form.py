@@ -286,6 +286,7 @@ def _assemble(limit: BiasedLimit, rule: InverseSquareRoot, overlaps: _Overlaps) 
     column_spill, _ = overlaps.transposed.sums(size, r * s)
     outside_left, outside_right = sum_of_others(size, v**2), sum_of_others(size, r**2)
 
+    # (X_b^T X_b)^(1/2) = P_r S T, then (X_b X_b^T)^(1/2) = P S T^T
     modulus = s * own * outside_right + r * column_spill
     left, right = read_dominant_row_from_column(
         size,
@@ -317,6 +318,7 @@ def _assemble(limit: BiasedLimit, rule: InverseSquareRoot, overlaps: _Overlaps) 
 def _logits(limit: BiasedLimit, outside_left: Floats, outside_right: Floats) -> tuple[LowRank, Floats, float]:
     """X_b / sqrt(n), the bias P S r / sqrt(N), and what the margins are at least when both are added up."""
     s, v, r, n, size = limit.natural, limit.left_null, limit.right_null, limit.root_count, limit.size
+    # X_b = S - v (s v)^T - (s r) r^T + level v r^T; p r = s v and q v = s r
     p, q = _slopes(limit)
     level = float(size @ (v * s * r))
     root_samples = float(np.sqrt(size @ n**2))

@@ -124,6 +124,7 @@ def _spectrum(program: ExcessProgram, excess: Floats, mu: float) -> _Spectrum:
     left, sigma, right = np.linalg.svd(program.logits(excess))
     left, right = left - np.outer(program.left_null, program.left_null @ left), right.T
     right = right - np.outer(program.right_null, program.right_null @ right)
+    # the maximum of sigma b + mu log(1 - b^2) is at b = sigma / smoothed, 1 - b^2 = 2 mu / smoothed
     smoothed = mu + np.hypot(mu, sigma)
     share = sigma / smoothed
     rest = 2 * mu / smoothed / (1 + share)  # 1 - share

@@ -90,6 +90,7 @@ def _assemble(
     s = s / unit
     polar = _polar_factor(size, s, v)
     outside = sum_of_others(size, v**2)  # 1 - v_c^2 without cancellation
+    # (X^T X)^(1/2) = S T and (X X^T)^(1/2) = P S T^T
     damped_null, scale = polar.damped_null, polar.scale
     root_scale = np.sqrt(scale)
 
@@ -109,6 +110,7 @@ def _assemble(
 
 
 def _polar_factor(size: Floats, s: Floats, v: Floats) -> _Polar:
+    # T = sum_q u_q (D_q - D_q v v^T D_q / (v^T D_q v)) S with D_q = (S^2 + t_q^2)^-1
     rule = inverse_square_root(float(s.min()), float(s.max()))
     damped = 1.0 / ((s**2)[:, None] + rule.node**2)  # D_q                  (G, q)
     damped_null = damped * v[:, None]

@@ -37,6 +37,7 @@ def best_levels(reduced: Reduced, levels: Levels, exponent: Floats, start: Float
         flow = levels.flow(group_weight * wrong)
         slope = flow.sum(axis=1) - flow.sum(axis=0) + decay * level
         share = wrong + np.diag(right)
+        # the Hessian by the levels: the Laplacian of the graph with these edges, plus decay
         edges = (levels.label**2 * group_weight * share) @ share.T
         np.fill_diagonal(edges, 0.0)
         step = -inverse_laplacian(edges, decay) @ slope

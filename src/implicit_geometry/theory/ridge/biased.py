@@ -153,6 +153,7 @@ class _Biased:
         factors, _ = self.split(x)
 
         def extended(direction: Floats) -> Floats:
+            # by the factors: (curvature at X of the change of X) + (gradient at X) times the second-order change of X
             d_factors, d_bias = self.split(direction)
             change = self.shifted(self.factored.change(factors, d_factors), d_bias)
             own, mean = self.reduced.curvature(point, *change)
@@ -195,11 +196,9 @@ class _Biased:
         A free bias balances the flows between the groups; the loss gradient is scaled into the unit ball.
         """
         reduced, groups = self.reduced, self.root_group_count.size
-        weights = (
-            balancing_weights(self.levels.flow(reduced.group_weight * wrong))
-            if self.bias_decay == 0
-            else np.ones(groups)
-        )
+        weights = np.ones(groups)
+        if self.bias_decay == 0:
+            weights = balancing_weights(self.levels.flow(reduced.group_weight * wrong))
         wrong = wrong * weights
         own, mean = reduced.pull_back(reduced.group_weight * wrong)
         within = -np.where(reduced.size > 1, own, 0.0).min()

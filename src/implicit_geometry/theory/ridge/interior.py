@@ -117,6 +117,7 @@ class DualProgram:
         sigma = svd(self.mean @ p)[1]
         if not sigma.max() < 1:
             return np.inf
+        # log det(1 - M^T M) = sum log(1 - sigma^2)
         barrier = np.log(p).sum() + np.log(rest).sum() + np.log(own).sum() + np.log1p(-sigma * sigma).sum()
         return self.objective(p, rest) - mu * float(barrier)
 
@@ -130,6 +131,7 @@ class DualProgram:
         hessian = mu * (spectrum.curvature(self.mean * p) + within.T @ within)
         hessian += sums.T @ ((self.reduced.group_weight / rest + mu / rest**2)[:, None] * sums)
         hessian[np.diag_indices_from(hessian)] += self.column_weight * p + mu
+        # x and m of hessian x + balance^T m = -slope p and balance (1 + x) = decay m: m first
         solve = _definite(hessian)
         free, through = -solve(slope * p), solve(balance.T)
         schur = balance @ through + np.diag(self.levels.decay)
@@ -147,6 +149,7 @@ class DualProgram:
         own[several] = np.maximum(-(change.diagonal()[several] / reduced.own_slope.diagonal()[several]), 0.0)
         change += reduced.own_slope * own - self.levels.change(level)
         np.fill_diagonal(change, 0.0)
+        # change[g, h] = logit_slope[g, h] mean[g, h] - across[h], across[h] = logit_slope[h, h] mean[h, h]
         weight, diagonal = reduced.null[:, None] / reduced.logit_slope, reduced.logit_slope.diagonal()
         across = -(weight * change).sum(axis=0) / weight.sum(axis=0)  # null^T mean = 0
         mean = (change + across) / reduced.logit_slope
@@ -210,11 +213,13 @@ class _Spectrum:
 
     def slope(self, changes: Floats) -> Floats:
         """Derivatives along directions, shapes (n,) and (G, G, n)."""
+        # f = -log(1 - sigma^2) has the slope f' = 2 sigma / (1 - sigma^2)
         outward = (self.left * (2 * self.sigma / (1 - self.sigma) / (1 + self.sigma))) @ self.right.T
         return np.asarray(np.einsum("ab,abn->n", outward, changes))
 
     def curvature(self, changes: Floats) -> Floats:
         """Second derivatives along directions, shapes (n, n) and (G, G, n)."""
+        # even: (f'(a) - f'(b)) / (a - b), for the symmetric part; odd: (f'(a) + f'(b)) / (a + b)
         low, high = 1 / (1 - self.sigma), 1 / (1 + self.sigma)
         even, odd = np.outer(low, low) + np.outer(high, high), np.outer(low, high) + np.outer(high, low)
         inner = np.tensordot(self.left, np.tensordot(changes, self.right, axes=(1, 0)), axes=(0, 0)).transpose(0, 2, 1)

@@ -172,6 +172,7 @@ def _combine(
     scales = np.ones_like(reduced.size), reduced.root_count**2
     for rows, slopes, value, scale in zip((x, _turned(x)), (gradient, _turned(gradient)), stated, scales, strict=True):
         whole = np.abs(slopes.value) + slopes.error
+        # the diagonals of -X G^T and of G (-G^T X) G^T
         direct = -(rows.value * slopes.value).sum(axis=1)
         size, blurred = np.abs(rows.value), rows.error + 2 * rounding * np.abs(rows.value)
         direct_error = (whole * blurred + size * slopes.error).sum(axis=1)

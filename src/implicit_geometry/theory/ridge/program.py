@@ -126,7 +126,7 @@ class Reduced:
         return np.asarray(push - push.diagonal() - self.own_slope * own)
 
     def pull_back(self, slope: Floats) -> tuple[Floats, Floats]:
-        """Derivatives by (one copy of own, mean) from derivatives by the exponents."""
+        """Derivatives by (one copy of own, mean) from those by the exponents: :meth:`exponent_change` transposed."""
         own = -(self.own_slope * slope).sum(axis=0) / self.copies
         mean = self.logit_slope * slope
         diagonal = np.einsum("ii->i", mean)
@@ -139,6 +139,7 @@ class Reduced:
 
     def point(self, exponent: Floats) -> Point:
         """Loss and gradient from the exponents."""
+        # log(1 + sum e^x) = top + log(1 + sum e^(x - top) + (e^-top - 1))
         top = np.maximum(exponent.max(axis=0), 0.0)
         odds = np.exp(exponent - top)
         total = odds.sum(axis=0)
@@ -170,6 +171,7 @@ class Reduced:
 
     def dual_value(self, wrong: Floats) -> float:
         """A lower bound of the optimum: the Fenchel dual of the probabilities, scaled until feasible, less rounding."""
+        # sum_h group_weight[h] (sum_g p[g, h] (offset[g, h] - log p[g, h]) - (1 - t[h]) log(1 - t[h])), t = sum_g p
         wrong = wrong * self.feasible_scale(wrong)
         total = np.minimum(wrong.sum(axis=0), 1.0)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -288,6 +290,7 @@ def threshold_range(strength: Floats, size: Floats, margin: Floats) -> tuple[Flo
 
 def rough_start(reduced: Reduced) -> Logits:
     """Logits of the limit's form, each column as long as its own optimality asks for."""
+    # wrong classes get the share ridge / strength: sum_g exp(offset - length) = share / (1 - share)
     share = np.minimum(reduced.size * reduced.natural / reduced.group_weight, 0.999)
     length = np.logaddexp.reduce(reduced.offset, axis=0) + np.log1p(-share) - np.log(share)
     column = np.maximum(length, 0.3) * reduced.natural
