@@ -278,5 +278,5 @@ class Pairwise:
         return np.asarray(np.sqrt(counts) / self.true_slope)
 
     def strength(self, counts: Floats | Ints) -> Floats:
-        """Derivative of a class's loss by its own logit times sqrt(n) where its samples are all wrong, shape (m,)."""
+        """How fast a class's loss falls in its own logit times sqrt(n) while its samples are all wrong, shape (m,)."""
         return np.asarray(self.weight * self.true_slope * np.sqrt(counts))
