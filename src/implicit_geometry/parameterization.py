@@ -260,7 +260,7 @@ class Pairwise:
         return np.asarray(self.class_scale.min() / self.class_scale)
 
     def margins(self, logits: Floats) -> Floats:
-        """Cost-sensitive margins of logits with one column a label, shape (m, m); zero on the diagonal."""
+        """Cost-sensitive margins of logits with one column per label, shape (m, m); zero on the diagonal."""
         scores = self.class_scale[:, None] * logits
         return np.asarray(self.label_scale * (scores.diagonal() - scores))
 

@@ -21,7 +21,7 @@ PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 
 @dataclass(frozen=True)
 class DataSpec:
-    """Which samples a run sees; the training counts stand in the :class:`RunSpec`.
+    """Which samples per run sees; the training counts stand in the :class:`RunSpec`.
 
     Args:
         name: a name that :func:`implicit_geometry.data.load.load_source` takes.

@@ -59,7 +59,7 @@ def solve_margin(problem: Problem, *, tolerance: float = 1e-8) -> Solution:
 
 
 def margin_program(problem: Problem) -> ExcessProgram:
-    """The program over excess margins, one class a row."""
+    """The program over excess margins, one class per row."""
     root_count, pairs = np.sqrt(problem.counts.values), Pairwise.of(problem.parameterization)
     return ExcessProgram(
         natural=pairs.natural(problem.counts.values),
@@ -69,7 +69,7 @@ def margin_program(problem: Problem) -> ExcessProgram:
 
 
 def smallest_margin(problem: Problem, logits: Floats) -> float:
-    """The least margin between two different classes, of logits with one column a class, (k, k)."""
+    """The least margin between two different classes, of logits with one column per class, (k, k)."""
     margins = Pairwise.of(problem.parameterization).margins(logits)
     np.fill_diagonal(margins, np.inf)
     return float(margins.min())

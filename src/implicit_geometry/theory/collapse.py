@@ -68,7 +68,7 @@ class CollapseThresholds:
         return np.asarray(self.ridge / number("num_samples", whole_number("num_samples", samples, minimum=1)))
 
     def smallest_surviving_count(self, weight_decay: float) -> Floats:
-        """How many samples a class needs to survive a weight decay, its parameters and the other samples held fixed.
+        """How many samples per class needs to survive a weight decay, its parameters and the other samples held fixed.
 
         Exact without margins.
 

@@ -21,7 +21,7 @@ any_size = st.integers(2, 6).flatmap(parameterizations)
 
 
 def draw(loss: Parameterization, seed: int) -> tuple[Floats, torch.Tensor, torch.Tensor]:
-    """Logits with one column a label; what ``Pairwise`` says of their losses and of the gradient by them."""
+    """Logits with one column per label; what ``Pairwise`` says of their losses and of the gradient by them."""
     pairs, logits = Pairwise.of(loss), 3 * np.random.default_rng(seed).standard_normal((loss.num_classes,) * 2)
     exponents = pairs.exponents(logits)
     losses = np.logaddexp.reduce(exponents, axis=0)
