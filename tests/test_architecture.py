@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).parents[1]
 SOURCE = REPOSITORY / "src" / PACKAGE
 
 LAYERS = (  # from the ground up: a module imports from its own layer and from lower ones
-    "_validate _version",
+    "_extras _validate _version",
     "_files",
     "counts parameterization lowrank gram certificate",
     "rules profiles geometry",

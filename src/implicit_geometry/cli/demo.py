@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from implicit_geometry import experiments, report, studies
+from implicit_geometry._extras import require
 from implicit_geometry.cli._progress import kept_on_interrupt, print_failures, run_bar
 
 
@@ -31,6 +32,7 @@ def demo(
 
       igeom demo --output runs/other-seed --seed 1
     """
+    require("igeom demo", "train")
     console = Console()
     specs = studies.demo_specs(seed=seed, epochs=epochs)
     store = experiments.open_store(output)

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from implicit_geometry import report
+from implicit_geometry._extras import require
 from implicit_geometry._files import dumps
 from implicit_geometry._validate import InputError
 from implicit_geometry.certificate import TOLERANCE, Certificate, Status
@@ -77,6 +78,8 @@ def predict(
 
     The exit code is 1 where the geometry that is printed is not proven to be the optimum.
     """
+    if plot is not None:
+        require("igeom predict --plot", "train", "matplotlib", "PIL")
     class_counts = parse_counts(counts, max_count=max_count)
     given = hyperparameters(param, gamma=gamma, tau=tau, max_margin=max_margin, normalize=normalize)
     parameterization = (

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from implicit_geometry import experiments
 from implicit_geometry import report as reports
+from implicit_geometry._extras import require
 from implicit_geometry.cli._progress import print_damaged, print_unverified
 
 
@@ -35,6 +36,7 @@ def report(
 
       igeom report runs/mnist runs/cifar --output both.html
     """
+    require("igeom report", "train")
     console = Console()
     page = reports.write_report(runs, output, track=partial(track, console=console))
     console.print(_table(page))

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from implicit_geometry import experiments, studies
+from implicit_geometry._extras import require
 from implicit_geometry._files import dumps
 from implicit_geometry._validate import choice
 from implicit_geometry.cli._inputs import DataRoot, Download
@@ -83,6 +84,7 @@ def reproduce(
     if item == "tables":
         _print_tables(as_json)
         return
+    require("igeom reproduce", "train")
     from implicit_geometry.reproduce import reproduce as make
 
     console = Console()

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from implicit_geometry import experiments
+from implicit_geometry._extras import require
 from implicit_geometry._files import dumps
 from implicit_geometry._validate import InputError, choice
 from implicit_geometry.cli._inputs import DataRoot, Download, LoggerName
@@ -63,6 +64,7 @@ def sweep(
 
       igeom sweep examples/mnist.yaml --backend ray --ray-address auto --output /shared/runs/mnist
     """
+    require("igeom sweep", "train")
     chosen = _backend(backend, {"workers": workers, "ray_address": ray_address})
     choice("accelerator", accelerator, ACCELERATORS)
     experiments.check_logger(logger)

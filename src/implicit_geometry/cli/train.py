@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from implicit_geometry import experiments
+from implicit_geometry._extras import require
 from implicit_geometry._files import dumps
 from implicit_geometry._validate import choice, whole_number
 from implicit_geometry.cli._inputs import (
@@ -88,6 +89,7 @@ def train(
 
       igeom train --data features:embeddings.npz --counts 500,50,5 --network linear --logger tensorboard
     """
+    require("igeom train", "train")
     if devices > 1:
         end_with_first_process()
     choice("accelerator", accelerator, ACCELERATORS)

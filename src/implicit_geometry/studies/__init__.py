@@ -3,6 +3,6 @@
 The names, which ``__init__.pyi`` lists, load on first use.
 """
 
-import lazy_loader
+from implicit_geometry._extras import attach
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach(__name__, __file__, extra="train")
