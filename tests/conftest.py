@@ -14,7 +14,7 @@ settings.register_profile("default", deadline=None, derandomize=True, print_blob
 settings.load_profile("default")
 
 ROOT = Path(__file__).parents[1]
-PUBLISHED_FROM = ("src", "tests", "docs", "examples", "benchmarks", ".ci", ".github")
+PUBLISHED_FROM = ("src", "tests", "docs", "examples", "benchmarks", "tools", ".ci", ".github")
 LEFT_BY_WORK = (  # what a working copy holds besides, and no archive may
     "src/implicit_geometry/__pycache__/counts.cpython-311.pyc",
     "tests/__pycache__/conftest.cpython-311.pyc",

@@ -59,7 +59,7 @@ class Certificate:
         primal: objective at the returned solution, an upper bound of the optimum.
         dual: value of a feasible dual point, a lower bound of the optimum.
         smallest_margin: smallest cost-sensitive margin after scaling (1 in the limit); ``None`` where it has no
-        meaning.
+            meaning.
         status: what the bounds prove.
 
     Example:

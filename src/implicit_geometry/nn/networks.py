@@ -23,14 +23,14 @@ Shape = tuple[int, ...]
 def make_network(name: str, input_shape: Shape, num_classes: int, **options: Any) -> nn.Module:
     """Build a classifier by name, with a linear head called ``fc`` whose input is the embedding.
 
-    ============================  ======================================================================================
-    ``"linear"``                  the head alone, for inputs that are embeddings
-    ``"mlp"``                     :func:`~implicit_geometry.nn.architectures.mlp`; options ``depth``, ``width``
-    ``"resnet18"``                :func:`~implicit_geometry.nn.architectures.resnet18`, small images; option ``width``
-    ``"torchvision:NAME"``        a classification model of torchvision; options are its own, such as ``weights``
-    ``"timm:NAME"``               a model of timm; options are those of ``timm.create_model``, such as ``pretrained``
-    ``"MODULE:FUNCTION"``         your own: ``FUNCTION(input_shape, num_classes, **options)`` in an importable module
-    ============================  ======================================================================================
+    | name | network |
+    |---|---|
+    | ``"linear"`` | the head alone, for inputs that are embeddings |
+    | ``"mlp"`` | :func:`~implicit_geometry.nn.architectures.mlp`; options ``depth``, ``width`` |
+    | ``"resnet18"`` | :func:`~implicit_geometry.nn.architectures.resnet18`, small images; option ``width`` |
+    | ``"torchvision:NAME"`` | a classification model of torchvision; options are its own, such as ``weights`` |
+    | ``"timm:NAME"`` | a model of timm; options are those of ``timm.create_model``, such as ``pretrained`` |
+    | ``"MODULE:FUNCTION"`` | your own: ``FUNCTION(input_shape, num_classes, **options)`` in an importable module |
 
     Args:
         name: one of these.
