@@ -249,6 +249,8 @@ class TestMissing:
         assert done.returncode == 1
         last = done.stderr.splitlines()[-1]
         assert last == f"implicit_geometry._extras.MissingExtra: implicit_geometry.{home}.{name} {sentence}"
+        assert "direct cause" not in done.stderr
+        assert "During handling" not in done.stderr
 
     def test_a_package_of_no_extra_is_not_explained_away(self, python):
         code = """

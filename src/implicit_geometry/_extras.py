@@ -79,7 +79,7 @@ def attach(package: str, file: str, extra: str) -> tuple[Callable[[str], Any], C
             owner = next((one for one in (extra, *EXTRAS) if absent in EXTRAS[one]), None)
             if owner is None:
                 raise
-            raise _missing(f"{package}.{name}", owner, [absent]) from error
+            raise _missing(f"{package}.{name}", owner, [absent]) from None
 
     return __getattr__, names, public
 
