@@ -1,4 +1,8 @@
-"""Random shifts and mirror images of training batches."""
+"""Random shifts and mirror images of training batches.
+
+torchvision's transforms draw one offset for a whole batch, or work image by image; here every image of a batch has its
+own in one gather, and the base of training needs no torchvision.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Image folders, decoded one image at a time: any number of them."""
+"""Image folders, decoded one image at a time: any number of them.
+
+torchvision's ``ImageFolder`` raises whatever its decoder does on a damaged file; here that is one error that names the
+file, in a worker of a loader too, and an image folder needs no torchvision.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Networks by name: the library's own, any of torchvision or timm, and a user's function."""
+"""Networks by name: the library's own, any of torchvision or timm, and a user's function.
+
+timm takes off its models' heads itself (``num_classes=0``); torchvision has no such option, so its models' last linear
+layer is replaced here.
+"""
 
 from __future__ import annotations
 

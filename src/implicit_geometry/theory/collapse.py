@@ -179,7 +179,10 @@ def _between(problem: Problem, groups: ClassGroups, total: float) -> float:
 
 
 def _own_alone(reduced: Reduced) -> Floats:
-    """The optimal ``own`` where all group means coincide: one increasing equation a group, by bisection."""
+    """The optimal ``own`` where all group means coincide: one increasing equation per group, by bisection.
+
+    SciPy's elementwise root finder hands over subsets of the equations, which the reduced problem cannot evaluate.
+    """
     zero = np.zeros_like(reduced.logit_slope)
     low, high = np.zeros_like(reduced.natural), reduced.natural * reduced.live
     while (-reduced.evaluate(Logits(high, zero)).own_gradient[reduced.live] > 1).any():

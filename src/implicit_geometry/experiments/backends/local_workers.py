@@ -1,4 +1,8 @@
-"""Training runs on the cores of this machine, one process and one torch thread each."""
+"""Training runs on the cores of this machine, one process and one torch thread each.
+
+Workers of the standard library's pools and of loky finish their task although the parent was killed, and the pool gives
+up when one of them dies; here each worker ends with its parent, and a run whose worker was killed is tried once more.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Everything that is wrong with a document, with the path to each place, in one error."""
+"""Everything that is wrong with a document, with the path to each place, in one error.
+
+A validation library such as pydantic knows types; here a value is checked by the very value object that it will be
+(counts, a rule with its hyperparameters, a network's options), in every combination of a grid.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Accuracies of a classifier, as work on label imbalance reports them."""
+"""Accuracies of a classifier, as work on label imbalance reports them.
+
+Counts of hits by class are summed once and serve all eight accuracies, NaN where a group was not seen; torchmetrics
+would need one metric for each, and gives 0 there.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""One HTML page that needs nothing else: findings, figures, tables that sort and filter, every run, the runs as CSV."""
+"""One HTML page that needs nothing else: findings, figures, tables that sort and filter, every run, the runs as CSV.
+
+The page is one template with ten holes, filled by the standard library; a template engine would be one more dependency
+for a handful of loops.
+"""
 
 from __future__ import annotations
 
