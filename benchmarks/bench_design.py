@@ -10,7 +10,7 @@ from typing import Any
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.problem import Problem
 from implicit_geometry.theory.design import design
-from implicit_geometry.theory.effective import effective_ridge
+from implicit_geometry.theory.effective_ridge import effective_ridge
 from implicit_geometry.theory.predict import predict
 
 STEP = ClassCounts.step(num_classes=10, imbalance_ratio=10, max_count=50)

@@ -8,7 +8,7 @@ import time
 import numpy as np
 
 from implicit_geometry.counts import ClassCounts
-from implicit_geometry.experiments.record import records_frame
+from implicit_geometry.experiments.record_columns import records_frame
 from implicit_geometry.experiments.run import TrainedRun
 from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.store import RunStore, existing_store, open_store

@@ -83,7 +83,7 @@ def test_a_foreign_loss_is_predicted_trained_by_workers_and_reported(package: Pa
 def test_a_foreign_loss_works_in_a_spec_and_a_torch_loss(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
     from implicit_geometry.experiments.spec import RunSpec
-    from implicit_geometry.experiments.words import exponent, variant
+    from implicit_geometry.experiments.spec_texts import exponent, variant
     from implicit_geometry.nn import VSLoss
 
     monkeypatch.syspath_prepend(str(package))

@@ -29,7 +29,7 @@ from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.problem import Problem
 from implicit_geometry.profiles import parse_counts
 from implicit_geometry.theory.design import design
-from implicit_geometry.theory.effective import effective_ridge
+from implicit_geometry.theory.effective_ridge import effective_ridge
 from implicit_geometry.theory.predict import predict
 from implicit_geometry.theory.ridge.plain import ridge_from_weight_decay
 

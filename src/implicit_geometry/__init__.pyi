@@ -30,8 +30,8 @@ from .theory.collapse import CollapseThresholds as CollapseThresholds
 from .theory.collapse import collapse_thresholds as collapse_thresholds
 from .theory.design import Design as Design
 from .theory.design import design as design
-from .theory.effective import EffectiveRidge as EffectiveRidge
-from .theory.effective import effective_ridge as effective_ridge
+from .theory.effective_ridge import EffectiveRidge as EffectiveRidge
+from .theory.effective_ridge import effective_ridge as effective_ridge
 from .theory.predict import predict as predict
 from .theory.ridge.plain import ridge_from_weight_decay as ridge_from_weight_decay
 from .theory.ridge.plain import ridge_path as ridge_path

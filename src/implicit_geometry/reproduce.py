@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from implicit_geometry._files import write_atomically
 from implicit_geometry._validate import InputError, choice, number, whole_number
-from implicit_geometry.experiments.record import records_frame
+from implicit_geometry.experiments.record_columns import records_frame
 from implicit_geometry.experiments.run import Failure
 from implicit_geometry.experiments.store import open_store
 from implicit_geometry.experiments.training.train_run import NO_FILES, Resources

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from implicit_geometry import InputError
-from implicit_geometry.experiments.record import checked_record
+from implicit_geometry.experiments.record_columns import checked_record
 from implicit_geometry.experiments.run import Failure, TrainedRun
 from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.store import open_store

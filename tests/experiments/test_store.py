@@ -11,7 +11,7 @@ import pytest
 
 from implicit_geometry import InputError
 from implicit_geometry._files import write_atomically
-from implicit_geometry.experiments.record import records_frame, write_records
+from implicit_geometry.experiments.record_columns import records_frame, write_records
 from implicit_geometry.experiments.run import Failure, TrainedRun
 from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.store import open_store

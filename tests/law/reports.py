@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 import implicit_geometry as ig
 from implicit_geometry.data.load import load_source
 from implicit_geometry.data.split import make_split
-from implicit_geometry.report.figures.finished_runs import accuracy_figure, geometry_figure, gram_figure
 from implicit_geometry.report.figures.images import save_figure
 from implicit_geometry.report.figures.prediction import geometry_picture
+from implicit_geometry.report.figures.runs_over_theory import accuracy_figure, geometry_figure, gram_figure
 from implicit_geometry.report.frames import require_columns
 from implicit_geometry.summary import accuracy_summary, geometry_summary
 from law.attack import HELD, ORACLE, Attack

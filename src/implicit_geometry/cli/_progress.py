@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from implicit_geometry import experiments
-from implicit_geometry.experiments.words import loss_text, run_text
+from implicit_geometry.experiments.spec_texts import loss_text, run_text
 
 if TYPE_CHECKING:
     from implicit_geometry.experiments.run import Failure

@@ -11,7 +11,7 @@ from rich.table import Table
 from implicit_geometry import experiments, report
 from implicit_geometry.experiments.run import Failure, Run
 from implicit_geometry.experiments.spec import RunSpec
-from implicit_geometry.experiments.words import loss_text, setting_texts, varying_settings
+from implicit_geometry.experiments.spec_texts import loss_text, setting_texts, varying_settings
 from implicit_geometry.summary import QUANTITIES
 
 

@@ -23,7 +23,7 @@ from implicit_geometry.cli._progress import (
 from implicit_geometry.cli._tables import failure_document, plan_table, results_table, run_document
 
 if TYPE_CHECKING:
-    from implicit_geometry.experiments.backends.table import Backend
+    from implicit_geometry.experiments.backends.by_name import Backend
 
 ACCELERATORS = ("auto", "cpu", "gpu")
 

@@ -29,7 +29,7 @@ from implicit_geometry.cli._inputs import (
 from implicit_geometry.cli._progress import kept_on_interrupt, print_failures
 from implicit_geometry.cli._tables import run_document, run_table
 from implicit_geometry.cli.sweep import ACCELERATORS
-from implicit_geometry.experiments.parent import end_with_first_process
+from implicit_geometry.experiments.ends_with_parent import end_with_first_process
 from implicit_geometry.experiments.run import Failure
 from implicit_geometry.experiments.spec import PRECISIONS, SCHEDULES, DataSpec, NetworkSpec, Optimization
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from implicit_geometry._files import size_of_regular_file
 from implicit_geometry._validate import LARGEST_COUNT, InputError, Ints
 from implicit_geometry.counts import ClassCounts
-from implicit_geometry.data.reading import reading
+from implicit_geometry.data.read_errors import reading
 from implicit_geometry.data.source import Source
 
 

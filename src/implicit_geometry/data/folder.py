@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from implicit_geometry._validate import InputError, Ints
-from implicit_geometry.data.reading import reading
+from implicit_geometry.data.read_errors import reading
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """Of image files, in any case (those of ``torchvision.datasets.ImageFolder``)."""

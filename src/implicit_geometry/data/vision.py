@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from implicit_geometry._validate import InputError, Ints
-from implicit_geometry.data.reading import reading
+from implicit_geometry.data.read_errors import reading
 from implicit_geometry.data.source import Source
 
 READERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10", "cifar100": "CIFAR100"}

@@ -1,3 +1,4 @@
+from .backends.by_name import BACKENDS as BACKENDS
 from .backends.execute import Outcome as Outcome
 from .backends.execute import missing_runs as missing_runs
 from .backends.execute import say_waiting as say_waiting
@@ -5,13 +6,12 @@ from .backends.local_workers import run_missing as run_missing
 from .backends.preflight import check_hardware as check_hardware
 from .backends.preflight import check_runs as check_runs
 from .backends.ray_cluster import run_missing_on_ray as run_missing_on_ray
-from .backends.table import BACKENDS as BACKENDS
 from .backends.this_process import run_here as run_here
-from .record import COLUMNS as COLUMNS
-from .record import TARGETS as TARGETS
-from .record import columns as columns
-from .record import records_frame as records_frame
-from .record import write_records as write_records
+from .record_columns import COLUMNS as COLUMNS
+from .record_columns import TARGETS as TARGETS
+from .record_columns import columns as columns
+from .record_columns import records_frame as records_frame
+from .record_columns import write_records as write_records
 from .run import Failure as Failure
 from .run import Run as Run
 from .spec import DataSpec as DataSpec

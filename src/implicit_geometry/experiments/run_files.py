@@ -22,9 +22,9 @@ from safetensors.numpy import load, save
 
 from implicit_geometry._files import LARGE, dumps, read_regular_file, size_of_regular_file
 from implicit_geometry._validate import InputError
-from implicit_geometry.experiments.record import checked_record
+from implicit_geometry.experiments.file_checksum import BLANK, check_seal, checksum, sealed
+from implicit_geometry.experiments.record_columns import checked_record
 from implicit_geometry.experiments.run import Array, Failure, Run, TrainedRun
-from implicit_geometry.experiments.seal import BLANK, check_seal, checksum, sealed
 from implicit_geometry.experiments.spec import RunSpec
 
 RECORD = "record.json"

@@ -11,7 +11,7 @@ import pandas as pd
 from rich.table import Table
 
 from implicit_geometry._files import write_atomically
-from implicit_geometry.experiments.record import write_records
+from implicit_geometry.experiments.record_columns import write_records
 from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.store import RunStore
 from implicit_geometry.report.gather import Sweep

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from implicit_geometry._validate import InputError
-from implicit_geometry.experiments.record import missing_columns
+from implicit_geometry.experiments.record_columns import missing_columns
 from implicit_geometry.experiments.run import Failure, MeasuredRun, Run
 from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.store import MARKER, RunStore, existing_store

@@ -14,7 +14,7 @@ from implicit_geometry._files import write_atomically
 from implicit_geometry._validate import InputError
 from implicit_geometry.experiments.run import Failure, Run
 from implicit_geometry.experiments.spec import RunSpec
-from implicit_geometry.experiments.words import data_text, network_text, profile_text, run_title
+from implicit_geometry.experiments.spec_texts import data_text, network_text, profile_text, run_title
 from implicit_geometry.report.gather import Sweep, damaged_run, find_stores, gather_runs
 from implicit_geometry.report.page.document import PageFigure, Problems, Section, render_page
 from implicit_geometry.report.page.one_run import run_article, run_content

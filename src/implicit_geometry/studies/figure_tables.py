@@ -13,10 +13,10 @@ from implicit_geometry._files import write_atomically
 from implicit_geometry._validate import Floats, InputError
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.data.load import Source
-from implicit_geometry.experiments.record import records_frame
+from implicit_geometry.experiments.record_columns import records_frame
 from implicit_geometry.experiments.spec import RunSpec
+from implicit_geometry.experiments.spec_texts import exponent
 from implicit_geometry.experiments.store import RunStore
-from implicit_geometry.experiments.words import exponent
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.problem import Problem
 from implicit_geometry.studies.curves import rule_at, theory_curves

@@ -17,7 +17,7 @@ from implicit_geometry.problem import Problem
 from implicit_geometry.studies.curves import rule_at
 from implicit_geometry.studies.figure_plans import UFM_EPOCHS, Loss
 from implicit_geometry.summary import geometry_summary
-from implicit_geometry.theory.effective import effective_ridge
+from implicit_geometry.theory.effective_ridge import effective_ridge
 from implicit_geometry.theory.predict import predict
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from implicit_geometry import InputError
-from implicit_geometry.experiments import parent as parent_program
+from implicit_geometry.experiments import ends_with_parent as parent_program
 from implicit_geometry.experiments.backends.execute import Ending, execute, say_waiting
 from implicit_geometry.experiments.backends.local_workers import run_missing
 from implicit_geometry.experiments.spec import NetworkSpec, Optimization, RunSpec
@@ -177,7 +177,7 @@ def test_a_worker_without_the_kernels_help_watches_its_parent():
     script = (
         "import os, sys, time\n"
         "sys.platform = 'elsewhere'\n"
-        "from implicit_geometry.experiments.parent import end_with\n"
+        "from implicit_geometry.experiments.ends_with_parent import end_with\n"
         "end_with(int(sys.argv[1]))\n"
         "print('tied', flush=True)\n"
         "time.sleep(60)\n"

@@ -26,7 +26,7 @@ from implicit_geometry.certificate import Certificate
 from implicit_geometry.nn import GeometryMonitor, VSLoss, measure, mlp
 from implicit_geometry.nn.measuring.targets import Targets
 from implicit_geometry.summary import geometry_summary
-from implicit_geometry.theory.effective import RidgeSearch
+from implicit_geometry.theory.effective_ridge import RidgeSearch
 
 K, D = 4, 6
 COUNTS = ClassCounts([24, 16, 8, 4])

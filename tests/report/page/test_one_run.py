@@ -14,7 +14,7 @@ from PIL import Image
 
 from implicit_geometry.experiments.run import TrainedRun
 from implicit_geometry.experiments.spec import RunSpec
-from implicit_geometry.experiments.words import run_title
+from implicit_geometry.experiments.spec_texts import run_title
 from implicit_geometry.problem import Problem
 from implicit_geometry.report.page.one_run import run_article, run_content
 from implicit_geometry.report.predictions import predicted_geometries

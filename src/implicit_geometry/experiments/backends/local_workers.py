@@ -19,7 +19,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from implicit_geometry._validate import InputError, whole_number
-from implicit_geometry.experiments import parent
+from implicit_geometry.experiments import ends_with_parent
 from implicit_geometry.experiments.backends.execute import Ending, OnRun, Outcome, missing_runs, outcome, say_waiting
 from implicit_geometry.experiments.run import Failure
 from implicit_geometry.experiments.spec import RunSpec
@@ -28,7 +28,7 @@ from implicit_geometry.experiments.training.fit import uses_gpu
 from implicit_geometry.experiments.training.train_run import NO_FILES, Resources
 
 _ATTEMPTS = 2
-_PROGRAM = "implicit_geometry.experiments.backends.worker"
+_PROGRAM = "implicit_geometry.experiments.backends.worker_program"
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
@@ -119,7 +119,7 @@ class _Worker:
         self.spec: RunSpec | None = None
         with _interrupts_held():
             self.process = subprocess.Popen(
-                [sys.executable, "-P", parent.__file__, str(os.getpid())],
+                [sys.executable, "-P", ends_with_parent.__file__, str(os.getpid())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 encoding="utf-8",

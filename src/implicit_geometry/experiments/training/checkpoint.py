@@ -15,7 +15,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from implicit_geometry._files import LARGE, dumps, read_regular_file, write_atomically
-from implicit_geometry.experiments.seal import BLANK, check_seal, sealed
+from implicit_geometry.experiments.file_checksum import BLANK, check_seal, sealed
 
 _MARK = b'"checksum":"'
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from implicit_geometry._validate import InputError
-from implicit_geometry.experiments.parent import end_with_first_process
+from implicit_geometry.experiments.ends_with_parent import end_with_first_process
 from implicit_geometry.experiments.spec import Optimization
 from implicit_geometry.experiments.training.batches import training_batches
 from implicit_geometry.experiments.training.checkpoint import (

@@ -35,7 +35,7 @@ from implicit_geometry.nn.measuring.two_passes import measure
 from implicit_geometry.nn.networks import make_network
 from implicit_geometry.problem import Problem
 from implicit_geometry.summary import accuracy_summary, geometry_summary
-from implicit_geometry.theory.effective import RidgeSearch
+from implicit_geometry.theory.effective_ridge import RidgeSearch
 from implicit_geometry.theory.predict import predict
 
 _PACKAGES = ("numpy", "scipy", "torch", "lightning", "scikit-learn", "torchvision", "timm")

@@ -15,7 +15,7 @@ from implicit_geometry.geometry import Geometry, simplex_etf
 from implicit_geometry.groups import group_classes, varying_vectors
 from implicit_geometry.problem import Problem
 from implicit_geometry.summary import geometry_summary
-from implicit_geometry.theory.effective import RidgeSearch
+from implicit_geometry.theory.effective_ridge import RidgeSearch
 from implicit_geometry.theory.predict import predict
 
 _MOST_KINDS = 128  # of classes, by counts and parameters: with more, a ridge takes too long and too much memory

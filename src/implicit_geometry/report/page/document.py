@@ -18,7 +18,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from implicit_geometry._validate import InputError
-from implicit_geometry.experiments.record import COLUMNS, DESCRIPTION, columns
+from implicit_geometry.experiments.record_columns import COLUMNS, DESCRIPTION, columns
 from implicit_geometry.report.page.tables import (
     Cell,
     html_table,
@@ -56,7 +56,7 @@ class Section:
         title: heading.
         sentences: findings, in order.
         figures: in order.
-        records: one row per run, as :func:`implicit_geometry.experiments.record.records_frame` makes them.
+        records: one row per run, as :func:`implicit_geometry.experiments.record_columns.records_frame` makes them.
         facts: name and value, in order: data, network, optimisation, versions.
     """
 

@@ -12,10 +12,10 @@ from typing import Any
 import pandas as pd
 
 from implicit_geometry._files import dumps
-from implicit_geometry.experiments.record import COLUMNS, PARTS, TARGETS
+from implicit_geometry.experiments.record_columns import COLUMNS, PARTS, TARGETS
 from implicit_geometry.experiments.run import MeasuredRun, Run
 from implicit_geometry.experiments.spec import RunSpec
-from implicit_geometry.experiments.words import (
+from implicit_geometry.experiments.spec_texts import (
     data_text,
     loss_text,
     network_text,

@@ -12,14 +12,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from implicit_geometry._files import dumps
-from implicit_geometry.experiments.record import COLUMNS, records_frame
+from implicit_geometry.experiments.record_columns import COLUMNS, records_frame
 from implicit_geometry.experiments.run import MeasuredRun, Run
 from implicit_geometry.experiments.spec import RunSpec
-from implicit_geometry.experiments.words import exponent, series_title
+from implicit_geometry.experiments.spec_texts import exponent, series_title
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.gram import Gram
-from implicit_geometry.report.figures.finished_runs import accuracy_figure, geometry_figure, gram_figure
 from implicit_geometry.report.figures.images import page_png
+from implicit_geometry.report.figures.runs_over_theory import accuracy_figure, geometry_figure, gram_figure
 from implicit_geometry.report.frames import mean_over_seeds, series, series_runs
 from implicit_geometry.report.page.document import PageFigure, versions_text
 from implicit_geometry.report.page.heatmap import drawn_entries

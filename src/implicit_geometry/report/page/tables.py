@@ -12,8 +12,8 @@ import pandas as pd
 from rich import box
 from rich.table import Table
 
-from implicit_geometry.experiments.record import COLUMNS, DESCRIPTION, Column, columns
-from implicit_geometry.experiments.words import series_title
+from implicit_geometry.experiments.record_columns import COLUMNS, DESCRIPTION, Column, columns
+from implicit_geometry.experiments.spec_texts import series_title
 from implicit_geometry.report.frames import mean_over_seeds, require_columns
 
 
@@ -104,7 +104,7 @@ def runs_html(records: pd.DataFrame) -> str:
     """One row per run, its loss a link to ``#run-KEY``; columns of :data:`DESCRIPTION` where runs differ in them.
 
     Args:
-        records: as :func:`implicit_geometry.experiments.record.records_frame` makes them.
+        records: as :func:`implicit_geometry.experiments.record_columns.records_frame` makes them.
 
     Raises:
         InputError: a column is missing.

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from implicit_geometry._validate import Floats
-from implicit_geometry.theory.ridge.levels import Levels
+from implicit_geometry.theory.ridge.bias_levels import Levels
 from implicit_geometry.theory.ridge.program import Reduced
 
 _STEPS = 100

@@ -23,7 +23,7 @@ from implicit_geometry.groups import ClassGroups, group_classes, varying_vectors
 from implicit_geometry.parameterization import Pairwise
 from implicit_geometry.problem import Problem
 from implicit_geometry.theory.rounding import EPS, ROUNDINGS
-from implicit_geometry.theory.singular import nuclear_norm, operator_norm, svd
+from implicit_geometry.theory.singular_values import nuclear_norm, operator_norm, svd
 
 LARGEST = 1e290
 """Products of numbers beyond it, or below its inverse, lose digits."""

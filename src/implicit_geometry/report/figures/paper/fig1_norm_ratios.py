@@ -9,7 +9,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from implicit_geometry.report.figures.finished_runs import ETF_LABEL, log_scale, shared_legend
 from implicit_geometry.report.figures.paper.shared import (
     HOLLOW,
     LIMIT,
@@ -19,6 +18,7 @@ from implicit_geometry.report.figures.paper.shared import (
     draw_markers,
     limit_overshoot,
 )
+from implicit_geometry.report.figures.runs_over_theory import ETF_LABEL, log_scale, shared_legend
 from implicit_geometry.report.figures.style import ETF_COLOR, FIGURE_STYLE
 from implicit_geometry.rules import RULES
 

@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from implicit_geometry.report.figures.finished_runs import ETF_LABEL, shared_legend, titled_panels
 from implicit_geometry.report.figures.paper.shared import (
     HOLLOW,
     LIMIT,
@@ -22,6 +21,7 @@ from implicit_geometry.report.figures.paper.shared import (
     draw_markers,
     limit_overshoot,
 )
+from implicit_geometry.report.figures.runs_over_theory import ETF_LABEL, shared_legend, titled_panels
 from implicit_geometry.report.figures.style import FIGURE_STYLE
 from implicit_geometry.report.frames import rule_runs
 from implicit_geometry.rules import RULES

@@ -10,7 +10,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from implicit_geometry.report.figures.finished_runs import shared_legend
+from implicit_geometry.report.figures.runs_over_theory import shared_legend
 
 MODEL_LOOKS = {"ufm": ("#0072B2", "o"), "mlp": ("#E69F00", "s"), "resnet18": ("#009E73", "^")}
 """Colour and marker of each model."""

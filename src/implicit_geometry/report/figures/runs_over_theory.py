@@ -20,8 +20,8 @@ from matplotlib.ticker import AutoMinorLocator, FuncFormatter, LogLocator
 from numpy.typing import ArrayLike, NDArray
 
 from implicit_geometry._validate import Floats, InputError, choice, numeric_array, whole_number
-from implicit_geometry.experiments.record import COLUMNS
-from implicit_geometry.experiments.words import series_title
+from implicit_geometry.experiments.record_columns import COLUMNS
+from implicit_geometry.experiments.spec_texts import series_title
 from implicit_geometry.report.figures.style import ETF_COLOR, FIGURE_STYLE
 from implicit_geometry.report.frames import (
     require_columns,

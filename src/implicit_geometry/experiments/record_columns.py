@@ -17,7 +17,7 @@ import pandas as pd
 from implicit_geometry._files import write_atomically
 from implicit_geometry._validate import LARGEST_COUNT
 from implicit_geometry.experiments.run import Run
-from implicit_geometry.experiments.words import (
+from implicit_geometry.experiments.spec_texts import (
     data_text,
     exponent,
     network_text,

@@ -8,7 +8,7 @@ from implicit_geometry.geometry import Geometry, simplex_etf
 from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.problem import Problem
 from implicit_geometry.rules import cdt, ce, ldam, ldt, vs, weighted
-from implicit_geometry.theory.effective import RidgeSearch, effective_ridge
+from implicit_geometry.theory.effective_ridge import RidgeSearch, effective_ridge
 from implicit_geometry.theory.predict import predict
 from implicit_geometry.theory.ridge.plain import ridge_path
 

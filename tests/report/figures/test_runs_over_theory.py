@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from implicit_geometry._validate import InputError
-from implicit_geometry.report.figures.finished_runs import (
+from implicit_geometry.report.figures.runs_over_theory import (
     accuracy_figure,
     accuracy_panel,
     geometry_figure,

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 
 from implicit_geometry import InputError
-from implicit_geometry.experiments.record import records_frame
+from implicit_geometry.experiments.record_columns import records_frame
 from implicit_geometry.experiments.run import Failure, TrainedRun
 from implicit_geometry.experiments.spec import DataSpec, NetworkSpec, Optimization, RunSpec
+from implicit_geometry.experiments.spec_texts import exponent, profile_text, variant
 from implicit_geometry.experiments.store import existing_store, open_store
-from implicit_geometry.experiments.words import exponent, profile_text, variant
 
 COUNTS = (20, 2)
 SPEC = RunSpec("cdt", {"gamma": 0.5}, counts=COUNTS)

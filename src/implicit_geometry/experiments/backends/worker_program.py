@@ -1,6 +1,6 @@
 """The program of a worker: it trains one run after another, as the process that started it asks.
 
-Requests and answers are lines of JSON; :mod:`implicit_geometry.experiments.parent` starts it.
+Requests and answers are lines of JSON; :mod:`implicit_geometry.experiments.ends_with_parent` starts it.
 """
 
 from __future__ import annotations
