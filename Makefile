@@ -16,7 +16,7 @@ demo: setup
 	$(BIN)/igeom demo
 
 test: setup
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-quick: setup
 	$(BIN)/python -m pytest -n 2 -m 'not slow and not exhaustive'

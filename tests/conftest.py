@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-settings.register_profile("default", deadline=None, derandomize=True, print_blob=True)
+settings.register_profile("default", deadline=None, derandomize=True, print_blob=True, max_examples=50)
 settings.load_profile("default")
 
 ROOT = Path(__file__).parents[1]

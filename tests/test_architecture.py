@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from importlib.util import resolve_name
 from pathlib import Path
@@ -85,6 +86,7 @@ def _outside_functions(node: ast.AST) -> Iterator[ast.AST]:
             yield from _outside_functions(child)
 
 
+@cache
 def modules(source: Path) -> list[Module]:
     """Every module but the package root, which is a facade over all of them."""
     return [Module(path, source) for path in sorted(source.rglob("*.py")) if path != source / "__init__.py"]

@@ -47,7 +47,7 @@ def _names_of_a_stub(package: str) -> Iterator[str]:
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    return (f"{homes[name]}.{name}" for name in module.__all__)
+    return (_home(getattr(module, name), f"{homes[name]}.{name}") for name in module.__all__)
 
 
 def places(texts: Iterable[str]) -> list[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from rich import box
 from rich.table import Table
@@ -13,6 +13,10 @@ from implicit_geometry.experiments.run import Failure, Run
 from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.spec_texts import loss_text, setting_texts, varying_settings
 from implicit_geometry.summary import QUANTITIES
+
+_MAX_ROWS = 12
+
+T = TypeVar("T")
 
 
 def results_table(runs: Sequence[Run]) -> Table:
@@ -72,3 +76,20 @@ def plan_table(specs: Sequence[RunSpec], states: Sequence[str]) -> Table:
     for spec, state in zip(specs, states, strict=True):
         table.add_row(loss_text(spec), *setting_texts(spec, varying), str(spec.seed), state, spec.key)
     return table
+
+
+def add_rows(table: Table, rows: Sequence[T], cells: Callable[[T], Iterable[str]]) -> None:
+    """Add rows to a table; of many only the first and the last.
+
+    Args:
+        table: that they are added to.
+        rows: in order.
+        cells: the texts of a row.
+    """
+    half = _MAX_ROWS // 2
+    shown = [*rows] if len(rows) <= _MAX_ROWS else [*rows[:half], None, *rows[-half:]]
+    for row in shown:
+        if row is None:
+            table.add_row(f"... {len(rows) - _MAX_ROWS:,} more")
+        else:
+            table.add_row(*cells(row))

@@ -11,13 +11,13 @@ from rich.table import Table
 
 from implicit_geometry._files import dumps, write_atomically
 from implicit_geometry.cli._inputs import COUNTS_HELP
+from implicit_geometry.cli._tables import add_rows
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.groups import group_classes
 from implicit_geometry.profiles import parse_counts
 from implicit_geometry.theory.design import Design
 from implicit_geometry.theory.design import design as find
 
-_MAX_ROWS = 12
 _VECTORS = ("class_scale", "label_scale", "shift")
 _REACHED = {
     "etf": "distance of the classifiers to an ETF",
@@ -115,13 +115,11 @@ def _scale_table(counts: ClassCounts, found: Design, names: list[str]) -> Table:
         column.justify = "right"
     groups = group_classes(counts.values)
     rows = list(zip(groups.size.astype(int).tolist(), groups.first.tolist(), strict=True))
-    half = _MAX_ROWS // 2
-    shown = rows if len(rows) <= _MAX_ROWS else [*rows[:half], None, *rows[-half:]]
-    for row in shown:
-        if row is None:
-            table.add_row(f"... {len(rows) - _MAX_ROWS:,} more")
-            continue
+
+    def cells(row: tuple[int, int]) -> list[str]:
         size, first = row
         scales = (f"{getattr(loss, name)[first]:.4g}" for name in names)
-        table.add_row(f"{first}" if size == 1 else f"{size:,} like {first}", f"{counts.values[first]:,}", *scales)
+        return [f"{first}" if size == 1 else f"{size:,} like {first}", f"{counts.values[first]:,}", *scales]
+
+    add_rows(table, rows, cells)
     return table

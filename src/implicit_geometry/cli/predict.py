@@ -28,6 +28,7 @@ from implicit_geometry.cli._inputs import (
     parse_loss,
     read_parameterization,
 )
+from implicit_geometry.cli._tables import add_rows
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.groups import group_classes
 from implicit_geometry.problem import Problem, Solution
@@ -35,7 +36,6 @@ from implicit_geometry.profiles import parse_counts
 from implicit_geometry.theory.predict import predict as solve
 from implicit_geometry.theory.ridge.plain import ridge_from_weight_decay
 
-_MAX_ROWS = 12
 _MAX_JSON_CLASSES = 1000
 _CERTAIN = 0.01  # relative error of a squared norm beyond which it is marked
 _TITLES = {
@@ -210,15 +210,13 @@ def _norm_table(rows: list[dict[str, Any]]) -> Table:
     table = Table("classes", "samples each", *columns.values(), title="Norms and alignment")
     for column in table.columns:
         column.justify = "right"
-    half = _MAX_ROWS // 2
-    shown = rows if len(rows) <= _MAX_ROWS else [*rows[:half], None, *rows[-half:]]
-    for row in shown:
-        if row is None:
-            table.add_row(f"... {len(rows) - _MAX_ROWS:,} more")
-            continue
+
+    def cells(row: dict[str, Any]) -> list[str]:
         name = f"{row['first_class']}" if row["classes"] == 1 else f"{row['classes']:,} like {row['first_class']}"
         name += "" if row.get("norm_error", 0.0) <= _CERTAIN else " *"
-        table.add_row(name, f"{row['count']:,}", *(_text(row[key]) for key in columns))
+        return [name, f"{row['count']:,}", *(_text(row[key]) for key in columns)]
+
+    add_rows(table, rows, cells)
     return table
 
 

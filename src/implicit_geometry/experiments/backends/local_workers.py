@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
+from typing import IO, cast
 
 from implicit_geometry._validate import InputError, whole_number
 from implicit_geometry.experiments import ends_with_parent
@@ -77,14 +78,14 @@ def run_missing(
             if answer is None:
                 team.remove(worker)
                 worker.stop()
-                if spec is None:
-                    continue
+            if spec is None:  # it died before it was given a run
+                continue
+            if answer is None:
                 attempts[spec.key] += 1
                 if attempts[spec.key] < _ATTEMPTS:
                     queue.append(spec)
                     continue
                 store.fail(Failure(spec, f"its process was killed {_ATTEMPTS} times", final=False))
-            assert spec is not None  # only a worker that has one answers
             if isinstance(answer, InputError):
                 raise answer
             if answer == Ending.CLAIMED:
@@ -125,6 +126,7 @@ class _Worker:
                 encoding="utf-8",
                 env={**os.environ, **_ONE_THREAD},
             )
+        self.requests, self.lines = cast(IO[str], self.process.stdin), cast(IO[str], self.process.stdout)  # pipes
         self._send({"path": sys.path, "program": _PROGRAM, "folder": str(folder), "resources": resources.to_dict()})
         self.listener = threading.Thread(target=self._listen, args=(answers,), daemon=True)
         self.listener.start()
@@ -137,20 +139,17 @@ class _Worker:
         self.process.kill()
         self.process.wait()
         self.listener.join()
-        for stream in (self.process.stdin, self.process.stdout):
-            assert stream is not None
+        for stream in (self.requests, self.lines):
             with suppress(OSError):  # what it was told and did not read
                 stream.close()
 
     def _send(self, document: dict[str, object]) -> None:
-        assert self.process.stdin is not None
         with suppress(OSError):  # it died; its listener says so
-            self.process.stdin.write(json.dumps(document) + "\n")
-            self.process.stdin.flush()
+            self.requests.write(json.dumps(document) + "\n")
+            self.requests.flush()
 
     def _listen(self, answers: _Answers) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
+        for line in self.lines:
             if not line.endswith("\n"):  # it died in the middle
                 break
             kind, *words = json.loads(line)

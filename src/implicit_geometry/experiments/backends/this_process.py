@@ -51,8 +51,8 @@ def run_here(
         with store.claim(spec, on_wait=lambda: say_waiting(spec)) as working:
             if not store.has(spec):
                 run = trained(working)
-                assert run is not None  # the first process has the result
-                store.save(run)
+                if run is not None:  # the first process has the result
+                    store.save(run)
     except MisconfigurationException as error:
         raise InputError("accelerator, devices and precision", "must be what this machine has", error) from error
     except Diverged as error:
