@@ -104,6 +104,7 @@ def test_a_foreign_loss_works_in_a_spec_and_a_torch_loss(package: Path, monkeypa
         ("no_such_module:RULE", "rule must name a module that can be imported .*no_such_module"),
         ("not a module:RULE", "rule must name a module by its full name"),
         (3, "rule must be one of"),
+        (["ce"], "rule must be one of"),
     ],
 )
 def test_a_name_that_is_no_rule_is_refused(package: Path, monkeypatch, name: object, message: str) -> None:

@@ -274,6 +274,10 @@ class TestQuantities:
         with pytest.raises(AttributeError, match="'OnePass' object has no attribute 'nc2'"):
             measured.nc2  # noqa: B018
 
+    def test_a_half_filled_measurement_is_refused(self, measured):
+        with pytest.raises(InputError, match="classifier must be an array of numbers"):
+            replace(measured, classifier=None)
+
     def test_a_measurement_can_be_copied_and_pickled(self, measured):
         for other in (copy.deepcopy(measured), pickle.loads(pickle.dumps(measured))):
             assert np.array_equal(other.class_means, measured.class_means)

@@ -19,7 +19,7 @@ for CE, wCE, LA, CDT), or over the samples for a head with a bias.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
@@ -32,7 +32,8 @@ from implicit_geometry.counts import ClassCounts
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.parameterization import Pairwise, Parameterization
 
-_SHAPES = {  # whether an array has a vector for each class, or a number
+_HAS_VECTORS = {  # whether an array has a vector for each class, or a number
+    "class_means": True,
     "embedding": True,
     "class_variance": False,
     "classifier": True,
@@ -40,7 +41,6 @@ _SHAPES = {  # whether an array has a vector for each class, or a number
     "class_nc1": False,
     "class_accuracy": False,
 }
-_OPTIONAL = ("classifier", "bias", "class_nc1", "class_accuracy")
 _OF_A_CLASSIFIER = ("classifier", "bias", "geometry", "self_duality")
 _OF_TWO_PASSES = ("class_nc1", "class_accuracy", "centre_agreement", "nc1", "accuracy")
 _PAIRS_AT_ONCE = 2**20  # of class means whose distances are held in memory, 8 MB per matrix
@@ -74,13 +74,15 @@ class ClassMeans:
 
     def __post_init__(self) -> None:
         instance("counts", self.counts, ClassCounts)
-        for name in ("class_means", *_SHAPES):
-            given: Any = getattr(self, name, None)
-            if given is None and name in _OPTIONAL:
+        for name in [item.name for item in fields(self) if item.name in _HAS_VECTORS]:
+            given: Any = getattr(self, name)
+            if given is None and name == "bias":
                 continue
             array = _numbers(name, given)
-            shape = self.class_means.shape if _SHAPES.get(name) else (self.num_classes,)
-            fits = array.ndim == 2 and len(array) == shape[0] if name == "class_means" else array.shape == shape
+            if name == "class_means":
+                fits = array.ndim == 2 and len(array) == self.num_classes
+            else:
+                fits = array.shape == (self.class_means.shape if _HAS_VECTORS[name] else (self.num_classes,))
             if not fits:
                 raise InputError(name, "must have one entry or vector for each class", f"shape {array.shape}")
             object.__setattr__(self, name, frozen(array))

@@ -49,9 +49,6 @@ __all__ = ["ITEMS", "Reproduction", "Watch", "reproduce"]
 ITEMS = (*FIGURES, "accuracy")
 """What :func:`reproduce` makes: the paper's figures, and the study of test accuracy that it leaves open."""
 
-_DATA_NAMES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
-_CURVE_POINTS = 61
-
 
 @dataclass(frozen=True)
 class Reproduction:
@@ -134,11 +131,12 @@ def reproduce(
     )
     networks = trained_networks(request)
     tables, files = {}, []
-    for models_drawn, figure, numbers in _MAKE[item](request, networks):
+    module, make = _FIGURES[item]
+    for models_drawn, figure, numbers in make(request, networks):
         stem = f"{item}-{request.suffix(models_drawn)}"
         tables[stem] = numbers
         files += [*_pictures(figure, folder, stem), _table(numbers, folder, stem)]
-    return Reproduction(_MODULES[item].CAPTION, tuple(files), tables, networks.failures)
+    return Reproduction(module.CAPTION, tuple(files), tables, networks.failures)
 
 
 def _folder(path: Path) -> Path:
@@ -201,19 +199,12 @@ def _by_epoch(
     return drawings
 
 
-_MODULES: dict[str, ModuleType] = {
-    "fig1": fig1_norm_ratios,
-    "fig2": fig2_vectors,
-    "fig3": fig3_all_numbers,
-    "fig4": fig4_distances,
-    "fig5": fig5_training_accuracy,
-}
-_MAKE: dict[str, Callable[[FigureRequest, FigureNetworks], list[_Drawing]]] = {
-    "fig1": _norm_ratios,
-    "fig2": _vectors,
-    "fig3": _all_numbers,
-    "fig4": _distances,
-    "fig5": _accuracies,
+_FIGURES: dict[str, tuple[ModuleType, Callable[[FigureRequest, FigureNetworks], list[_Drawing]]]] = {
+    "fig1": (fig1_norm_ratios, _norm_ratios),
+    "fig2": (fig2_vectors, _vectors),
+    "fig3": (fig3_all_numbers, _all_numbers),
+    "fig4": (fig4_distances, _distances),
+    "fig5": (fig5_training_accuracy, _accuracies),
 }
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import numpy as np
@@ -235,7 +235,6 @@ ENTRY_POINTS = "implicit_geometry.rules"
 """Group of the entry points under which other packages define rules."""
 
 
-@lru_cache
 def find_rule(name: str) -> Rule:
     """The rule of a name: one of :data:`RULES`, of an entry point, or ``MODULE:NAME``.
 
@@ -254,13 +253,19 @@ def find_rule(name: str) -> Rule:
     module, _, attribute = name.partition(":") if isinstance(name, str) else ("", "", "")
     if attribute:
         return user_object("rule", module, attribute, Rule, "a Rule")
-    others = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    others = _entry_points()
     chosen = others[choice("rule", name, (*RULES, *others))]
     try:
         found = chosen.load()
     except Exception as error:  # whatever another package raises
         raise InputError("rule", "must be one whose package can be imported", f"{name!r} ({error})") from error
     return instance("rule", found, Rule, f"entry point {chosen.value}")
+
+
+@cache
+def _entry_points() -> dict[str, EntryPoint]:
+    """By name; reading them costs milliseconds."""
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
 
 
 def in_order(rules: Iterable[str]) -> list[str]:

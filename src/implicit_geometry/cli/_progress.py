@@ -69,7 +69,7 @@ def kept_on_interrupt(store: RunStore, specs: Sequence[RunSpec], console: Consol
 
 
 def print_failures(failures: Iterable[Failure], console: Console) -> None:
-    """One line a run that did not finish."""
+    """One line per run that did not finish."""
     for failure in failures:
         again = "not tried again" if failure.final else "tried again by the next call"
         console.print(

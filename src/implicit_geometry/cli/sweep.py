@@ -65,7 +65,8 @@ def sweep(
       igeom sweep examples/mnist.yaml --backend ray --ray-address auto --output /shared/runs/mnist
     """
     require("igeom sweep", "train")
-    chosen = _backend(backend, {"workers": workers, "ray_address": ray_address})
+    options = {"workers": workers, "ray_address": ray_address}
+    chosen = _backend(backend, options)
     choice("accelerator", accelerator, ACCELERATORS)
     experiments.check_logger(logger)
     specs = experiments.read_sweep(file)
@@ -83,7 +84,6 @@ def sweep(
             return
         if finished:
             console.print(f"{len(finished)} of {len(specs)} runs were finished before and are used again.", style="dim")
-        options = {"workers": workers, "ray_address": ray_address}
         with run_bar(store, specs, console) as on_done:
             outcome = chosen.run(
                 store, specs, resources=resources, on_done=on_done, **{name: options[name] for name in chosen.options}

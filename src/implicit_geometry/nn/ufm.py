@@ -100,7 +100,7 @@ class UFMHistory:
             Frobenius distances of the matrices scaled to unit norm, shape (P, S, T).
 
         Raises:
-            InputError: an unknown block, or not one target a loss.
+            InputError: an unknown block, or not one target per loss.
         """
         if len(targets) != len(self.parameterizations):
             raise InputError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -76,6 +77,12 @@ def effective_ridge(measured: Geometry, problem: Problem, *, block: str = "class
     """
     instance("measured", measured, Geometry)
     return RidgeSearch(problem, block=block).nearest(measured, exact=True)
+
+
+@lru_cache(maxsize=1)
+def ridge_search(problem: Problem) -> RidgeSearch:
+    """The search of a problem; that of the last problem is kept, so that a run's history and record share it."""
+    return RidgeSearch(problem)
 
 
 class RidgeSearch:

@@ -16,7 +16,7 @@ class Backend:
 
     Attributes:
         run: trains what is missing of specs; takes store, specs, ``resources``, ``on_done`` and the options.
-        options: keywords of ``run`` that only this backend has, with what to say where another backend is given one.
+        options: keywords of ``run`` that only this backend has.
         is_this_machine: whether the runs happen where the command runs, whose hardware can be checked before.
     """
 

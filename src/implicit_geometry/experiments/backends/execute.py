@@ -94,8 +94,9 @@ def _attempt(store: RunStore, spec: RunSpec, resources: Resources, source: Sourc
     try:
         with run_logger(resources.logger, store.folder, spec) as logger:
             run = train_run(spec, resources=resources, source=source, working=working, logger=logger)
-        if run is not None:  # as in a process that only helps another
-            store.save(run)
+        if run is None:  # this process only helped another, which has the result
+            return Ending.CLAIMED
+        store.save(run)
     except Exception as error:
         reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
         store.fail(Failure(spec, reason, final=isinstance(error, Diverged)))

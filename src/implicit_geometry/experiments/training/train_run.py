@@ -35,7 +35,7 @@ from implicit_geometry.nn.measuring.two_passes import measure
 from implicit_geometry.nn.networks import make_network
 from implicit_geometry.problem import Problem
 from implicit_geometry.summary import accuracy_summary, geometry_summary
-from implicit_geometry.theory.effective_ridge import RidgeSearch
+from implicit_geometry.theory.effective_ridge import ridge_search
 from implicit_geometry.theory.predict import predict
 
 _PACKAGES = ("numpy", "scipy", "torch", "lightning", "scikit-learn", "torchvision", "timm")
@@ -205,7 +205,7 @@ def compared(measured: Measurement, problem: Problem) -> dict[str, float | None]
     """The eight numbers of a measurement, its distances to theory and what the theory calls collapse."""
     geometry = measured.geometry
     limit = predict(problem).geometry
-    fitted = RidgeSearch(problem).nearest(geometry)
+    fitted = ridge_search(problem).nearest(geometry)
     return {
         **geometry_summary(geometry, problem.counts),
         **_distances("limit", geometry, limit),

@@ -15,7 +15,7 @@ from implicit_geometry.geometry import Geometry, simplex_etf
 from implicit_geometry.groups import group_classes, varying_vectors
 from implicit_geometry.problem import Problem
 from implicit_geometry.summary import geometry_summary
-from implicit_geometry.theory.effective_ridge import RidgeSearch
+from implicit_geometry.theory.effective_ridge import ridge_search
 from implicit_geometry.theory.predict import predict
 
 _MOST_KINDS = 128  # of classes, by counts and parameters: with more, a ridge takes too long and too much memory
@@ -80,7 +80,7 @@ def _to_limit(problem: Problem) -> _Part:
 
 
 def _to_nearest_ridge(problem: Problem) -> _Part:
-    search = RidgeSearch(problem)
+    search = ridge_search(problem)
 
     def columns(geometry: Geometry, counts: ClassCounts) -> _Columns:
         fitted = search.nearest(geometry)

@@ -89,7 +89,7 @@ def accuracy_against_geometry_figure(records: pd.DataFrame, data: str) -> Figure
 
 
 def _draw_setting(ax: Axes, rows: pd.DataFrame) -> None:
-    """One line a loss; the marks of the accuracies lie a little apart so that their intervals can be seen."""
+    """One line per loss; the marks of the accuracies lie a little apart so that their intervals can be seen."""
     rules = [rule for rule in RULES if (rows["rule"] == rule).any()]
     ordered = rows.set_index("rule").loc[rules]
     for place, (column, label) in enumerate(_MEASURES.items()):
