@@ -32,9 +32,8 @@ def test_readme_example_passes_the_type_checker(tmp_path):
     api = pytest.importorskip("mypy.api")
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     (tmp_path / "example.py").write_text(code, encoding="utf-8")
-    out, err, status = api.run(
-        ["--strict", "--config-file", "", "--cache-dir", str(tmp_path), str(tmp_path / "example.py")]
-    )
+    options = ["--config-file", str(ROOT / "pyproject.toml"), "--cache-dir", str(ROOT / ".mypy_cache")]
+    out, err, status = api.run([*options, str(tmp_path / "example.py")])
     assert status == 0, out + err
 
 
