@@ -1,6 +1,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1  # for each of two test processes
 
 .PHONY: setup demo test test-quick test-exhaustive attack faults numerics lint format bench docs clean
 
@@ -16,13 +17,13 @@ demo: setup
 	$(BIN)/igeom demo
 
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-quick: setup
-	$(BIN)/python -m pytest -n 2 -m 'not slow and not exhaustive'
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 -m 'not slow and not exhaustive'
 
 test-exhaustive: setup
-	$(BIN)/python -m pytest -n 2 -m exhaustive
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 -m exhaustive
 
 attack: setup
 	$(BIN)/python tests/law/runner.py --cases 50000 --processes 2
