@@ -1,7 +1,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1  # for each of two test processes
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1  # for each process: small matrices gain nothing from two
 
 .PHONY: setup demo test test-quick test-exhaustive attack faults numerics lint format bench docs clean
 
@@ -26,13 +26,13 @@ test-exhaustive: setup
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 -m exhaustive
 
 attack: setup
-	$(BIN)/python tests/law/runner.py --cases 50000 --processes 2
+	$(ONE_THREAD) $(BIN)/python tests/law/runner.py --cases 50000 --processes 2
 
 faults: setup
 	cd tests && ../$(BIN)/python -m faults
 
 numerics: setup
-	cd tests && ../$(BIN)/python -m numerics
+	cd tests && $(ONE_THREAD) ../$(BIN)/python -m numerics
 
 lint: setup
 	$(BIN)/ruff check .
