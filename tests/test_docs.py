@@ -84,7 +84,7 @@ def test_every_public_name_and_every_command_has_one_place_in_the_reference():
         "implicit_geometry.experiments.record_columns.COLUMNS",
         "implicit_geometry.report.write.write_report",
         "implicit_geometry.studies.demo.demo_specs",
-        "implicit_geometry.reproduce.reproduce",
+        "implicit_geometry.reproduce.items.reproduce",
         "igeom sweep",
     ],
 )

@@ -16,10 +16,9 @@ from typing import Any
 from mkdocs.exceptions import PluginError
 from typer.main import get_command
 
-from implicit_geometry import reproduce
 from implicit_geometry.cli._app import COMMANDS, app
 
-FACADES = ("", ".nn", ".experiments", ".report", ".studies")
+FACADES = ("", ".nn", ".experiments", ".report", ".studies", ".reproduce")
 """The packages that users import names from, below the root; each lists its names in a stub."""
 
 _PLACE = re.compile(r"^::: (.+?) *$", re.MULTILINE)
@@ -29,7 +28,6 @@ _COMMAND = re.compile(r"^::: igeom (\S+) *$", re.MULTILINE)
 def public_names() -> set[str]:
     """Every public name by the path of the module that a stub takes it from, and ``igeom NAME`` for every command."""
     names = {path for facade in FACADES for path in _names_of_a_stub(f"implicit_geometry{facade}")}
-    names |= {_home(getattr(reproduce, name), f"{reproduce.__name__}.{name}") for name in reproduce.__all__}
     return names | {f"igeom {name}" for name in COMMANDS}
 
 

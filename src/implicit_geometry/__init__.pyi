@@ -4,6 +4,10 @@ from .certificate import Certificate as Certificate
 from .certificate import Status as Status
 from .comparison import Comparison as Comparison
 from .comparison import compare as compare
+from .correction.fit import estimate_prior as estimate_prior
+from .correction.fit import fit_logit_correction as fit_logit_correction
+from .correction.logits import LogitCorrection as LogitCorrection
+from .correction.logits import logit_correction as logit_correction
 from .counts import ClassCounts as ClassCounts
 from .geometry import Cross as Cross
 from .geometry import Geometry as Geometry

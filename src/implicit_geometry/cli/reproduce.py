@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _FIGURES = ("fig1", "fig2", "fig3", "fig4", "fig5")
-_ITEMS = ("tables", *_FIGURES, "accuracy")
+_ITEMS = ("tables", *_FIGURES, "accuracy", "logits")
 
 
 def reproduce(
@@ -42,7 +43,8 @@ def reproduce(
     data: Annotated[
         list[str] | None,
         typer.Option(
-            help="Data set of the networks: digits, mnist, fashion_mnist or cifar10; several for accuracy.",
+            help="Data set of the networks: digits, mnist, fashion_mnist or cifar10; several for accuracy and logits, "
+            "which also takes folder:PATH.",
             show_default="digits; at paper scale mnist for mlp, cifar10 for resnet18",
         ),
     ] = None,
@@ -55,13 +57,16 @@ def reproduce(
         int | None, typer.Option(help="Passes over the samples.", show_default="those of model and scale")
     ] = None,
     ridge: Annotated[float, typer.Option(help="Regularisation of the ufm; the paper has none.")] = 0.0,
-    seeds: Annotated[int | None, typer.Option(help="Repetitions.", show_default="1; 5 for accuracy")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Repetitions.", show_default="1; 5 for accuracy and logits")] = None,
     workers: Annotated[
         int | None, typer.Option(help="Processes that train networks.", show_default="one a core")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the rows of the tables as JSON.")] = False,
 ) -> None:
     """Print the paper's numbers beside ours, or draw its figures: theory, regularised theory, trained models.
+
+    Two studies go beyond it: accuracy compares the losses by test accuracy, logits what to read off a trained network
+    at test time.
 
     A figure is written as PNG and SVG with its numbers as CSV. Networks are kept in OUTPUT/networks: the same command
     again, or another figure that needs them, trains only what is missing. The exit code is 1 if a network failed.
@@ -79,6 +84,8 @@ def reproduce(
       igeom reproduce fig5 --scale paper --data-root ~/data
 
       igeom reproduce accuracy --data digits,mnist --data-root ~/data
+
+      igeom reproduce logits --data mnist --data-root ~/data
     """
     choice("item", item, _ITEMS)
     if item == "tables":
@@ -105,8 +112,8 @@ def reproduce(
     for path in made.files:
         console.print(str(path), soft_wrap=True)
     console.print(made.caption)
-    if item == "accuracy":
-        _print_accuracy(made.tables, console)
+    if item in _STUDY_TABLES:
+        _STUDY_TABLES[item](made.tables, console)
     raise typer.Exit(1 if made.failures else 0)
 
 
@@ -177,3 +184,24 @@ def _correlation_table(correlations: pd.DataFrame) -> Table:
         numbers = f"{row['correlation']:+.2f}", f"{row['p_value']:.2g}", str(row["losses"])
         made.add_row(row["data"], row["profile"], str(row["imbalance_ratio"]), quantity, *numbers)
     return made
+
+
+def _print_logits(tables: Mapping[str, pd.DataFrame], console: Console) -> None:
+    for (data, prior), rows in tables["logits"].groupby(["data", "prior"], sort=False):
+        title = f"{data}, {'balanced test data' if prior == 'balanced' else 'test data with the prior of training'}"
+        made = Table(box=box.SIMPLE_HEAD, padding=0, header_style="bold", title=title, title_justify="left")
+        for name in ("loss", "logits", "accuracy", "balanced", "NLL", "ECE", "Brier", "tau", "temperature"):
+            made.add_column(name, justify="left" if name in ("loss", "logits") else "right", no_wrap=True)
+        for row in rows.to_dict("records"):
+            percent = (f"{100 * row[name]:.1f} ± {100 * row[f'{name}_half']:.1f}" for name in _PERCENT)
+            others = (f"{row[name]:.3f}" for name in ("nll", "ece", "brier"))
+            fitted = ("" if math.isnan(row[name]) else f"{row[name]:.2f}" for name in ("tau", "temperature"))
+            made.add_row(RULES[row["rule"]].label, row["method"], *percent, *others, *fitted)
+        console.print(made)
+
+
+_PERCENT = ("accuracy", "balanced_accuracy")
+_STUDY_TABLES: dict[str, Callable[[Mapping[str, pd.DataFrame], Console], None]] = {
+    "accuracy": _print_accuracy,
+    "logits": _print_logits,
+}

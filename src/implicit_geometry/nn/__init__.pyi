@@ -1,8 +1,15 @@
 from .architectures import mlp as mlp
+from .calibration import Calibration as Calibration
+from .calibration import ReliabilityCurve as ReliabilityCurve
+from .calibration import calibration as calibration
+from .calibration import reliability as reliability
+from .corrected import CorrectedLogits as CorrectedLogits
+from .corrected import tau_normalized as tau_normalized
 from .losses.heads import vs_linear as vs_linear
 from .losses.linear_loss import vs_linear_loss as vs_linear_loss
 from .losses.vs_loss import VSLoss as VSLoss
 from .losses.vs_loss import vs_loss as vs_loss
+from .measuring.accuracy import LongTailAccuracy as LongTailAccuracy
 from .measuring.metric import GeometryMetric as GeometryMetric
 from .measuring.monitor import GeometryMonitor as GeometryMonitor
 from .measuring.two_passes import Measurement as Measurement

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr, t
 
 from implicit_geometry.counts import ClassCounts
-from implicit_geometry.experiments.spec import DataSpec, Optimization, RunSpec
+from implicit_geometry.experiments.spec import DataSpec, NetworkSpec, Optimization, RunSpec
 
 LOSSES: tuple[tuple[str, dict[str, float]], ...] = (
     ("ce", {}),
@@ -39,11 +39,13 @@ class Bench:
         data: test and validation samples of every class included.
         max_count: samples of the largest class.
         optimization: how to train.
+        network: what to train.
     """
 
     data: DataSpec
     max_count: int
     optimization: Optimization
+    network: NetworkSpec = field(default_factory=NetworkSpec)
 
 
 BENCHES = {
@@ -68,6 +70,7 @@ def study_specs(data: str, *, seeds: Sequence[int] = SEEDS) -> list[RunSpec]:
             given,
             tuple(study_counts(profile, ratio, bench.max_count).values.tolist()),
             data=bench.data,
+            network=bench.network,
             optimization=bench.optimization,
             seed=seed,
         )

@@ -6,14 +6,13 @@ would need one metric for each, and gives 0 there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from implicit_geometry._validate import Ints
+from implicit_geometry._validate import Floats, Ints
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.summary import accuracy_summary
 
@@ -41,12 +40,21 @@ def predictions(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> I
         >>> predictions(nn.Identity(), [(torch.eye(3), torch.arange(3))]).tolist()
         [0, 1, 2]
     """
+    return np.concatenate([logits.argmax(dim=1).cpu().numpy() for logits in _outputs(model, batches)])
+
+
+def all_logits(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Floats:
+    """The logits of all samples, shape (n, k), likewise."""
+    return np.concatenate([logits.double().cpu().numpy() for logits in _outputs(model, batches)])
+
+
+def _outputs(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            found: list[Any] = [model(inputs.to(device)).argmax(dim=1).cpu().numpy() for inputs, _ in batches]
+            for inputs, _ in batches:
+                yield model(inputs.to(device))
     finally:
         model.train(was_training)
-    return np.concatenate(found)
