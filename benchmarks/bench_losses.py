@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from implicit_geometry.counts import ClassCounts
+from implicit_geometry.nn.losses.criterion import VSLoss
 from implicit_geometry.nn.losses.heads import vs_linear
 from implicit_geometry.nn.losses.linear_loss import vs_linear_loss
-from implicit_geometry.nn.losses.vs_loss import VSLoss
 from implicit_geometry.rules import make_parameterization
 
 FEATURE_DIM = 512

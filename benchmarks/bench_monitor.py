@@ -18,7 +18,7 @@ from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, Tensor
 
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.nn.architectures import mlp
-from implicit_geometry.nn.losses.vs_loss import VSLoss
+from implicit_geometry.nn.losses.criterion import VSLoss
 from implicit_geometry.nn.measuring.monitor import GeometryMonitor
 from implicit_geometry.problem import Problem
 from implicit_geometry.rules import cdt

@@ -62,20 +62,16 @@ def oracle(
         if not probabilities and t == ignore_index:
             losses.append(0.0)
             continue
-        if probabilities:
-            adjusted = [v["class_scale"][c] * z[c] + v["shift"][c] for c in range(size)]
-            total_weight += 1.0
-        else:
-            adjusted = [v["label_scale"][t] * v["class_scale"][c] * z[c] + v["shift"][c] for c in range(size)]
-            adjusted[t] -= v["margin"][t]
-            total_weight += v["weight"][t]
-        peak = max(adjusted)
-        log_total = peak + math.log(sum(math.exp(u - peak) for u in adjusted))
+        total_weight += 1.0 if probabilities else v["weight"][t]
         loss = 0.0
-        for c in range(size):
-            share = t[c] if probabilities else float(c == t)
-            share = (1 - label_smoothing) * share + label_smoothing / size
-            loss += share * v["weight"][c] * (log_total - adjusted[c])
+        for y, p_y in enumerate(t) if probabilities else [(t, 1.0)]:
+            adjusted = [v["label_scale"][y] * v["class_scale"][c] * z[c] + v["shift"][c] for c in range(size)]
+            adjusted[y] -= v["margin"][y]
+            peak = max(adjusted)
+            log_total = peak + math.log(sum(math.exp(u - peak) for u in adjusted))
+            for c in range(size):
+                share = (1 - label_smoothing) * float(c == y) + label_smoothing / size
+                loss += p_y * share * v["weight"][c] * (log_total - adjusted[c])
         losses.append(loss)
     if reduction == "none":
         shape = logits.shape[:dim] + logits.shape[dim + 1 :]

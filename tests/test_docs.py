@@ -80,7 +80,7 @@ def test_every_public_name_and_every_command_has_one_place_in_the_reference():
     "name",
     [
         "implicit_geometry.theory.predict.predict",
-        "implicit_geometry.nn.losses.vs_loss.VSLoss",
+        "implicit_geometry.nn.losses.criterion.VSLoss",
         "implicit_geometry.experiments.record_columns.COLUMNS",
         "implicit_geometry.report.write.write_report",
         "implicit_geometry.studies.demo.demo_specs",

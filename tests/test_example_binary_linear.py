@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn.svm import SVC
 
-from implicit_geometry.nn.losses.vs_loss import VSLoss
+from implicit_geometry.nn.losses.criterion import VSLoss
 from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.rules import cdt, ce, ldt, vs
 

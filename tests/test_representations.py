@@ -61,6 +61,7 @@ VALUES: dict[str, Callable[[], object]] = {
     "Certificate": lambda: solution(SMALL).certificate,
     "ClassCounts": lambda: SMALL,
     "CollapseThresholds": lambda: ig.collapse_thresholds(SMALL),
+    "LogitCorrection": lambda: ig.logit_correction(np.ones(MANY), all_vectors(MANY), label_smoothing=0.1),
     "Comparison": lambda: ig.compare(ig.simplex_etf(4), ig.simplex_etf(4)),
     "Cross": lambda: ig.simplex_etf(MANY).cross,
     "Rule": lambda: ig.Rule(ig.cdt, "CDT", exponent="gamma"),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from implicit_geometry._validate import InputError
 from implicit_geometry.counts import ClassCounts
-from implicit_geometry.nn.losses.vs_loss import VSLoss
+from implicit_geometry.nn.losses.criterion import VSLoss
 from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.rules import (
     RULES,

@@ -25,13 +25,14 @@ from typing import Any
 import numpy as np
 from scipy.special import logsumexp
 
-from implicit_geometry._validate import Floats
+from implicit_geometry._validate import Floats, InputError
 from implicit_geometry.groups import group_classes
 from implicit_geometry.parameterization import NEUTRAL, Parameterization
 
 Array = Any
 """A NumPy array or a torch tensor."""
 
+_MOST_GROUPS = 2_000  # of classes with one label scale
 _MOST_ENTRIES = 2**22  # of samples times groups times classes that are held at once
 _LEAST_OUTFLOW = 1e-300  # a group that is never left in float64 gets this, instead of a division by zero
 
@@ -64,16 +65,18 @@ class Link:
 
     @classmethod
     def of(cls, parameterization: Parameterization, label_smoothing: float) -> Link:
-        """The link of a loss, in NumPy."""
+        """The link of a loss, in NumPy.
+
+        Raises:
+            InputError: too many different label scales: the equations of one sample take the cube of their number.
+        """
         found = group_classes(parameterization.label_scale)
+        if found.size.size > _MOST_GROUPS:
+            expected = f"must have at most {_MOST_GROUPS:,} different label scales for its probabilities to be found"
+            raise InputError("parameterization", expected, f"{found.size.size:,}")
         groups: Floats = (found.group[:, None] == np.arange(found.size.size)).astype(np.float64)
         vectors = {name: getattr(parameterization, name) for name in NEUTRAL}
         return cls(**vectors, groups=groups, label_smoothing=label_smoothing)
-
-    @property
-    def is_affine(self) -> bool:
-        """Whether log p is an affine function of the logits."""
-        return self.groups.shape[1] == 1 and self.label_smoothing == 0 and not bool((self.margin != 0).any())
 
 
 def log_posterior(logits: Array, link: Link, xp: ModuleType) -> Array:

@@ -66,7 +66,9 @@ class LogitCorrection:
     @property
     def is_affine(self) -> bool:
         """Whether the scores are ``scale * logits + offset``: not with label scales, margins or smoothing."""
-        return self._link.is_affine
+        loss = self.parameterization
+        one_scale = loss.label_scale.min() == loss.label_scale.max()
+        return bool(one_scale) and loss.is_neutral("margin") and self.label_smoothing == 0
 
     @property
     def scale(self) -> Floats:

@@ -5,9 +5,10 @@ from .calibration import calibration as calibration
 from .calibration import reliability as reliability
 from .corrected import CorrectedLogits as CorrectedLogits
 from .corrected import tau_normalized as tau_normalized
+from .losses.criterion import VSLoss as VSLoss
 from .losses.heads import vs_linear as vs_linear
 from .losses.linear_loss import vs_linear_loss as vs_linear_loss
-from .losses.vs_loss import VSLoss as VSLoss
+from .losses.schedule import DeferredLoss as DeferredLoss
 from .losses.vs_loss import vs_loss as vs_loss
 from .measuring.accuracy import LongTailAccuracy as LongTailAccuracy
 from .measuring.metric import GeometryMetric as GeometryMetric

@@ -30,7 +30,7 @@ from implicit_geometry.geometry import Geometry
 from implicit_geometry.lowrank import LowRank
 from implicit_geometry.nn import check
 from implicit_geometry.nn.check import dimension, refuse_too_many_entries
-from implicit_geometry.nn.losses.vs_loss import VSLoss
+from implicit_geometry.nn.losses.criterion import VSLoss
 from implicit_geometry.parameterization import Pairwise, Parameterization
 from implicit_geometry.problem import Problem
 

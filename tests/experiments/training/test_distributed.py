@@ -17,7 +17,7 @@ from torch.utils.data import TensorDataset
 from implicit_geometry import ClassCounts, Problem, cdt
 from implicit_geometry.experiments.spec import Optimization
 from implicit_geometry.experiments.training.fit import Hardware, fit
-from implicit_geometry.nn.losses.vs_loss import VSLoss
+from implicit_geometry.nn.losses.criterion import VSLoss
 from implicit_geometry.nn.measuring.monitor import GeometryMonitor
 
 torch.manual_seed(0)

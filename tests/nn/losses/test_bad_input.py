@@ -8,17 +8,14 @@ import pytest
 import torch
 
 from implicit_geometry._validate import InputError
-from implicit_geometry.nn.losses.vs_loss import VSLoss, vs_loss
+from implicit_geometry.nn.losses.criterion import VSLoss
+from implicit_geometry.nn.losses.vs_loss import vs_loss
 from implicit_geometry.parameterization import NEUTRAL, Parameterization
 from loss_cases import (
-    BY_LABEL,
     RULES,
     draw_labels,
     draw_logits,
-    draw_probabilities,
-    draw_vectors,
     every_rule,
-    every_shape,
 )
 
 # Bad input
@@ -89,13 +86,6 @@ def test_labels_of_another_kind_are_refused_as_in_cross_entropy(rule: str, dtype
 def test_logits_must_be_floating_point(rule: str) -> None:
     with pytest.raises(InputError, match=r"^logits must be floating-point.*got torch.int64"):
         VSLoss(RULES[rule])(torch.zeros(2, 4, dtype=torch.long), torch.zeros(2, dtype=torch.long))
-
-
-@pytest.mark.parametrize("name", BY_LABEL)
-@every_shape
-def test_probabilities_are_refused_where_the_loss_depends_on_the_label(name: str, shape: tuple[int, ...]) -> None:
-    with pytest.raises(InputError, match=r"^target must hold class indices.*label_scale.*margin.*float64"):
-        vs_loss(draw_logits(shape), draw_probabilities(shape), **draw_vectors(4, [name]))
 
 
 @pytest.mark.parametrize("label_smoothing", [-0.1, 1.1, math.nan])

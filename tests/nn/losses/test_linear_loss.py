@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from implicit_geometry._validate import InputError
 from implicit_geometry.nn.losses import linear_loss
+from implicit_geometry.nn.losses.criterion import VSLoss
 from implicit_geometry.nn.losses.linear_loss import vs_linear_loss
-from implicit_geometry.nn.losses.vs_loss import VSLoss
 from implicit_geometry.parameterization import NEUTRAL, Parameterization
 from loss_cases import (
     RULES,

@@ -10,8 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from implicit_geometry.nn.losses.criterion import VSLoss
 from implicit_geometry.nn.losses.linear_loss import vs_linear_loss
-from implicit_geometry.nn.losses.vs_loss import VSLoss, vs_loss
+from implicit_geometry.nn.losses.vs_loss import vs_loss
 from implicit_geometry.parameterization import NEUTRAL, Pairwise, Parameterization
 from strategies import Floats, parameterizations, seeds
 

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from implicit_geometry.nn.losses.vs_loss import VSLoss, vs_loss
+from implicit_geometry.nn.losses.criterion import VSLoss
+from implicit_geometry.nn.losses.vs_loss import vs_loss
 from implicit_geometry.parameterization import NEUTRAL
 from loss_cases import (
     RULES,

@@ -29,7 +29,7 @@ from implicit_geometry.experiments.training.evaluation import accuracies, predic
 from implicit_geometry.experiments.training.fit import ANY_DEVICE, Hardware, build, fit
 from implicit_geometry.geometry import Geometry, simplex_etf
 from implicit_geometry.measurement import Measurement
-from implicit_geometry.nn.losses.vs_loss import VSLoss
+from implicit_geometry.nn.losses.criterion import VSLoss
 from implicit_geometry.nn.measuring.monitor import GeometryMonitor
 from implicit_geometry.nn.measuring.two_passes import measure
 from implicit_geometry.nn.networks import make_network

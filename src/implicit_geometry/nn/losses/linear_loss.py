@@ -10,8 +10,9 @@ from torch import Tensor
 
 from implicit_geometry._validate import InputError
 from implicit_geometry.nn.check import tensor
+from implicit_geometry.nn.losses.criterion import VSLoss
 from implicit_geometry.nn.losses.heads import check_head
-from implicit_geometry.nn.losses.vs_loss import MEMORY_BOUND, VSLoss
+from implicit_geometry.nn.losses.vs_loss import MEMORY_BOUND
 from implicit_geometry.parameterization import NEUTRAL
 
 _FEW_CLASSES = 16  # with fewer, a CPU is faster on logits whose samples, not classes, lie next to one another,
