@@ -34,7 +34,7 @@ Array = Any
 
 _MOST_GROUPS = 2_000  # of classes with one label scale
 _MOST_ENTRIES = 2**22  # of samples times groups times classes that are held at once
-_LEAST_OUTFLOW = 1e-300  # a group that is never left in float64 gets this, instead of a division by zero
+_LEAST_OUTFLOW = 1e-290  # a group that is never left in float64 gets this, instead of a division by zero
 
 
 VECTORS = (*NEUTRAL, "groups")
@@ -88,8 +88,11 @@ def log_posterior(logits: Array, link: Link, xp: ModuleType) -> Array:
         xp: that library, ``numpy`` or ``torch``.
     """
     rows = logits.reshape(-1, logits.shape[-1])
+    if len(rows) == 0:
+        return logits
     size = max(1, _MOST_ENTRIES // (link.groups.shape[0] * link.groups.shape[1]))
-    parts = [_unlinked(rows[start : start + size], link, xp) for start in range(0, max(len(rows), 1), size)]
+    with np.errstate(divide="ignore", under="ignore"):  # a probability of 0 is one
+        parts = [_unlinked(rows[start : start + size], link, xp) for start in range(0, len(rows), size)]
     return xp.concatenate(parts).reshape(logits.shape)
 
 
@@ -128,7 +131,7 @@ def _stationary(chain: Array, xp: ModuleType) -> Array:
 
 
 def _smoothed(softmax: Array, own: Array, removed: Array, link: Link, xp: ModuleType) -> Array:
-    """P Delta where labels were smoothed, clipped at 0, shape (n, k).
+    """The products p Delta where labels were smoothed, clipped at 0, shape (n, k).
 
     With v = p Delta, V its sum and A_g the sum of W v / D over group g, the equations of the module's text are
 
