@@ -36,7 +36,8 @@ class CorrectedLogits(nn.Module):
     def __init__(self, correction: LogitCorrection) -> None:
         super().__init__()
         self.correction = instance("correction", correction, LogitCorrection, "logit_correction makes one")
-        if correction.is_affine:
+        self.num_classes, self.is_affine = correction.num_classes, correction.is_affine
+        if self.is_affine:
             for name in ("scale", "offset"):
                 vector = torch.tensor(getattr(correction, name), dtype=torch.get_default_dtype())
                 self.register_buffer(name, vector, persistent=False)
@@ -49,7 +50,7 @@ class CorrectedLogits(nn.Module):
         """
         check.tensor("logits", logits)
         axis = 0 if logits.ndim == 1 else 1
-        if not self.correction.is_affine or logits.ndim == 0 or logits.shape[axis] != self.correction.num_classes:
+        if not self.is_affine or logits.ndim == 0 or logits.shape[axis] != self.num_classes:
             return self.correction.apply(logits, axis=axis)  # type: ignore[no-any-return]
         columns = (-1, *[1] * max(logits.ndim - 2, 0))
         return logits.to(self.scale.dtype) * self.scale.view(columns) + self.offset.view(columns)
