@@ -44,6 +44,7 @@ LAYERS = (  # from the ground up: a module imports from its own layer and from l
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names.split()}
 HEAVY = ("torch", "torchmetrics", "torchvision", "lightning", "pytorch_lightning", "matplotlib", "pandas")
 PICKLES = ("pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal")
+DRAWS_IN_PLACE = tuple(f"nn.measuring.{name}" for name in ("history_plot", "monitor", "watch"))  # where it is asked for
 LONGEST_FILE = 450
 
 
@@ -150,7 +151,8 @@ def heavy_imports(source: Path) -> list[str]:
         f"{module.name}:{line} imports {target}"
         for module in modules(source)
         for line, target in module.imports()
-        if target.split(".")[0] in forbidden.get(module.top, HEAVY if (source / f"{module.top}.py").exists() else ())
+        if module.name not in DRAWS_IN_PLACE
+        and target.split(".")[0] in forbidden.get(module.top, HEAVY if (source / f"{module.top}.py").exists() else ())
     ]
 
 

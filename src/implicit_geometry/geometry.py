@@ -161,6 +161,18 @@ class Geometry:
         """Number of classes k."""
         return self.classifier.num_classes
 
+    def subset(self, classes: ArrayLike) -> Geometry:
+        """The geometry of some of the classes, in the order given.
+
+        Raises:
+            InputError: ``classes`` are not class indices.
+
+        Example:
+            >>> simplex_etf(4).subset([0, 3]).num_classes
+            2
+        """
+        return Geometry(*(getattr(self, name).subset(classes) for name in ("classifier", "embedding", "cross")))
+
     def alignment(self) -> Floats:
         """Cosine between classifier and class-mean embedding of every class, shape (k,) (NaN where one is zero)."""
         return self.cross.alignment()

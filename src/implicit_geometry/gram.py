@@ -72,6 +72,15 @@ class Gram(LowRank):
         """
         return Gram(*self._scaled_parts(factor), self.right, self.group)
 
+    def subset(self, classes: ArrayLike) -> Gram:
+        """The inner products of some of the vectors, in the order given.
+
+        Raises:
+            InputError: ``classes`` are not class indices.
+        """
+        rows, group = self._rows_of(classes)
+        return Gram(self.diagonal[rows], self.left[rows], self.right[rows], group)
+
     def squared_norms(self) -> Floats:
         """Squared norms of the k vectors, shape (k,)."""
         return self.diagonal[self.group]

@@ -167,6 +167,25 @@ class LowRank:
             group,
         )
 
+    def subset(self, classes: ArrayLike) -> LowRank:
+        """Rows and columns of some classes, in the order given.
+
+        Raises:
+            InputError: ``classes`` are not class indices.
+
+        Example:
+            >>> LowRank([2.0, 3.0], [[1.0], [0.0]], [[-1.0], [0.0]], [0, 1, 0]).subset([0, 2]).dense().tolist()
+            [[2.0, -1.0], [-1.0, 2.0]]
+        """
+        rows, group = self._rows_of(classes)
+        return LowRank(self.diagonal[rows], self.left[rows], self.right[rows], group)
+
+    def _rows_of(self, classes: ArrayLike) -> tuple[Ints, Ints]:
+        """The rows that some classes need, and the new row of each of these classes."""
+        chosen = [class_index("classes", c, self.num_classes) for c in np.asarray(classes).ravel().tolist()]
+        rows, group = np.unique(self.group[chosen], return_inverse=True)
+        return rows, group
+
     def _scaled_parts(self, factor: float) -> tuple[Floats, Floats]:
         by = number("factor", factor)
         with np.errstate(over="ignore"):

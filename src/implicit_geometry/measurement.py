@@ -241,6 +241,7 @@ def measurement_from_moments(
     classifier: None = None,
     parameterization: Parameterization | None = None,
     project: bool = True,
+    leave_out_unseen: bool = False,
 ) -> ClassMeans: ...
 
 
@@ -254,6 +255,7 @@ def measurement_from_moments(
     bias: ArrayLike | None = None,
     parameterization: Parameterization | None = None,
     project: bool = True,
+    leave_out_unseen: bool = False,
 ) -> OnePass: ...
 
 
@@ -267,6 +269,7 @@ def measurement_from_moments(
     bias: ArrayLike | None = None,
     parameterization: Parameterization | None = None,
     project: bool = True,
+    leave_out_unseen: bool = False,
 ) -> ClassMeans | OnePass:
     """Make a measurement of what one pass over the embeddings sums up: of class means alone without a classifier.
 
@@ -279,6 +282,8 @@ def measurement_from_moments(
         parameterization: the training loss; plain cross-entropy where left out. Its ``class_scale`` matters with a
             projection, its ``label_scale`` without.
         project: project the class means on the row space of the classifier; otherwise only centre them.
+        leave_out_unseen: measure the classes that have samples, at least two, where others have none; the classifiers
+            of all classes still say what the embeddings are projected on.
 
     Raises:
         InputError: a class has no samples, an embedding was not finite or so small that float64 cannot square it, or an
@@ -302,7 +307,9 @@ def measurement_from_moments(
     class_squares = _numbers("class_squares", class_squares)
     if class_squares.shape != samples.shape:
         raise InputError("class_squares", f"must have shape ({num_classes},)", class_squares.shape)
-    _refuse_classes(samples == 0, "must have samples of every class", "none of")
+    seen = samples > 0
+    if not leave_out_unseen or np.count_nonzero(seen) < 2:
+        _refuse_classes(~seen, "must have samples of every class", "none of")
     finite = np.isfinite(class_sums).all(axis=1) & np.isfinite(class_squares)
     _refuse_classes(~finite, "must be finite", "NaN or infinity in")
     weight = None if classifier is None else _array("classifier", classifier, class_sums.shape)
@@ -313,7 +320,7 @@ def measurement_from_moments(
     if instance("parameterization", loss, Parameterization).num_classes != num_classes:
         raise InputError("parameterization", f"must cover the {num_classes} measured classes", loss.num_classes)
 
-    means = class_sums / samples[:, None]
+    means = class_sums / np.maximum(samples, 1)[:, None]
     largest = np.abs(means).max(axis=1)
     lost = (largest > 0) & (largest < _SMALLEST)
     _refuse_classes(lost, f"must be 0 or of at least {_SMALLEST:g} on average", "smaller ones in")
@@ -321,13 +328,15 @@ def measurement_from_moments(
     if offset is not None:
         embedding = _centred(means, samples)
     elif weight is None or not project:
-        embedding = _centred(means, loss.label_scale / loss.label_scale.max())
+        embedding = _centred(means, np.where(seen, loss.label_scale, 0) / loss.label_scale[seen].max())
     if weight is not None and project:
         basis = leading_rows(_seen_by_loss(weight, loss), num_classes - 1)[1]
         embedding = embedding @ basis.T @ basis
-    variance = np.maximum(class_squares / samples - np.einsum("ij,ij->i", means, means), 0.0)
-    found = ClassCounts(samples), means, embedding, variance
-    return ClassMeans(*found) if weight is None else OnePass(*found, weight, offset)
+    variance = np.maximum(class_squares / np.maximum(samples, 1) - np.einsum("ij,ij->i", means, means), 0.0)
+    found = ClassCounts(samples[seen]), means[seen], embedding[seen], variance[seen]
+    if weight is None:
+        return ClassMeans(*found)
+    return OnePass(*found, weight[seen], None if offset is None else offset[seen])
 
 
 def leading_rows(matrix: Floats, known_rank: int) -> tuple[Floats, Floats]:

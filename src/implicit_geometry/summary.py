@@ -81,8 +81,8 @@ def accuracy_summary(hits: ArrayLike, seen: ArrayLike, counts: ClassCounts) -> d
         counts: training samples per class, which say what a majority is.
 
     Returns:
-        Fractions, in which every class of a group weighs the same. NaN for a group without classes, or with a class
-        that was not seen.
+        Fractions, in which every class of a group weighs the same. Classes that were not seen are left out; NaN for a
+        group of which none was.
 
     Raises:
         InputError: ``hits`` or ``seen`` are not one number for each class.
@@ -108,10 +108,13 @@ def accuracy_summary(hits: ArrayLike, seen: ArrayLike, counts: ClassCounts) -> d
         "medium": ~(many | few),
         "few": few,
     }
-    with np.errstate(invalid="ignore"):
-        recall, overall = right / total, right.sum() / total.sum()
+    some = total > 0
+    if not some.any():
+        return dict.fromkeys(ACCURACIES, float("nan"))
+    recall = right[some] / total[some]
+    means = {name: recall[group[some]] for name, group in groups.items()}
     return {
-        "overall": float(overall),
-        **{name: float(recall[chosen].mean()) if chosen.any() else float("nan") for name, chosen in groups.items()},
+        "overall": float(right.sum() / total.sum()),
+        **{name: float(values.mean()) if values.size else float("nan") for name, values in means.items()},
         "worst": float(recall.min()),
     }

@@ -117,8 +117,8 @@ class LogitCorrection:
             axis: along which the classes lie; 1 for the maps of a segmentation.
 
         Returns:
-            An array of float64, or a tensor on the same device, in float32 or better, through which gradients flow. With
-            label scales a sample takes the cube of their number: 2 ms for 100 different ones, 0.2 s for 500.
+            An array of float64, or a tensor on the same device, in float32 or better, through which gradients flow.
+            With label scales a sample takes the cube of their number: 2 ms for 100 different ones, 0.2 s for 500.
 
         Raises:
             InputError: ``logits`` are no floating-point numbers, or have another number of classes.

@@ -15,6 +15,7 @@ from .measuring.metric import GeometryMetric as GeometryMetric
 from .measuring.monitor import GeometryMonitor as GeometryMonitor
 from .measuring.two_passes import Measurement as Measurement
 from .measuring.two_passes import measure as measure
+from .measuring.watch import GeometryWatch as GeometryWatch
 from .networks import make_network as make_network
 from .ufm import UFMHistory as UFMHistory
 from .ufm import train_ufm as train_ufm

@@ -211,7 +211,12 @@ class TestTheory:
     @pytest.mark.parametrize("problem", [Problem([5, 5]), Problem([9, 5]), Problem(COUNTS, bias=True)])
     def test_a_problem_of_another_head_is_refused(self, problem):
         with pytest.raises(InputError, match="problem must have the 4 classes and bias=False of the head"):
-            fit(Task(), GeometryMonitor(problem))
+            fit(Task(), GeometryMonitor(problem, head="fc"))
+
+    def test_a_problem_whose_classes_no_layer_has_finds_no_head(self):
+        message = "head must be a linear layer or 1 x 1 convolution with 2 outputs, got only .*'model.fc' with 4"
+        with pytest.raises(InputError, match=message):
+            fit(Task(), GeometryMonitor(Problem([5, 5])))
 
 
 @pytest.fixture(scope="module")
@@ -277,8 +282,8 @@ class TestWhatLightningDoes:
         class Look(L.Callback):
             def on_train_batch_end(self, trainer, pl_module, *_):
                 watch = monitor._watch
-                kept.extend(t.requires_grad for t in (watch.hits, watch.loss, watch.metric.class_sums))
-                assert watch.labels is None
+                kept.extend(t.requires_grad for t in (watch._sums.hits, watch._sums.loss, watch._metric.class_sums))
+                assert watch._labels is watch._passed is None
 
         fit(task, monitor, Look(), epochs=1)
         assert not any(kept)
@@ -441,22 +446,36 @@ class TestAtRest:
 
 
 class TestNothingToMeasure:
-    def test_a_class_that_was_not_seen(self):
-        counts = [20, 10, 0, 5]
-        monitor = GeometryMonitor(PROBLEM)
-        with pytest.warns(UserWarning, match="epoch 1 has no geometry: .* none of class 2") as caught:
-            fit(Task(), monitor, train=loader(data(counts)))
+    def test_a_class_that_was_not_seen_is_left_out(self):
+        counts, seen = [20, 10, 0, 5], [0, 1, 3]
+        task, monitor = Task(), GeometryMonitor(PROBLEM)
+        message = r"epoch 1 has no geometry over the ridge: .* none of classes \[2\]"
+        with pytest.warns(UserWarning, match=message) as caught:
+            fit(task, monitor, train=loader(data(counts)))
         assert len([item for item in caught if "no geometry" in str(item.message)]) == 1
-        assert len(monitor.history) == 2
-        for row in monitor.history:
-            assert math.isnan(row["cdnv"])
-            assert math.isnan(row["classifier_limit_distance"])
-            assert math.isnan(row["train_balanced"])
-            assert row["train_overall"] > 0
-            assert row["train_loss"] > 0
+        row = monitor.history[-1]
+        embeddings, labels, logits, _ = task.epoch(2)
+        weight = weight_of(task)
+        scale = PROBLEM.parameterization.class_scale
+        blind = (1 / scale) / np.linalg.norm(1 / scale)
+        rows = weight - np.outer(blind, blind @ weight)
+        means = np.array([embeddings[labels == c].mean(axis=0) for c in seen])
+        measured = Geometry.from_factors(weight[seen], means @ np.linalg.pinv(rows, rcond=1e-10) @ rows)
+        limit = compare(measured, predict(PROBLEM).geometry.subset(seen))
+        assert row["classifier_limit_distance"] == pytest.approx(limit.classifier, rel=1e-6)
+        assert row["embedding_limit_distance"] == pytest.approx(limit.embedding, rel=1e-6)
+        assert row["train_balanced"] == pytest.approx(np.nanmean(recall(labels, logits)))
+        assert math.isnan(row["effective_ridge"])
         complete = GeometryMonitor(PROBLEM)
         fit(Task(), complete, epochs=1)
-        assert list(complete.history[0]) == list(monitor.history[0])
+        assert list(complete.history[0]) == list(row)
+
+    def test_one_class_has_no_geometry(self):
+        monitor = GeometryMonitor(PROBLEM)
+        with pytest.warns(UserWarning, match="epoch 1 has no geometry: .*none of classes 0, 1, 3"):
+            fit(Task(), monitor, train=loader(data([0, 0, 9, 0])), epochs=1)
+        assert math.isnan(monitor.history[0]["cdnv"])
+        assert monitor.history[0]["train_loss"] > 0
 
     def test_a_network_that_diverged(self):
         class Diverging(Task):
@@ -548,10 +567,10 @@ class TestNothingEndsATraining:
                 return self.model(inputs).logsumexp(1).mean()
 
             def on_after_batch_transfer(self, batch, dataloader_idx):
-                return {"inputs": batch[0], "labels": batch[1]} if self.global_step == 7 else batch
+                return {"inputs": batch[0], "names": batch[1]} if self.global_step == 7 else batch
 
         monitor = GeometryMonitor(PROBLEM)
-        with pytest.warns(UserWarning, match=r"epoch 2 has no geometry: batch must be \(inputs, labels, ...\)"):
+        with pytest.warns(UserWarning, match=r"epoch 2 has no geometry: batch must give \(inputs, labels, ...\)"):
             fit(Changing(), monitor, epochs=3)
         assert [math.isnan(row["train_overall"]) for row in monitor.history] == [False, True, False]
         assert [math.isnan(row["cdnv"]) for row in monitor.history] == [False, True, False]
@@ -658,8 +677,10 @@ class TestBadInput:
     def test_a_head_that_could_be_two(self):
         task = Task()
         task.teacher = mlp(3, K, depth=1, width=D)
+        with pytest.raises(InputError, match=r"head must be named where .*'model.fc' \(4 outputs\), 'teacher.fc'"):
+            fit(task, GeometryMonitor(PROBLEM))
         with pytest.raises(InputError, match=r"head must name one module, got 'fc', .*model.fc or teacher.fc"):
-            fit(task, GeometryMonitor())
+            fit(task, GeometryMonitor(head="fc"))
         monitor = GeometryMonitor(head="model.fc")
         fit(task, monitor, epochs=1)
         assert len(monitor.history) == 1
@@ -680,7 +701,7 @@ class TestBadInput:
                 return self.model(batch).sum()
 
         inputs = DataLoader(data().tensors[0], batch_size=13)
-        with pytest.raises(InputError, match=r"batch must be \(inputs, labels, ...\)"):
+        with pytest.raises(InputError, match=r"batch must give \(inputs, labels, ...\)"):
             fit(Alone(), GeometryMonitor(), train=inputs)
 
     def test_labels_that_are_no_class(self):

@@ -266,7 +266,7 @@ def test_a_wrong_head_is_named(data, head, message):
 
 
 def test_a_model_without_linear_layers_says_so():
-    with pytest.raises(InputError, match="its linear layers are none"):
+    with pytest.raises(InputError, match="head must be a linear layer or 1 x 1 convolution, got none"):
         measure(nn.Sequential(nn.ReLU()), [])
 
 
@@ -276,9 +276,10 @@ X, Y = torch.zeros(2, 3), torch.tensor([0, 1])
 @pytest.mark.parametrize(
     ("loader", "message"),
     [
-        ([X], r"loader must yield pairs \(inputs, labels\) of tensors, got Tensor"),
-        ([(X, Y, Y)], "got tuple of Tensor, Tensor, Tensor"),
-        ([{"x": X, "y": Y}], "got dict"),
+        ([X], r"loader must give \(inputs, labels, ...\) or dictionaries with 'labels', .*, got Tensor"),
+        ([{"x": X, "names": Y}], "got dict with 'x', 'names'"),
+        ([{"x": X, "labels": [0, 1]}], "got dict with 'x', 'labels'"),
+        ([(X, Y[:1])], r"labels must have one entry per embedding, shape \(2,\), got \(1,\)"),
         ([(X, [0, 1])], "got tuple of Tensor, list"),
         ([(X, Y + 3)], r"labels must lie in 0\.\.3, got 4"),
         ([(X, Y)], "every class, got none of classes 2, 3"),

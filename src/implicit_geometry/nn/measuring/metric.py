@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torchmetrics import Metric
 
-from implicit_geometry._validate import InputError
+from implicit_geometry._validate import InputError, whole_number
 from implicit_geometry.measurement import ClassMeans, OnePass, measurement_from_moments, takes_whole_loss
 from implicit_geometry.nn.check import dimension, refuse_too_many_entries
 from implicit_geometry.parameterization import Parameterization
@@ -32,6 +32,7 @@ class GeometryMetric(Metric):
     Args:
         num_classes: k >= 2.
         feature_dim: embedding dimension d.
+        ignore_index: label of samples that do not count; None for no such label.
         **kwargs: options of :class:`torchmetrics.Metric`.
 
     Raises:
@@ -51,13 +52,15 @@ class GeometryMetric(Metric):
     class_sums: Tensor
     class_squares: Tensor
 
-    def __init__(self, num_classes: int, feature_dim: int, **kwargs: Any) -> None:
+    def __init__(self, num_classes: int, feature_dim: int, *, ignore_index: int | None = None, **kwargs: Any) -> None:
         try:
             super().__init__(**kwargs)
         except ValueError as error:
             raise InputError("kwargs", "must be options of torchmetrics.Metric", f"{kwargs} ({error})") from error
         self.num_classes = dimension("num_classes", num_classes, minimum=2)
         self.feature_dim = dimension("feature_dim", feature_dim)
+        ignored = None if ignore_index is None else whole_number("ignore_index", ignore_index, minimum=-(2**63))
+        self.ignore_index = ignored
         refuse_too_many_entries("class sums (num_classes x feature_dim)", self.num_classes * self.feature_dim)
         rows = self.num_classes + 1  # the last row takes the labels out of range that no check has seen
         self.add_state("counts", torch.zeros(rows, dtype=torch.int64), dist_reduce_fx="sum")
@@ -77,18 +80,28 @@ class GeometryMetric(Metric):
         self._check_form(embeddings, labels)
         index = labels.to(torch.int64)
         rows = embeddings.detach().to(torch.float64)
+        one = torch.ones_like(index)
+        if self.ignore_index is not None:
+            counted = index != self.ignore_index
+            index, one = torch.where(counted, index, 0), counted.long()
+            rows = torch.where(counted[:, None], rows, 0.0)
         squares = torch.linalg.vector_norm(rows, dim=1).square()
         if rows.device.type == "cpu":
             self._check_values(index, squares)
         else:
             index = torch.where((index >= 0) & (index < self.num_classes), index, self.num_classes)
-        self.counts.index_add_(0, index, torch.ones_like(index))
+        self.counts.index_add_(0, index, one)
         self.class_sums.index_add_(0, index, rows)
         self.class_squares.index_add_(0, index, squares)
 
     @overload
     def compute(
-        self, classifier: None = None, *, parameterization: Parameterization | None = None, project: bool = True
+        self,
+        classifier: None = None,
+        *,
+        parameterization: Parameterization | None = None,
+        project: bool = True,
+        leave_out_unseen: bool = False,
     ) -> ClassMeans: ...
 
     @overload
@@ -99,6 +112,7 @@ class GeometryMetric(Metric):
         bias: Tensor | ArrayLike | None = None,
         parameterization: Parameterization | None = None,
         project: bool = True,
+        leave_out_unseen: bool = False,
     ) -> OnePass: ...
 
     @takes_whole_loss
@@ -109,6 +123,7 @@ class GeometryMetric(Metric):
         bias: Tensor | ArrayLike | None = None,
         parameterization: Parameterization | None = None,
         project: bool = True,
+        leave_out_unseen: bool = False,
     ) -> ClassMeans | OnePass:
         """Measure all that was added, over all processes. Nothing is cached: another classifier gives another answer.
 
@@ -119,6 +134,7 @@ class GeometryMetric(Metric):
                 where left out.
             project: project the class means on the row space of the classifier
                 (:mod:`implicit_geometry.measurement` says why); otherwise only centre them.
+            leave_out_unseen: measure the classes that were seen, at least two, where others were not.
 
         Raises:
             InputError: a class without samples, labels out of range, embeddings not finite, or a wrong shape.
@@ -138,6 +154,7 @@ class GeometryMetric(Metric):
             bias=_host_array("bias", bias),
             parameterization=parameterization,
             project=project,
+            leave_out_unseen=leave_out_unseen,
         )
         return found
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 
-from implicit_geometry._validate import InputError
+from implicit_geometry._validate import InputError, Ints
 from implicit_geometry.certificate import Status
 from implicit_geometry.comparison import compare
 from implicit_geometry.counts import ClassCounts
@@ -15,12 +15,13 @@ from implicit_geometry.geometry import Geometry, simplex_etf
 from implicit_geometry.groups import group_classes, varying_vectors
 from implicit_geometry.problem import Problem
 from implicit_geometry.summary import geometry_summary
+from implicit_geometry.theory.collapse import CollapseThresholds, collapse_thresholds
 from implicit_geometry.theory.effective_ridge import ridge_search
 from implicit_geometry.theory.predict import predict
 
 _MOST_KINDS = 128  # of classes, by counts and parameters: with more, a ridge takes too long and too much memory
 _Columns = dict[str, float]
-_Part = Callable[[Geometry, ClassCounts], _Columns]
+_Part = Callable[[Geometry, ClassCounts, Ints], _Columns]
 
 
 class Targets:
@@ -32,7 +33,8 @@ class Targets:
         has_bias: whether the head has a bias.
 
     Attributes:
-        parts: the columns by what they are of, such as ``"etf"``, as functions of a geometry and the counts.
+        parts: the columns by what they are of, such as ``"etf"``, as functions of a geometry, the counts and the
+            numbers of its classes, which may be some of all.
         columns: their names.
         missing: why a target has no columns.
 
@@ -49,22 +51,36 @@ class Targets:
             )
         etf = simplex_etf(num_classes)
         self.parts: dict[str, _Part] = {
-            "summary": geometry_summary,
-            "etf": lambda geometry, counts: _distances("etf", geometry, etf),
+            "summary": lambda geometry, counts, classes: geometry_summary(geometry, counts),
+            "etf": lambda geometry, counts, classes: _distances("etf", geometry, etf, classes),
         }
         self.missing: dict[str, Exception] = {}
         counts = ClassCounts(np.ones(num_classes)) if problem is None else problem.counts
-        self.columns = {name: list(part(etf, counts)) for name, part in self.parts.items()}
+        everything = np.arange(num_classes)
+        self.columns = {name: list(part(etf, counts, everything)) for name, part in self.parts.items()}
+        self._problem = problem
+        self._thresholds: CollapseThresholds | None = None
         if problem is not None:
             self._add("limit", lambda: _to_limit(problem), etf, counts)
             few = group_classes(*varying_vectors(problem)).size.size <= _MOST_KINDS
             if few and not has_bias:
                 self._add("ridge", lambda: _to_nearest_ridge(problem), etf, counts)
 
+    def beyond_threshold(self, groups: list[list[int]], fitted_ridge: float) -> str:
+        """What the theory says of merging classes at the ridge that was fitted to the network, as a clause."""
+        if self._problem is None or not np.isfinite(fitted_ridge):
+            return ""
+        if self._thresholds is None:
+            self._thresholds = collapse_thresholds(self._problem.counts, self._problem.parameterization)
+        classes = [c for group in groups for c in group]
+        beyond = int(np.count_nonzero(self._thresholds.ridge[classes] <= fitted_ridge))
+        fitted = f"the ridge fitted to the network, {fitted_ridge:.2g}"
+        return f"; {fitted}, is beyond the collapse threshold of {beyond} of these {len(classes)} classes"
+
     def _add(self, name: str, prepare: Callable[[], _Part], etf: Geometry, counts: ClassCounts) -> None:
         try:
             part = prepare()
-            names = list(part(etf, counts))
+            names = list(part(etf, counts, np.arange(counts.num_classes)))
         except Exception as error:  # whatever it is, a network can be trained without this target
             self.missing[name] = error
         else:
@@ -76,13 +92,16 @@ def _to_limit(problem: Problem) -> _Part:
     if solution.certificate.status not in (Status.OPTIMAL, Status.COLLAPSED):
         gap = solution.certificate.relative_gap
         raise InputError("problem", "must have a limit that can be computed accurately", f"a relative gap of {gap:.1e}")
-    return lambda geometry, counts: _distances("limit", geometry, solution.geometry)
+    return lambda geometry, counts, classes: _distances("limit", geometry, solution.geometry, classes)
 
 
 def _to_nearest_ridge(problem: Problem) -> _Part:
     search = ridge_search(problem)
 
-    def columns(geometry: Geometry, counts: ClassCounts) -> _Columns:
+    def columns(geometry: Geometry, counts: ClassCounts, classes: Ints) -> _Columns:
+        if len(classes) < problem.num_classes:
+            missing = np.setdiff1d(np.arange(problem.num_classes), classes)[:10].tolist()
+            raise InputError("labels", "must hold every class for a ridge to be fitted", f"none of classes {missing}")
         fitted = search.nearest(geometry)
         distances = {f"{block}_ridge_distance": value for block, value in asdict(fitted.comparison).items()}
         return {"effective_ridge": fitted.ridge, **distances}
@@ -90,5 +109,6 @@ def _to_nearest_ridge(problem: Problem) -> _Part:
     return columns
 
 
-def _distances(name: str, geometry: Geometry, target: Geometry) -> _Columns:
-    return {f"{block}_{name}_distance": value for block, value in asdict(compare(geometry, target)).items()}
+def _distances(name: str, geometry: Geometry, target: Geometry, classes: Ints) -> _Columns:
+    of_classes = target if len(classes) == target.num_classes else target.subset(classes)
+    return {f"{block}_{name}_distance": value for block, value in asdict(compare(geometry, of_classes)).items()}

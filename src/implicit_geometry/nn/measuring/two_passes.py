@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from implicit_geometry._validate import InputError
+from implicit_geometry._validate import InputError, instance, whole_number
 from implicit_geometry.measurement import Measurement, OnePass, leading_rows, takes_whole_loss
 from implicit_geometry.nn import check
 from implicit_geometry.nn.measuring.head_hook import find_head, head_outputs, watched
@@ -24,7 +24,8 @@ def measure(
     model: nn.Module,
     loader: Iterable[Any],
     *,
-    head: str = "fc",
+    head: str | None = None,
+    ignore_index: int = -100,
     device: torch.device | str | None = None,
     parameterization: Parameterization | None = None,
     project: bool = True,
@@ -37,8 +38,12 @@ def measure(
 
     Args:
         model: maps a batch of inputs to logits and runs its head once on the way.
-        loader: batches ``(inputs, labels)``, iterated twice. In any order, but the same samples both times.
-        head: dotted name of the last linear layer, whose input is the embedding; its weight (k, d) is the classifier.
+        loader: batches ``(inputs, labels, ...)``, or dictionaries with ``"labels"``, iterated twice. In any order, but
+            the same samples both times. Labels per token or per pixel are taken as samples of their own.
+        head: dotted name of the last linear layer or 1 x 1 convolution, whose input is the embedding; its weight (k, d)
+            is the classifier. Where left out it is found by itself, if there is one with as many outputs as
+            ``parameterization`` has classes.
+        ignore_index: label of samples that do not count.
         device: where batches go; that of the head's weight where left out.
         parameterization: the training loss, whose scales say what of the embeddings it sees; plain cross-entropy where
             left out.
@@ -59,18 +64,20 @@ def measure(
     check.module("model", model)
     if not isinstance(loader, Iterable) and not hasattr(loader, "__getitem__"):
         raise InputError("loader", "must be an iterable of batches (inputs, labels)", type(loader).__name__)
-    layer, weight = find_head(model, head)
+    if parameterization is not None:
+        instance("parameterization", parameterization, Parameterization)
+    found = find_head(model, head, None if parameterization is None else parameterization.num_classes)
+    layer, weight = found.layer, found.weight
+    ignored = whole_number("ignore_index", ignore_index, minimum=-(2**63), maximum=2**63 - 1)
     place = weight.device if device is None else check.device("device", device)
     home = torch.device("cpu") if place.type == "mps" else place  # mps has no float64
     first, second = (GeometryMetric(weight.shape[0], weight.shape[1], sync_on_compute=False).to(home) for _ in range(2))
     with watched(model, layer) as calls:
-        for embeddings, labels, _ in head_outputs(model, loader, calls, place, home):
+        for embeddings, labels, _ in head_outputs(model, found, loader, calls, place, home, ignored):
             first.update(embeddings, labels)
-        measurement = first.compute(
-            weight, bias=getattr(layer, "bias", None), parameterization=parameterization, project=project
-        )
+        measurement = first.compute(weight, bias=found.bias, parameterization=parameterization, project=project)
         scatter = _Scatter(measurement, home)
-        for embeddings, labels, logits in head_outputs(model, loader, calls, place, home):
+        for embeddings, labels, logits in head_outputs(model, found, loader, calls, place, home, ignored):
             second.update(embeddings, labels)
             scatter.update(embeddings, labels, logits)
     _check_repeated(first, second, torch.finfo(embeddings.dtype).eps)
