@@ -280,7 +280,7 @@ class GeometryWatch:
         hit = torch.full_like(index, _NAN, dtype=torch.float64)
         if logits is not None:
             hit = (rows_of(logits.detach(), channels_first=first).argmax(-1).to(self._home) == index).double()
-        self._sums.update(index, hit, index != self.ignore_index)
+        self._sums.add(index, hit, index != self.ignore_index)
 
     @contextmanager
     def noting_trouble(self) -> Iterator[None]:
@@ -326,7 +326,7 @@ class GeometryWatch:
         return columns
 
     def _warn_of_merging(self, now: Closeness, fitted_ridge: float) -> None:
-        before = self.history[-1]["closest_cosine"] if self.history else _NAN
+        before = self.history[-1].get("closest_cosine", _NAN) if self.history else _NAN
         groups = merging_groups(now, before)
         if not groups or groups == self._merging:
             return
@@ -357,7 +357,10 @@ class _Sums(Metric):
         for name, size in (("hits", num_classes), ("seen", num_classes), ("loss", 2)):
             self.add_state(name, torch.zeros(size, dtype=torch.float64), dist_reduce_fx="sum")
 
-    def update(self, labels: Tensor, hit: Tensor, counted: Tensor) -> None:
+    def update(self) -> None:
+        """What torchmetrics asks for; it wraps it, which takes more time than the sums."""
+
+    def add(self, labels: Tensor, hit: Tensor, counted: Tensor) -> None:
         """Add samples: their labels, 1 where they are hits, and which of them count."""
         known = torch.where(counted, labels, 0).long().clamp(0, len(self.hits) - 1)
         self.hits.index_add_(0, known, torch.where(counted, hit, 0.0))
