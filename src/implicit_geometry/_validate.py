@@ -233,6 +233,15 @@ def nearest(given: str, names: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
+def names_of_classes(values: Any, num_classes: int) -> tuple[str, ...]:
+    """Return different names, one per class, or none at all."""
+    names = tuple(values) if isinstance(values, Iterable) and not isinstance(values, (str, bytes)) else (values,)
+    texts = all(isinstance(name, str) for name in names)
+    if names and not (texts and len(set(names)) == len(names) == num_classes):
+        raise InputError("class_names", f"must be {num_classes} different names, one per class", shown(values))
+    return names
+
+
 def group_labels(name: str, values: Any, num_classes: int) -> Ints:
     """Return consecutive group numbers 0, 1, ... for labels of any comparable kind, one a class."""
     try:

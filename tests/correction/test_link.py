@@ -183,7 +183,7 @@ class TestTorch:
         assert torch.autograd.gradcheck(correction.apply, logits)
 
     def test_whole_numbers_are_refused(self) -> None:
-        with pytest.raises(ig.InputError, match=r"^logits must be floating-point scores, got torch.int64"):
+        with pytest.raises(ig.InputError, match=r"^logits must be floating-point scores, not sparse, got torch.int64"):
             ig.logit_correction([5, 4]).apply(torch.zeros(3, 2, dtype=torch.int64))
 
 

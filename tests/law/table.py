@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from law import commands, files, networks, reports, theory, values
+from law import commands, corrections, files, networks, reports, theory, values
 from law.attack import Attack
 
 ATTACKS: tuple[Attack, ...] = tuple(
-    attack for part in (values, theory, networks, files, reports, commands) for attack in part.ATTACKS
+    attack for part in (values, theory, corrections, networks, files, reports, commands) for attack in part.ATTACKS
 )
 
 

@@ -158,7 +158,7 @@ CASES: dict[str, list[Callable[[], object]]] = {
         lambda: measure(mlp(2, 2), 5),  # type: ignore[arg-type]
         lambda: measure(mlp(2, 2), [L]),
     ],
-    "head": [lambda: measure(mlp(2, 2), [], head=None), lambda: measure(mlp(2, 2), [], head=[])],  # type: ignore[arg-type]
+    "head": [lambda: measure(mlp(2, 2), [], head=3), lambda: measure(mlp(2, 2), [], head=[])],  # type: ignore[arg-type]
     "labels": [lambda: measure(mlp(2, 2), [(L, Y + 7)])],
     "parameterizations": [
         lambda: train_ufm([5, 3], None),  # type: ignore[arg-type]

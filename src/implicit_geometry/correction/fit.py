@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
-from implicit_geometry._validate import Floats, InputError
+from implicit_geometry._validate import Floats, InputError, instance
 from implicit_geometry.correction.logits import LogitCorrection, logit_correction
 from implicit_geometry.correction.samples import finite_logits, whole_labels
 from implicit_geometry.counts import ClassCounts
@@ -112,6 +112,7 @@ def estimate_prior(logits: Any, correction: LogitCorrection) -> Floats:
         >>> estimate_prior([[9.0, -9.0], [9.0, -9.0], [9.0, -9.0], [-9.0, 9.0]], correction).round(2).tolist()
         [0.75, 0.25]
     """
+    instance("correction", correction, LogitCorrection, "logit_correction makes one")
     likelihood = softmax(correction.with_prior("balanced").apply(finite_logits(logits)), axis=1)
     prior = np.full(correction.num_classes, 1 / correction.num_classes)
     for _ in range(_MOST_STEPS):

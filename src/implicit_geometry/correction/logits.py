@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import softmax
 
-from implicit_geometry._validate import Floats, InputError, instance, number, numeric_array
+from implicit_geometry._validate import Floats, InputError, instance, number, numeric_array, shown
 from implicit_geometry.correction.link import VECTORS, Array, Link, log_posterior
 from implicit_geometry.correction.prior import target_prior, training_prior
 from implicit_geometry.counts import ClassCounts
@@ -121,7 +121,7 @@ class LogitCorrection:
             With label scales a sample takes the cube of their number: 2 ms for 100 different ones, 0.2 s for 500.
 
         Raises:
-            InputError: ``logits`` are no floating-point numbers, or have another number of classes.
+            InputError: ``logits`` are no floating-point numbers, have another number of classes, or, in an array, NaN.
         """
         values, xp = _floating(logits)
         place = _class_axis(values, axis, self.num_classes)
@@ -197,16 +197,19 @@ def _floating(logits: Any) -> tuple[Array, ModuleType]:
     """Logits as an array of float64 or a tensor of float32 or better, and their library."""
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(logits, torch.Tensor):
-        return numeric_array("logits", logits), np
-    if not logits.is_floating_point():
-        raise InputError("logits", "must be floating-point scores", logits.dtype)
+        values = numeric_array("logits", logits)
+        if np.isnan(values).any():
+            raise InputError("logits", "must not be NaN", f"{np.isnan(values).sum()} entries that are")
+        return values, np
+    if not logits.is_floating_point() or logits.layout != torch.strided:
+        raise InputError("logits", "must be floating-point scores, not sparse", f"{logits.dtype}, {logits.layout}")
     return logits.to(torch.promote_types(logits.dtype, torch.float32)), torch
 
 
 def _class_axis(values: Array, axis: int, num_classes: int) -> int:
     shape = tuple(values.shape)
     if not (isinstance(axis, int) and -len(shape) <= axis < len(shape)):
-        raise InputError("axis", f"must be one of the {len(shape)} axes of logits", axis)
+        raise InputError("axis", f"must be one of the {len(shape)} axes of logits", shown(axis))
     if shape[axis] != num_classes:
         raise InputError("logits", f"must have {num_classes} classes along axis {axis}", f"shape {shape}")
     return axis

@@ -75,7 +75,7 @@ def test_it_learns(batch: tuple[Tensor, Tensor]) -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(ig.InputError, match=r"^start must be a whole number at least 0, got -1"):
+    with pytest.raises(ig.InputError, match=r"^start must be a whole number between 0 and 1000000000, got -1"):
         DeferredLoss(RULES["cdt"], start=-1)
     with pytest.raises(ig.InputError, match=r"^ramp must be a whole number"):
         DeferredLoss(RULES["cdt"], start=1, ramp=0.5)  # type: ignore[arg-type]

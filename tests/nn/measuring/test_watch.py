@@ -333,7 +333,7 @@ class TestBadInput:
             ({"problem": BIASED}, r"^problem must have the 4 classes and bias=False of the head"),
             ({"ignore_index": 0.5}, r"^ignore_index must be a whole number"),
             ({"early_warning": "no"}, r"^early_warning must be True or False"),
-            ({"class_names": ["a"]}, r"^class_names must have one name for each of the 4 classes, got 1"),
+            ({"class_names": ["a"]}, r"^class_names must be 4 different names, one per class, got \['a'\]"),
         ],
     )
     def test_of_a_watch(self, options: dict[str, Any], words: str) -> None:

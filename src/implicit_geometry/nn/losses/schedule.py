@@ -12,6 +12,8 @@ from implicit_geometry._validate import InputError, instance, whole_number
 from implicit_geometry.nn.losses.criterion import VSLoss
 from implicit_geometry.parameterization import NEUTRAL, Parameterization
 
+_MOST_EPOCHS = 10**9
+
 
 class DeferredLoss(nn.Module):
     """One loss until an epoch, another one from then on; with a ramp in between where one is asked for.
@@ -63,8 +65,8 @@ class DeferredLoss(nn.Module):
         instance("early", first, Parameterization, "a rule of the counts returns one")
         if first.num_classes != late.num_classes:
             raise InputError("early", f"must cover the {late.num_classes} classes of the loss", first.num_classes)
-        self.start = whole_number("start", start)
-        self.ramp = whole_number("ramp", ramp)
+        self.start = whole_number("start", start, maximum=_MOST_EPOCHS)
+        self.ramp = whole_number("ramp", ramp, maximum=_MOST_EPOCHS)
         self.early, self.late = VSLoss(first, **options), VSLoss(late, **options)
         self._options = options
         self.register_buffer("epoch", torch.tensor(0))
@@ -72,7 +74,7 @@ class DeferredLoss(nn.Module):
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch starts, counted from 0."""
-        number = whole_number("epoch", epoch)
+        number = whole_number("epoch", epoch, maximum=_MOST_EPOCHS)
         self.epoch.fill_(number)
         done = number - self.start
         self.progress = float(done >= 0) if self.ramp == 0 else min(max(done / self.ramp, 0.0), 1.0)

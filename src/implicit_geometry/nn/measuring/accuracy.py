@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torchmetrics import Metric
 
-from implicit_geometry._validate import Floats, InputError, Ints, number, whole_number
+from implicit_geometry._validate import Floats, InputError, Ints, names_of_classes, number, whole_number
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.nn import check
 from implicit_geometry.summary import FEW, MANY
@@ -82,9 +82,7 @@ class LongTailAccuracy(Metric):
         self.num_bootstraps = whole_number("num_bootstraps", num_bootstraps, maximum=10**6)
         self.seed = whole_number("seed", seed)
         k = self.class_counts.num_classes
-        self.class_names = tuple(class_names) or tuple(str(c) for c in range(k))
-        if len(set(self.class_names)) != k or not all(isinstance(name, str) for name in self.class_names):
-            raise InputError("class_names", f"must be {k} different names, one per class", len(self.class_names))
+        self.class_names = names_of_classes(class_names, k) or tuple(str(c) for c in range(k))
         self.add_state("hits", torch.zeros(k, dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("seen", torch.zeros(k, dtype=torch.int64), dist_reduce_fx="sum")
 

@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from implicit_geometry._validate import Floats, InputError, Ints, flag, instance, whole_number
+from implicit_geometry._validate import Floats, InputError, Ints, flag, instance, names_of_classes, whole_number
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.measurement import Measurement, OnePass
@@ -103,9 +103,7 @@ class GeometryWatch:
         self.early_warning = flag("early_warning", early_warning)
         self.history = []
         k, d = self.head.weight.shape
-        self.class_names = tuple(class_names)
-        if self.class_names and len(self.class_names) != k:
-            raise InputError("class_names", f"must have one name for each of the {k} classes", len(self.class_names))
+        self.class_names = names_of_classes(class_names, k)
         self._warned: set[str] = set()
         self._merging: list[list[int]] = []  # the groups of the last warning
         self._targets = Targets(problem, k, has_bias=self.head.bias is not None)
