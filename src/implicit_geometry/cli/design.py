@@ -53,6 +53,8 @@ def design(
 ) -> None:
     """Find the loss whose geometry, in the limit of vanishing weight decay, is the one asked for.
 
+    It says where training leads, not which loss classifies best: for that see igeom reproduce accuracy and logits.
+
     Examples:
 
       igeom design 5000,500,50 --target etf --family ldt

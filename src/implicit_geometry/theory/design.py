@@ -99,6 +99,9 @@ def design(
     classifiers and class means perfectly. Otherwise the exponent of smallest size in [-3, 3] that reaches the target,
     or the one that comes nearest; free vectors by least squares from there and from random starts.
 
+    A symmetric geometry is not by itself one that generalises: in the study of test accuracy (docs/accuracy.md) the
+    distance to the ETF has no clear correlation with it, and losses that shift the logits win under strong imbalance.
+
     Args:
         counts: samples per class, shape (k,).
         target: ``"etf"`` (classifiers are a simplex ETF), ``"equal_norms"`` and ``"equal_angles"`` (of classifiers),
