@@ -29,6 +29,7 @@ LAYERS = (  # from the ground up: a module imports from its own layer and from l
     "theory",
     "solvers paper",
     "nn",
+    "integrations",
     "data",
     "experiments experiments.ends_with_parent experiments.spec experiments.file_checksum",
     "experiments.run experiments.spec_texts",

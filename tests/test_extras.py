@@ -15,7 +15,8 @@ import pytest
 from implicit_geometry._extras import EXTRAS, MissingExtra, require
 
 ROOT = Path(__file__).parents[1]
-OPTIONAL = {*EXTRAS["train"], "pytorch_lightning", "torchvision", "timm", "ray", "tensorboard", "wandb"}
+OTHERS = ("pytorch_lightning", "torchvision", "timm", "ray", "tensorboard", "wandb")
+OPTIONAL = {*EXTRAS["train"], *EXTRAS["integrations"], *OTHERS}
 NO_EXTRA: frozenset[str] = frozenset()
 
 INTERPRETER = """

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
@@ -26,6 +27,13 @@ EXTRAS: dict[str, dict[str, str]] = {
         "filelock": "filelock",
         "yaml": "PyYAML",
         "PIL": "pillow",
+    },
+    "integrations": {
+        **_TORCH,
+        "transformers": "transformers",
+        "accelerate": "accelerate",
+        "skorch": "skorch",
+        "sklearn": "scikit-learn",
     },
 }
 """Importable packages of the extras that whole parts of the library rest on, each with its name for ``pip``.
@@ -57,6 +65,26 @@ def require(what: str, extra: str, *packages: str) -> None:
         raise _missing(what, extra, missing)
 
 
+@contextmanager
+def explained(what: str, extra: str) -> Iterator[None]:
+    """Around imports: a package of an extra that is not installed raises :class:`MissingExtra`.
+
+    Args:
+        what: what the user asked for; the sentence begins with it.
+        extra: the one that is named where it holds the package; else the first of :data:`EXTRAS` that does.
+    """
+    try:
+        yield
+    except MissingExtra:
+        raise
+    except ModuleNotFoundError as error:
+        absent = (error.name or "").partition(".")[0]
+        owner = next((one for one in (extra, *EXTRAS) if absent in EXTRAS[one]), None)
+        if owner is None:
+            raise
+        raise _missing(what, owner, [absent]) from None
+
+
 def attach(package: str, file: str, extra: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """The lazy ``__getattr__``, ``__dir__`` and ``__all__`` of a package whose names are listed in a stub beside it.
 
@@ -70,16 +98,8 @@ def attach(package: str, file: str, extra: str) -> tuple[Callable[[str], Any], C
     load, names, public = lazy_loader.attach_stub(package, file)
 
     def __getattr__(name: str) -> Any:
-        try:
+        with explained(f"{package}.{name}", extra):
             return load(name)
-        except MissingExtra:
-            raise
-        except ModuleNotFoundError as error:
-            absent = (error.name or "").partition(".")[0]
-            owner = next((one for one in (extra, *EXTRAS) if absent in EXTRAS[one]), None)
-            if owner is None:
-                raise
-            raise _missing(f"{package}.{name}", owner, [absent]) from None
 
     return __getattr__, names, public
 
