@@ -162,6 +162,18 @@ print(distance() < before / 2)
         assert done.returncode == 0, done.stderr
         assert done.stdout.strip() == "True"
 
+    def test_torch_for_a_loss_and_metrics_of_a_trainer(self, python):
+        code = """
+import torch
+from implicit_geometry.integrations.huggingface import compute_loss_func, long_tail_metrics
+from implicit_geometry.rules import cdt
+loss = compute_loss_func([9, 1], cdt([9, 1], 0.5))
+print(loss({"logits": torch.zeros(2, 2)}, torch.tensor([0, 1])).item() > 0)
+"""
+        done = python(code, installed=EXTRAS["torch"])
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip() == "True"
+
     def test_torch_for_every_name_of_nn_but_the_monitor(self, python):
         code = """
 from implicit_geometry import nn
@@ -251,6 +263,23 @@ class TestMissing:
         last = done.stderr.splitlines()[-1]
         assert last == f"implicit_geometry._extras.MissingExtra: implicit_geometry.{home}.{name} {sentence}"
         assert "direct cause" not in done.stderr
+        assert "During handling" not in done.stderr
+
+    @pytest.mark.parametrize(
+        ("module", "installed", "package"),
+        [
+            ("huggingface", NO_EXTRA, "torch"),
+            ("skorch", EXTRAS["torch"], "skorch"),
+            ("sklearn", NO_EXTRA, "scikit-learn"),
+        ],
+    )
+    def test_a_module_for_another_library_names_that_library(self, python, module, installed, package):
+        done = python(f"import implicit_geometry.integrations.{module}", installed=installed)
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1] == (
+            f"implicit_geometry._extras.MissingExtra: implicit_geometry.integrations.{module} needs {package}: "
+            "pip install 'implicit-geometry[integrations]'"
+        )
         assert "During handling" not in done.stderr
 
     def test_a_package_of_no_extra_is_not_explained_away(self, python):

@@ -1,8 +1,12 @@
 """The loss and the metrics for ``transformers.Trainer``: against loops, and in the real Trainer on tiny networks."""
 
 import copy
+import json
 import math
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -122,6 +126,12 @@ def test_half_precision_logits_give_a_float32_loss(dtype):
     total, items = sum_of_losses(half, labels, RULES["vs"])
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(total / items, rel=1e-6)
+
+
+def test_the_vectors_of_the_loss_and_the_labels_follow_the_logits_to_their_device():
+    elsewhere = {"logits": torch.zeros(4, 3, device="meta")}
+    loss = compute_loss_func(COUNTS, RULES["weighted cdt"])
+    assert loss(elsewhere, torch.zeros(4, dtype=torch.long), 4).device.type == "meta"
 
 
 def test_the_function_can_be_pickled():
@@ -331,6 +341,37 @@ def test_a_run_on_two_devices_of_one_process_is_that_on_one(average, tmp_path):
     made.train()
     losses = [entry["loss"] for entry in made.state.log_history if "loss" in entry]
     assert_same_training((before, made.model.state_dict(), losses), one)
+
+
+TWO_PROCESSES = """
+import json, os, sys
+sys.path.insert(0, sys.argv[1])
+import test_huggingface as tests
+from implicit_geometry.rules import weighted
+
+found = {}
+for task in tests.TASKS:
+    ours = tests.loss_of(task, lambda counts: weighted(counts, 1.0))
+    found[task] = tests.train(task, sys.argv[2], batch=4, compute_loss_func=ours)[2]
+if os.environ["RANK"] == "0":
+    with open(os.path.join(sys.argv[2], "losses.json"), "w") as file:
+        json.dump(found, file)
+"""
+
+
+@pytest.mark.slow
+def test_a_run_on_two_processes_is_that_on_one(tmp_path):
+    """The Trainer of DistributedDataParallel: each has half of a step, with another number of items."""
+    script = tmp_path / "run.py"
+    script.write_text(TWO_PROCESSES, encoding="utf-8")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launch, str(script), str(Path(__file__).parent), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "losses.json").read_text(encoding="utf-8"))
+    for task in TASKS:
+        ours = loss_of(task, lambda counts: weighted(counts, 1.0))
+        assert found[task] == pytest.approx(train(task, tmp_path, compute_loss_func=ours)[2], rel=1e-4)
 
 
 def test_the_loss_of_an_evaluation_is_the_mean_of_those_of_its_batches(tmp_path):

@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike
 from implicit_geometry._extras import explained
 from implicit_geometry._validate import InputError, flag, instance, number, shown
 from implicit_geometry.counts import ClassCounts
-from implicit_geometry.nn import check
 from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.summary import FEW, MANY
 
@@ -21,6 +20,7 @@ with explained(__name__, "integrations"):
     import torch.nn.functional as F
     from torch import Tensor
 
+    from implicit_geometry.nn import check
     from implicit_geometry.nn.losses.criterion import VSLoss
     from implicit_geometry.nn.measuring.accuracy import LongTailAccuracy
 
