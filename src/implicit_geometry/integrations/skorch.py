@@ -1,4 +1,4 @@
-"""The class counts of each fold for the loss of a skorch network."""
+"""A skorch network: the class counts of each fold for its loss, and its geometry in its history."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from typing import Any
 from implicit_geometry._extras import explained
 from implicit_geometry._validate import InputError
 from implicit_geometry.counts import ClassCounts
+from implicit_geometry.problem import Problem
 
 with explained(__name__, "integrations"):
     from skorch.callbacks import Callback
     from skorch.utils import to_device
+
+    from implicit_geometry.nn.measuring.batches import labels_of
+    from implicit_geometry.nn.measuring.watch import GeometryWatch
 
 
 class FoldCounts(Callback):  # type: ignore[misc]
@@ -52,3 +56,56 @@ class FoldCounts(Callback):  # type: ignore[misc]
         net.criterion__counts = ClassCounts.from_labels(y, num_classes=num_classes)
         net.initialize_criterion()
         net.criterion_ = net.torch_compile(to_device(net.criterion_, net.device), name="criterion")
+
+
+class GeometryCallback(Callback):  # type: ignore[misc]
+    """A callback of a skorch network that watches it train, and adds ``geometry_...`` to its history.
+
+    Args:
+        problem: counts and loss of the training, as for :class:`~implicit_geometry.nn.GeometryWatch`.
+        **options: its other options.
+
+    Attributes:
+        history: its rows, one per epoch.
+
+    Raises:
+        InputError: when training begins, as :class:`~implicit_geometry.nn.GeometryWatch`.
+
+    Example:
+        >>> GeometryCallback(early_warning=False).history
+        []
+    """
+
+    def __init__(self, problem: Problem | None = None, **options: Any) -> None:
+        self.problem = problem
+        self.options = options
+        self.history: list[dict[str, float]] = []
+        self._watch: GeometryWatch | None = None
+
+    def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
+        """Find the head and solve the problem."""
+        self._watch = GeometryWatch(net.module_, self.problem, **self.options)
+        self._watch.history = self.history
+
+    def on_batch_begin(self, net: Any, batch: Any = None, training: bool = False, **kwargs: Any) -> None:
+        """Note the labels."""
+        if self._watch is not None and training:
+            with self._watch.noting_trouble():
+                self._watch.begin(labels_of(batch))
+
+    def on_batch_end(self, net: Any, batch: Any = None, training: bool = False, **kwargs: Any) -> None:
+        """Add the loss."""
+        if self._watch is not None and training:
+            self._watch.end(kwargs.get("loss"), len(labels_of(batch)))
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Record a row."""
+        if self._watch is not None:
+            for name, value in self._watch.end_epoch(epoch=len(net.history)).items():
+                net.history.record(f"geometry_{name}", value)
+
+    def on_train_end(self, net: Any, **kwargs: Any) -> None:
+        """Let go of the network."""
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
