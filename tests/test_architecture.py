@@ -18,6 +18,7 @@ SOURCE = REPOSITORY / "src" / PACKAGE
 LAYERS = (  # from the ground up: a module imports from its own layer and from lower ones
     "_extras _validate _version",
     "_files",
+    "labels",
     "counts parameterization lowrank gram certificate",
     "rules profiles geometry",
     "problem",

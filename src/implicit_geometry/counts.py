@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,12 +14,14 @@ from implicit_geometry._validate import (
     LARGEST_COUNT,
     InputError,
     Ints,
+    choice,
     class_number,
+    names_of_classes,
     number,
     sample_counts,
-    shown,
     whole_number,
 )
+from implicit_geometry.labels import count_labels
 
 _MOST_SHOWN, _LONGEST_SHOWN = 10, 60  # counts and characters in a repr
 
@@ -29,9 +32,12 @@ class ClassCounts:
 
     Args:
         values: at least two whole numbers >= 1, one a class. Shape (num_classes,).
+        class_names: names of the classes, where they have any. They take no part in comparisons: a profile is its
+            counts.
 
     Raises:
-        InputError: a count is zero, negative, NaN or fractional, or there are fewer than two classes.
+        InputError: a count is zero, negative, NaN or fractional, there are fewer than two classes, or names are not one
+            per class.
 
     Example:
         >>> counts = ClassCounts([5000, 50])
@@ -40,10 +46,13 @@ class ClassCounts:
     """
 
     values: Ints
+    class_names: tuple[str, ...]
 
-    def __init__(self, values: ArrayLike | ClassCounts) -> None:
+    def __init__(self, values: ArrayLike | ClassCounts, *, class_names: Sequence[str] = ()) -> None:
         checked = values.values if isinstance(values, ClassCounts) else sample_counts("counts", values)
+        own = values.class_names if isinstance(values, ClassCounts) else ()
         object.__setattr__(self, "values", checked)
+        object.__setattr__(self, "class_names", names_of_classes(class_names, checked.size) or own)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ClassCounts) and np.array_equal(self.values, other.values)
@@ -52,7 +61,7 @@ class ClassCounts:
         return hash(self.values.tobytes())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ClassCounts, (self.values,)
+        return _with_names, (self.values, self.class_names)
 
     def __len__(self) -> int:
         return self.num_classes
@@ -192,67 +201,67 @@ class ClassCounts:
         return cls(counts)
 
     @classmethod
-    def from_labels(cls, labels: Any, *, num_classes: int | None = None) -> ClassCounts:
+    def from_labels(
+        cls,
+        labels: Any,
+        *,
+        num_classes: int | None = None,
+        class_names: Sequence[str] = (),
+        column: str | None = None,
+        ignore_index: int | None = None,
+        zeros: str = "error",
+        progress: Callable[[int], object] | None = None,
+    ) -> ClassCounts:
         """Count the labels of a training set.
 
         Args:
-            labels: class indices 0..k-1 as a list, NumPy array or torch tensor, or a torch data set with ``targets``
-                (``torch.utils.data.Subset`` of one included).
-            num_classes: k; by default the largest label + 1.
+            labels: class indices 0..k-1 or class names, as a list, NumPy array or torch tensor; a dictionary of counts
+                by class; a data set with ``targets`` (torchvision's), a ``TensorDataset`` (its last tensor), a
+                ``Subset`` or ``ConcatDataset`` of these, a Hugging Face data set or its column; or a ``DataLoader``,
+                which is read once, for anything else.
+            num_classes: k; by default the largest label + 1, or the number of names.
+            class_names: names of the classes in their order; by default those of the data set, or of labels that are
+                names in the order of the alphabet.
+            column: of a Hugging Face data set; by default the one called ``labels``, ``label`` and the like.
+            ignore_index: label that does not count. Labels may then be maps of any shape, as in segmentation.
+            zeros: what to do with a class without a sample: ``"error"``, or ``"smooth"`` to count it as one sample.
+            progress: called with the number of batches read of a ``DataLoader``.
 
         Raises:
-            InputError: labels are not whole numbers in 0..k-1, or a class has no sample (the message names it).
+            InputError: labels are no classes, a class has no sample (the message names it), or an option is wrong.
 
         Example:
             >>> ClassCounts.from_labels([0, 0, 1, 2, 2, 2])
             ClassCounts([2, 1, 3])
+            >>> ClassCounts.from_labels(["dog", "cat", "dog"]).class_names
+            ('cat', 'dog')
         """
-        array = _label_array(labels)
-        if array.ndim != 1 or array.size == 0:
-            raise InputError("labels", "must be a non-empty one-dimensional sequence", f"shape {array.shape}")
-        if array.dtype.kind not in "iu":
-            whole = array.dtype.kind == "f" and bool(np.all((np.abs(array) < 2**63) & (array == np.floor(array))))
-            if not whole:
-                raise InputError("labels", "must be whole numbers", f"dtype {array.dtype}")
-            array = array.astype(np.int64)
-        k = int(array.max()) + 1 if num_classes is None else class_number("num_classes", num_classes)
-        if array.min() < 0 or array.max() >= k:
-            bad = int(array.min()) if array.min() < 0 else int(array.max())
-            raise InputError("labels", f"must lie in 0..{k - 1}", bad)
+        choice("zeros", zeros, ("error", "smooth"))
+        found = count_labels(
+            labels,
+            num_classes=num_classes,
+            class_names=class_names,
+            column=column,
+            ignore_index=ignore_index,
+            progress=progress,
+        )
+        k = found.counts.size
+        if not found.counts.any():
+            raise InputError("labels", "must be a non-empty sequence of classes", "no label that counts")
         if k < 2:
             raise InputError("labels", "must hold at least 2 classes", "only class 0")
-        present = np.unique(array)
-        if present.size < k:
-            missing = np.setdiff1d(np.arange(min(k, present.size + 10)), present)[:10].tolist()
-            raise InputError("labels", f"must hold every class 0..{k - 1}", f"no sample of classes {missing}")
-        counts = np.bincount(array.astype(np.int64), minlength=k)
-        return cls(counts)
+        missing = np.flatnonzero(found.counts == 0)
+        if missing.size and zeros == "error":
+            named = [found.class_names[c] if found.class_names else int(c) for c in missing[:10]]
+            raise InputError("labels", f"must hold every class 0..{k - 1}", f"no sample of classes {named}")
+        return cls(np.maximum(found.counts, 1), class_names=found.class_names)
+
+
+def _with_names(values: Ints, class_names: tuple[str, ...]) -> ClassCounts:
+    return ClassCounts(values, class_names=class_names)
 
 
 def _at_least_one(name: str, ratio: float, smallest: int, largest: int) -> int:
     if smallest < 1:
         raise InputError(name, f"must leave at least one sample in every class of max_count {largest}", f"{ratio:g}")
     return smallest
-
-
-def _label_array(labels: Any) -> NDArray[Any]:
-    """Labels of a list, array, tensor or data set as an array, without importing torch."""
-    if hasattr(labels, "targets"):
-        return _label_array(labels.targets)
-    try:
-        if hasattr(labels, "dataset") and hasattr(labels, "indices"):
-            return _label_array(labels.dataset)[np.asarray(labels.indices, dtype=np.int64)]
-        if hasattr(labels, "detach"):
-            return np.asarray(labels.detach().cpu().numpy())
-        array = np.asarray(labels)
-    except InputError:
-        raise
-    except (IndexError, OverflowError, RuntimeError, TypeError, ValueError) as error:
-        raise InputError("labels", "must be one class index per sample", f"{shown(labels)} ({error})") from error
-    if array.dtype.kind not in "iuf":
-        raise InputError(
-            "labels",
-            "must be class indices or a data set with targets",
-            f"{type(labels).__name__} of dtype {array.dtype}",
-        )
-    return array
