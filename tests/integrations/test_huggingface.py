@@ -336,6 +336,7 @@ def test_a_run_on_two_devices_of_one_process_is_that_on_one(average, tmp_path):
     settings = {"average_tokens_across_devices": average}
     one = train("sequence", tmp_path, compute_loss_func=ours, settings=settings)
     made = trainer("sequence", tmp_path, compute_loss_func=ours, settings=settings)
+    made.args.per_device_train_batch_size = 4
     made.args._n_gpu = 2  # torch's DataParallel on a CPU is the model itself
     before = copy.deepcopy(made.model.state_dict())
     made.train()
