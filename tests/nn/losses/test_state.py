@@ -85,6 +85,16 @@ def test_it_is_loaded_with_a_warning_where_loading_is_not_strict(other: str) -> 
     assert torch.allclose(loss(logits, labels), saved(logits, labels), rtol=1e-6)
 
 
+def test_class_names_are_part_of_it_where_both_have_them() -> None:
+    one, other = (of_rule(counts=ig.ClassCounts(COUNTS, class_names=names)) for names in (list("abcd"), list("bacd")))
+    with (
+        another_loss(),
+        pytest.raises(RuntimeError, match=r"its classes are \[a, b, c, d\], and those of this loss \[b,"),
+    ):
+        other.load_state_dict(one.state_dict())
+    of_rule().load_state_dict(one.state_dict())
+
+
 def test_losses_of_other_vectors_are_told_apart_too() -> None:
     with another_loss(), pytest.raises(RuntimeError, match="it was made with other vectors"):
         VSLoss(RULES["cdt"]).load_state_dict(VSLoss(Parameterization(class_scale=[1, 2, 3, 4])).state_dict())

@@ -1,15 +1,15 @@
 """The state of a loss: the same keys whatever its values, and what tells that a state is of another loss.
 
 Beside the five vectors, in full, a state holds ``counts`` (the class counts, empty where the loss was not made of a
-rule), and ``identity``: a JSON text of the rule, its hyperparameters and a checksum of the vectors that the loss was
-made with. All are tensors, so that safetensors takes them.
+rule), and ``identity``: a JSON text of the rule, its hyperparameters, the class names and a checksum of the vectors that
+the loss was made with. All are tensors, so that safetensors takes them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,12 +45,20 @@ class Identity:
         vectors = b"".join(getattr(parameterization, name).tobytes() for name in NEUTRAL)
         return cls(hashlib.sha256(vectors).hexdigest()[:16])
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Those of the counts; empty where there are none."""
+        return () if self.counts is None else self.counts.class_names
+
     def to_tensors(self) -> dict[str, Tensor]:
         """The entries of a state."""
-        text = json.dumps(
-            {"checksum": self.checksum, "rule": self.rule, "hyperparameters": dict(self.hyperparameters)},
-            sort_keys=True,
-        )
+        content = {
+            "checksum": self.checksum,
+            "rule": self.rule,
+            "hyperparameters": dict(self.hyperparameters),
+            "class_names": list(self.class_names),
+        }
+        text = json.dumps(content, sort_keys=True)
         counts = [] if self.counts is None else self.counts.values.tolist()
         return {
             "counts": torch.tensor(counts, dtype=torch.int64),
@@ -62,8 +70,11 @@ class Identity:
         try:
             text = json.loads(bytes(identity.cpu().tolist()).decode())
             checksum, rule, hyperparameters = text["checksum"], text["rule"], text["hyperparameters"]
+            names = tuple(text["class_names"])
         except (ValueError, KeyError, TypeError):
             return "its identity cannot be read"
+        if names and self.class_names and names != self.class_names:
+            return f"its classes are {_shown(names)}, and those of this loss {_shown(self.class_names)}"
         if checksum == self.checksum:
             return ""
         theirs, own = counts.cpu().tolist(), [] if self.counts is None else self.counts.values.tolist()
@@ -122,5 +133,5 @@ def _described(rule: str, hyperparameters: Mapping[str, Any]) -> str:
     return f"rule {rule!r} ({given})" if rule else "vectors given one by one"
 
 
-def _shown(counts: list[int]) -> str:
-    return f"[{', '.join(map(str, counts[:5]))}{', ...' if len(counts) > 5 else ''}]" if counts else "none"
+def _shown(items: Sequence[object]) -> str:
+    return f"[{', '.join(map(str, items[:5]))}{', ...' if len(items) > 5 else ''}]" if items else "none"
