@@ -1,8 +1,8 @@
 """The state of a loss: the same keys whatever its values, and what tells that a state is of another loss.
 
 Beside the five vectors, in full, a state holds ``counts`` (the class counts, empty where the loss was not made of a
-rule), and ``identity``: a JSON text of the rule, its hyperparameters, the class names and a checksum of the vectors that
-the loss was made with. All are tensors, so that safetensors takes them.
+rule), and ``identity``: a JSON text of the rule, its hyperparameters, the class names and a checksum of the vectors
+that the loss was made with. All are tensors, so that safetensors takes them.
 """
 
 from __future__ import annotations
