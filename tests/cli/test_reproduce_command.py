@@ -125,6 +125,8 @@ def test_the_estimate_grows_with_samples_and_epochs():
         (("fig1", "--data", "mnist", "--data-root", "nowhere"), "mnist must lie in"),
         (("fig3", "--scale", "paper", "--data-root", "nowhere"), "cifar10 must lie in"),
         (("accuracy", "--data", "imagenet"), "data must be one of"),
+        (("logits", "--data", "imagenet"), "data must be one of digits, mnist, cifar10 or folder:PATH"),
+        (("logits", "--seeds", "1"), "seeds must be a whole number at least 2"),
     ],
 )
 def test_mistakes_get_one_line(igeom, tmp_path, arguments, message):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from implicit_geometry._validate import InputError
+from implicit_geometry.certificate import Status
 from implicit_geometry.comparison import compare, gram_distance
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.geometry import Geometry, simplex_etf
@@ -47,6 +48,25 @@ def test_the_ridge_of_a_prediction_is_recovered(loss, ridge):
     assert found.ridge == pytest.approx(ridge, rel=1e-3)
     assert found.distance < 1e-5
     assert not found.at_edge
+
+
+@pytest.mark.parametrize("decay", [0.0, 1.0, 3.0], ids=["free", "decayed alike", "decayed more"])
+@pytest.mark.parametrize("loss", ["ce", "ldt"])
+def test_so_is_that_of_a_head_with_a_bias(loss, decay):
+    truth = Problem(STEP, LOSSES[loss], ridge=0.02, bias=True, bias_ridge=0.02 * decay)
+    asked = Problem(STEP, LOSSES[loss], ridge=1.0 if decay != 1 else 0.0, bias=True, bias_ridge=decay)
+    found = effective_ridge(predict(truth).geometry, asked)
+    assert found.ridge == pytest.approx(0.02, rel=1e-3)
+    assert found.distance < 1e-5
+    assert found.solution.problem.bias_ridge == pytest.approx(0.02 * decay, rel=1e-3)
+
+
+def test_a_search_begins_where_a_free_bias_is_all_that_is_left():
+    counts = ClassCounts([90, 10, 5])
+    search = RidgeSearch(Problem(counts, bias=True))
+    for factor, alive in ((0.999, True), (1.02, False)):
+        solution = predict(Problem(counts, ridge=search.highest / search._HIGHEST * factor, bias=True))
+        assert (solution.certificate.status != Status.COLLAPSED) == alive
 
 
 @pytest.mark.parametrize("block", ["classifier", "embedding", "cross"])
@@ -121,7 +141,6 @@ def zero(num_classes):
     [
         (simplex_etf(9), Problem(STEP), "classifier", "measured must have the 10 classes of problem, got 9"),
         (zero(10), Problem(STEP), "embedding", "embedding block that is not zero"),
-        (simplex_etf(10), Problem(STEP, bias=True), "classifier", "problem must have bias=False"),
         (simplex_etf(10), Problem(STEP), "classifiers", "did you mean 'classifier'"),
     ],
 )

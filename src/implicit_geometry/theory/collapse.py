@@ -14,6 +14,7 @@ from implicit_geometry.counts import ClassCounts
 from implicit_geometry.groups import ClassGroups
 from implicit_geometry.parameterization import Pairwise, Parameterization
 from implicit_geometry.problem import Problem
+from implicit_geometry.theory.ridge.biased import free_bias_gradient
 from implicit_geometry.theory.ridge.optimum import optimum
 from implicit_geometry.theory.ridge.program import Logits, Reduced, gather, reduce_problem, threshold_range
 
@@ -133,6 +134,20 @@ def total_threshold(problem: Problem) -> float:
     reduced = _at(problem, groups, low)
     zero = Logits(np.zeros_like(reduced.size), np.zeros_like(reduced.logit_slope))
     return low * reduced.gradient_norm(reduced.evaluate(zero).wrong)
+
+
+def highest_threshold(problem: Problem) -> float:
+    """The ridge from which on everything is zero but the bias that a head may have.
+
+    Without a bias it is the ``total`` of :func:`collapse_thresholds`. For a bias with a ridge of its own it is the
+    larger of that and the threshold of a free bias, about which it lies.
+    """
+    if not problem.bias:
+        return total_threshold(problem)
+    groups = gather(problem)
+    low = float(_range(problem, groups)[0].min()) / 2  # every group is alive there
+    free = low * free_bias_gradient(_at(problem, groups, low))
+    return free if problem.free_bias else max(free, total_threshold(problem))
 
 
 def _range(problem: Problem, groups: ClassGroups) -> tuple[Floats, Floats]:

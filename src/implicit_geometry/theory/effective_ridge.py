@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -14,7 +14,8 @@ from implicit_geometry.comparison import Comparison, compare, gram_distance
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.lowrank import LowRank
 from implicit_geometry.problem import Problem, Solution, require_problem
-from implicit_geometry.theory.collapse import total_threshold
+from implicit_geometry.theory.collapse import highest_threshold
+from implicit_geometry.theory.ridge.biased import bias_ridge_solution
 from implicit_geometry.theory.ridge.plain import ridge_path, ridge_solution
 
 _BLOCKS = ("classifier", "embedding", "cross")
@@ -59,15 +60,15 @@ def effective_ridge(measured: Geometry, problem: Problem, *, block: str = "class
 
     Args:
         measured: geometry of a network, over the problem's classes in their order.
-        problem: counts and loss that it was trained with, without bias; its ridge plays no part.
+        problem: counts and loss that it was trained with; its ridge plays no part. A bias is free, or, where it has a
+            ridge of its own, keeps the quotient of the two (1 where the problem's ridge is 0: weight decay on all).
         block: ``"classifier"``, ``"embedding"`` or ``"cross"``, the one to fit.
 
     Returns:
         The ridge, the distances there, and the predicted solution.
 
     Raises:
-        InputError: the numbers of classes differ, the measured block is zero, the problem has a bias, or an unknown
-            block.
+        InputError: the numbers of classes differ, the measured block is zero, or an unknown block.
 
     Example:
         >>> from implicit_geometry.geometry import simplex_etf
@@ -97,7 +98,7 @@ class RidgeSearch:
         block: likewise.
 
     Raises:
-        InputError: the problem has a bias, or an unknown block.
+        InputError: ``problem`` is none, or an unknown block.
 
     Example:
         >>> problem = Problem([50, 50, 5, 5], ridge=0.5)
@@ -112,12 +113,15 @@ class RidgeSearch:
     def __init__(self, problem: Problem, *, block: str = "classifier") -> None:
         require_problem(problem)
         self.block = choice("block", block, _BLOCKS)
-        if problem.bias:
-            raise InputError("problem", "must have bias=False", "bias=True")
         self.problem = problem
-        self.highest = self._HIGHEST * total_threshold(problem)
+        self.highest = self._HIGHEST * highest_threshold(problem)
         self.coarse = range(-self.STEPS * self.DECADES, 1, self.COARSE)
-        path = ridge_path(problem.counts, problem.parameterization, [self.ridge(step) for step in self.coarse])
+        ridges = [self.ridge(step) for step in self.coarse]
+        path = (
+            [self._solve(step) for step in self.coarse]
+            if problem.bias
+            else ridge_path(problem.counts, problem.parameterization, ridges)
+        )
         self.solved = {step: (each, self._unit_entries(each)) for step, each in zip(self.coarse, path, strict=True)}
 
     def ridge(self, step: float) -> float:
@@ -197,7 +201,11 @@ class RidgeSearch:
         return self.solved[step]
 
     def _solve(self, step: float) -> Solution:
-        return ridge_solution(Problem(self.problem.counts, self.problem.parameterization, ridge=self.ridge(step)))
+        problem, ridge = self.problem, self.ridge(step)
+        if not problem.bias:
+            return ridge_solution(Problem(problem.counts, problem.parameterization, ridge=ridge))
+        quotient = problem.bias_ridge / problem.ridge if problem.ridge else float(problem.bias_ridge > 0)
+        return bias_ridge_solution(replace(problem, ridge=ridge, bias_ridge=quotient * ridge))
 
     def _unit_entries(self, solution: Solution) -> Floats:
         """Entries of a predicted block of unit norm: of all pairs of groups, then on the diagonal."""

@@ -200,13 +200,16 @@ class TestTheory:
         many = Problem(range(1, 130))
         assert set(Targets(many, 129, has_bias=False).columns) == {"summary", "etf", "limit"}
 
-    def test_a_head_with_bias_has_a_limit_but_no_fitted_ridge(self):
+    def test_a_head_with_a_bias_has_a_limit_and_a_fitted_ridge(self):
         model = nn.Sequential()
         model.features, model.fc = nn.Linear(3, D), nn.Linear(D, K)
         monitor = GeometryMonitor(Problem(COUNTS, bias=True))
         fit(Task(model), monitor, epochs=1)
-        assert monitor.history[0]["classifier_limit_distance"] > 0
-        assert not [name for name in monitor.history[0] if "ridge" in name]
+        row = monitor.history[0]
+        assert row["classifier_limit_distance"] > 0
+        assert row["effective_ridge"] > 0
+        assert row["classifier_ridge_distance"] > 0
+        assert "ridge" not in Targets(Problem(range(1, 14), bias=True), 13, has_bias=True).columns
 
     @pytest.mark.parametrize("problem", [Problem([5, 5]), Problem([9, 5]), Problem(COUNTS, bias=True)])
     def test_a_problem_of_another_head_is_refused(self, problem):

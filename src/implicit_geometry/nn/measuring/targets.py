@@ -20,6 +20,7 @@ from implicit_geometry.theory.effective_ridge import ridge_search
 from implicit_geometry.theory.predict import predict
 
 _MOST_KINDS = 128  # of classes, by counts and parameters: with more, a ridge takes too long and too much memory
+_MOST_KINDS_WITH_BIAS = 12  # then half a hundred ridges take seconds
 _Columns = dict[str, float]
 _Part = Callable[[Geometry, ClassCounts, Ints], _Columns]
 
@@ -62,8 +63,8 @@ class Targets:
         self._thresholds: CollapseThresholds | None = None
         if problem is not None:
             self._add("limit", lambda: _to_limit(problem), etf, counts)
-            few = group_classes(*varying_vectors(problem)).size.size <= _MOST_KINDS
-            if few and not has_bias:
+            kinds = group_classes(*varying_vectors(problem)).size.size
+            if kinds <= (_MOST_KINDS_WITH_BIAS if has_bias else _MOST_KINDS):
                 self._add("ridge", lambda: _to_nearest_ridge(problem), etf, counts)
 
     def beyond_threshold(self, groups: list[list[int]], fitted_ridge: float) -> str:

@@ -90,6 +90,13 @@ def bias_ridge_solution(problem: Problem) -> Solution:
     return Solution(problem, geometry, certificate, (bias / np.sqrt(reduced.size))[groups.group], norm_proof)
 
 
+def free_bias_gradient(reduced: Reduced) -> float:
+    """Operator norm of the loss gradient where a free bias is best and all else is zero, in units of the ridge."""
+    biased = _Biased.of(reduced, 0.0)
+    nothing = Logits(np.zeros_like(biased.root_group_count), np.zeros_like(reduced.logit_slope))
+    return reduced.gradient_norm(biased.at(*biased.settled(nothing, np.zeros_like(biased.root_group_count))).wrong)
+
+
 @dataclass(frozen=True)
 class _Biased:
     """The reduced problem with a bias, in x = (factors of the logits, bias): loss + half a sum of squares."""
