@@ -7,7 +7,15 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.data import Dataset
-from transformers import BertConfig, BertForTokenClassification, GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
+from transformers import (
+    BertConfig,
+    BertForTokenClassification,
+    GPT2Config,
+    GPT2LMHeadModel,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
 
 import implicit_geometry as ig
 from implicit_geometry.integrations import huggingface, skorch
@@ -111,7 +119,7 @@ class TestTrainer:
     def test_it_changes_nothing_of_the_training(self, tmp_path):
         watched, plain = encoder(), encoder()
         fit(watched, Rows(13), tmp_path, huggingface.GeometryCallback(), rate=0.1)
-        fit(plain, Rows(13), tmp_path, huggingface.TrainerCallback(), rate=0.1)
+        fit(plain, Rows(13), tmp_path, TrainerCallback(), rate=0.1)
         for one, other in zip(watched.parameters(), plain.parameters(), strict=True):
             assert torch.equal(one, other)
 

@@ -93,7 +93,7 @@ class Sources(Resources):
     def source(self, spec):
         rng = np.random.default_rng(0)
         labels = np.repeat(np.arange(3), 120)
-        pixels = 60 * np.eye(4)[labels] + 40 * rng.random((360, 4))
+        pixels = 60 * np.eye(4)[labels] + 150 * rng.random((360, 4))
         return Source("three", pixels.reshape(360, 1, 2, 2).astype(np.uint8), labels, None, None, ("a", "b", "c"))
 
 

@@ -5,30 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
 
 from implicit_geometry._extras import explained
 from implicit_geometry._validate import InputError, flag, instance, number, shown
 from implicit_geometry.counts import ClassCounts
+from implicit_geometry.integrations.tokens import IGNORED, next_labels
 from implicit_geometry.parameterization import Parameterization
-from implicit_geometry.problem import Problem
 from implicit_geometry.summary import FEW, MANY
 
 with explained(__name__, "integrations"):
     import torch
-    import torch.nn.functional as F
-    from torch import Tensor, nn
-    from transformers import TrainerCallback
+    from torch import Tensor
 
     from implicit_geometry.nn import check
     from implicit_geometry.nn.losses.criterion import VSLoss
     from implicit_geometry.nn.measuring.accuracy import LongTailAccuracy
-    from implicit_geometry.nn.measuring.watch import GeometryWatch
 
-IGNORED = -100
-"""The label of items that do not count, in the loss and in what the Trainer counts."""
+if TYPE_CHECKING:
+    from implicit_geometry.integrations.trainer_callback import GeometryCallback as GeometryCallback
 
 
 def compute_loss_func(
@@ -127,86 +125,6 @@ def long_tail_metrics(
     return partial(_accuracies, metric=metric, shift_labels=flag("shift_labels", shift_labels))
 
 
-class GeometryCallback(TrainerCallback):
-    """A callback of ``Trainer`` that watches the network train; its rows join the log of the Trainer's state.
-
-    The labels are those that the model is called with. A Trainer with a ``compute_loss_func`` does not call it with
-    labels: give it ``callback.watching(loss_func)`` in the place of ``loss_func``.
-
-    Args:
-        problem: counts and loss of the training, as for :class:`~implicit_geometry.nn.GeometryWatch`.
-        shift_labels: as in :func:`compute_loss_func`.
-        **options: the other options of :class:`~implicit_geometry.nn.GeometryWatch`.
-
-    Attributes:
-        history: its rows, one per epoch.
-
-    Raises:
-        InputError: an option is wrong; when training begins, as :class:`~implicit_geometry.nn.GeometryWatch`; after the
-            first step, that there were no labels.
-
-    Example:
-        >>> GeometryCallback(Problem([90, 10], bias=True)).history
-        []
-    """
-
-    def __init__(self, problem: Problem | None = None, *, shift_labels: bool = False, **options: Any) -> None:
-        self.problem = problem
-        self.shift_labels = flag("shift_labels", shift_labels)
-        self.options = {"ignore_index": IGNORED, **options}
-        self.history: list[dict[str, float]] = []
-        self._watch: GeometryWatch | None = None
-        self._hook: Any = None
-
-    def watching(self, loss_func: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        """The same loss, whose labels the callback sees."""
-        return partial(self._observed_loss, loss_func)
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
-        """Find the head and solve the problem."""
-        self._watch = GeometryWatch(model, self.problem, **self.options)
-        self._watch.history = self.history
-        self._hook = model.register_forward_pre_hook(self._before_forward, with_kwargs=True)
-
-    def on_substep_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """A batch of several that make a step is done."""
-        if self._watch is not None:
-            self._watch.end()
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """A step is done."""
-        self.on_substep_end(args, state, control)
-
-    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Record a row."""
-        if self._watch is not None:
-            row = self._watch.end_epoch(epoch=round(state.epoch))
-            values = {f"geometry/{name}": value for name, value in row.items() if name != "epoch"}
-            state.log_history.append({**values, "epoch": state.epoch, "step": state.global_step})
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Let go of the network."""
-        if self._watch is not None:
-            self._watch.close()
-            self._hook.remove()
-            self._watch = None
-
-    def _before_forward(self, model: nn.Module, args: tuple[Any, ...], inputs: Mapping[str, Any]) -> None:
-        if self._watch is not None and model.training:
-            labels = inputs.get("labels")
-            self._watch.begin(None if labels is None else self._shifted(labels))
-
-    def _observed_loss(
-        self, loss_func: Callable[..., Tensor], outputs: Any, labels: Any, *rest: Any, **named: Any
-    ) -> Tensor:
-        if self._watch is not None and isinstance(labels, Tensor):
-            self._watch.give_labels(self._shifted(labels))
-        return loss_func(outputs, labels, *rest, **named)
-
-    def _shifted(self, labels: Tensor) -> Tensor:
-        return _next_labels(labels) if self.shift_labels else labels
-
-
 def _mean_loss(
     outputs: Any, labels: Any, num_items_in_batch: Any = None, *, criterion: VSLoss, shift_labels: bool
 ) -> Tensor:
@@ -214,7 +132,7 @@ def _mean_loss(
     _check_labels(logits, labels, shift_labels)
     labels = labels.to(logits.device)
     if shift_labels:
-        labels = _next_labels(labels)  # spares a copy of the logits
+        labels = next_labels(labels)  # spares a copy of the logits
     if num_items_in_batch is None:
         items = float((labels != IGNORED).sum())
         if items == 0:
@@ -248,9 +166,11 @@ def _accuracies(
     return found
 
 
-def _next_labels(labels: Tensor) -> Tensor:
-    """The label of the next position at each; the last one has none."""
-    return F.pad(labels[..., 1:], (0, 1), value=IGNORED)
+def __getattr__(name: str) -> Any:
+    """``GeometryCallback``, which needs Transformers, loads when it is asked for."""
+    if name == "GeometryCallback":
+        return import_module("implicit_geometry.integrations.trainer_callback").GeometryCallback
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _logits(outputs: Any) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -85,8 +85,8 @@ def _accuracy(store: RunStore, specs: Sequence[RunSpec], resources: Resources) -
     table = accuracy.accuracy_table(accuracy.chosen_by_validation(records))
     figures = {}
     for name in dict.fromkeys(records["data"]):
-        figures[f"accuracy-{name}"] = accuracy_study_figure(table, name)
-        figures[f"accuracy-geometry-{name}"] = accuracy_against_geometry_figure(records, name)
+        figures[f"accuracy-{_stem(name)}"] = accuracy_study_figure(table, name)
+        figures[f"accuracy-geometry-{_stem(name)}"] = accuracy_against_geometry_figure(records, name)
     return Findings({"accuracy": table, "accuracy-correlations": accuracy.rank_correlations(records)}, figures)
 
 
@@ -96,8 +96,13 @@ def _logits_specs(data: str, seeds: int) -> list[RunSpec]:
 
 def _logits(store: RunStore, specs: Sequence[RunSpec], resources: Resources) -> Findings:
     table = logits_at_test.logit_table(logits_at_test.logit_rows(store, specs, resources))
-    figures = {f"logits-{name}": logits_at_test_figure(table, name) for name in dict.fromkeys(table["data"])}
+    figures = {f"logits-{_stem(name)}": logits_at_test_figure(table, name) for name in dict.fromkeys(table["data"])}
     return Findings({"logits": table}, figures)
+
+
+def _stem(data: str) -> str:
+    """The name of a data set, or of the folder that it lies in."""
+    return PurePath(data.partition(":")[2] or data).name
 
 
 STUDIES = {
