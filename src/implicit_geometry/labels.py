@@ -208,7 +208,7 @@ def _array(labels: Any) -> NDArray[Any]:
             array = np.asarray(list(labels))
     except (IndexError, OverflowError, RuntimeError, TypeError, ValueError) as error:
         raise InputError("labels", "must be one class per sample", f"{shown(labels)} ({error})") from error
-    given = array if isinstance(labels, np.ndarray) else np.asarray(labels, dtype=object)
+    given = array if isinstance(labels, np.ndarray) or array.dtype.kind in "iuf" else np.asarray(labels, dtype=object)
     texts = array.dtype.kind in "UTO" and array.ndim > 0 and array.size > 0
     if texts and all(isinstance(item, str) for item in given.ravel()):
         return array

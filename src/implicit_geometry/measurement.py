@@ -376,9 +376,10 @@ def _numbers(name: str, values: ArrayLike) -> Floats:
         array = np.asarray(values)
         if array.dtype.kind not in "iuf":
             raise TypeError(f"dtype {array.dtype}")
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(name, "must be an array of numbers", str(error)[:80]) from error
-    return array.astype(np.float64)
+    with np.errstate(over="ignore"):  # of longer floats: infinity is refused by name
+        return array.astype(np.float64)
 
 
 def _array(name: str, values: ArrayLike, shape: tuple[int, ...]) -> Floats:

@@ -181,6 +181,10 @@ class Rule:
             instance(name, getattr(self, name), str)
         for name in ("equals_ce_at_zero", "has_limit_of_ce", "nonnegative"):
             flag(name, getattr(self, name))
+        if not callable(self.function):
+            raise InputError(
+                "function", "must be callable: it takes class counts and hyperparameters", shown(self.function)
+            )
         try:
             self.hyperparameters()
         except (TypeError, ValueError, NameError) as error:

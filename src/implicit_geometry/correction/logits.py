@@ -121,7 +121,7 @@ class LogitCorrection:
             With label scales a sample takes the cube of their number: 2 ms for 100 different ones, 0.2 s for 500.
 
         Raises:
-            InputError: ``logits`` are no floating-point numbers, have another number of classes, or, in an array, NaN.
+            InputError: ``logits`` are no floating-point numbers, have another number of classes, or, on the CPU, NaN.
         """
         values, xp = _floating(logits)
         place = _class_axis(values, axis, self.num_classes)
@@ -203,12 +203,14 @@ def _floating(logits: Any) -> tuple[Array, ModuleType]:
         return values, np
     if not logits.is_floating_point() or logits.layout != torch.strided:
         raise InputError("logits", "must be floating-point scores, not sparse", f"{logits.dtype}, {logits.layout}")
+    if logits.device.type == "cpu" and bool(logits.isnan().any()):  # elsewhere looking at them would halt the device
+        raise InputError("logits", "must not be NaN", f"{int(logits.isnan().sum())} entries that are")
     return logits.to(torch.promote_types(logits.dtype, torch.float32)), torch
 
 
 def _class_axis(values: Array, axis: int, num_classes: int) -> int:
     shape = tuple(values.shape)
-    if not (isinstance(axis, int) and -len(shape) <= axis < len(shape)):
+    if isinstance(axis, bool) or not (isinstance(axis, int) and -len(shape) <= axis < len(shape)):
         raise InputError("axis", f"must be one of the {len(shape)} axes of logits", shown(axis))
     if shape[axis] != num_classes:
         raise InputError("logits", f"must have {num_classes} classes along axis {axis}", f"shape {shape}")
