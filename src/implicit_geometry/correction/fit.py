@@ -17,7 +17,7 @@ from implicit_geometry.counts import ClassCounts
 from implicit_geometry.parameterization import Parameterization
 
 _LEAST, _MOST = 1e-3, 1e3  # of the factor of logits that were divided by their standard deviation
-_STEEPEST = 1e-6  # slope that may be left
+_ALL_RIGHT = 1e-6  # mean negative log-likelihood below which no held-out sample is wrong
 _MOST_STEPS, _CLOSE = 10_000, 1e-6  # of the EM algorithm; how far its likelihood per sample may be from the best
 
 
@@ -83,7 +83,7 @@ def fit_logit_correction(
     limits = [(_LEAST, _MOST), (1.0, 1.0) if one_count else (None, None)]
     best = minimize(loss, [scale, 1.0], jac=True, method="L-BFGS-B", bounds=limits, options={"ftol": 0, "gtol": 1e-9})
     factor, tau = (float(value) for value in best.x)
-    if factor >= _MOST or best.fun < _STEEPEST:
+    if factor >= _MOST or best.fun < _ALL_RIGHT:
         raise NoFiniteTemperature(
             "logits", "must get some held-out samples wrong, or no finite temperature is best", "none wrong"
         )

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import softmax
 
-from implicit_geometry._validate import Floats, InputError, instance, number, numeric_array, shown
+from implicit_geometry._validate import Floats, InputError, number, numeric_array, shown
 from implicit_geometry.correction.link import VECTORS, Array, Link, log_posterior
 from implicit_geometry.correction.prior import target_prior, training_prior
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.parameterization import Parameterization
+from implicit_geometry.problem import Problem
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,16 +182,12 @@ def logit_correction(
         >>> logit_correction([90, 10]).offset.round(3).tolist()
         [0.105, 2.303]
     """
-    values = ClassCounts(counts)
-    loss = Parameterization.neutral(values.num_classes) if parameterization is None else parameterization
-    instance("parameterization", loss, Parameterization, "a rule of the counts, such as cdt, returns one")
-    if loss.num_classes != values.num_classes:
-        raise InputError("parameterization", f"must cover the {values.num_classes} classes of counts", loss.num_classes)
-    training = training_prior(values, sampling)
+    problem = Problem(counts, parameterization)
+    training = training_prior(problem.counts, sampling)
     smoothing = number("label_smoothing", label_smoothing, minimum=0, maximum=1)
     if smoothing == 1:
         raise InputError("label_smoothing", "must be below 1: at 1 the labels had no say", smoothing)
-    return LogitCorrection(loss, target_prior("prior", prior, training), training, smoothing)
+    return LogitCorrection(problem.parameterization, target_prior("prior", prior, training), training, smoothing)
 
 
 def _floating(logits: Any) -> tuple[Array, ModuleType]:

@@ -15,6 +15,7 @@ from implicit_geometry._validate import InputError, flag, instance, number, show
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.integrations.tokens import IGNORED, next_labels
 from implicit_geometry.parameterization import Parameterization
+from implicit_geometry.problem import Problem
 from implicit_geometry.summary import FEW, MANY
 
 with explained(__name__, "integrations"):
@@ -63,12 +64,8 @@ def compute_loss_func(
         >>> loss({"logits": torch.zeros(2, 2)}, torch.tensor([0, 1]), num_items_in_batch=4)
         tensor(0.4185)
     """
-    values = ClassCounts(counts)
     vectors = instance("parameterization", parameterization, Parameterization, "a rule of the counts returns one")
-    if vectors.num_classes != values.num_classes:
-        raise InputError(
-            "parameterization", f"must cover the {values.num_classes} classes of counts", vectors.num_classes
-        )
+    values = Problem(counts, vectors).counts
     weight = vectors.weight * (values.num_samples / float(values.values @ vectors.weight))
     criterion = VSLoss(
         replace(vectors, weight=weight), reduction="sum", ignore_index=IGNORED, label_smoothing=label_smoothing

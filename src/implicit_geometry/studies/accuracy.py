@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr, t
+from scipy.stats import spearmanr
 
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.experiments.spec import DataSpec, NetworkSpec, Optimization, RunSpec
+from implicit_geometry.studies.intervals import means_with_intervals
 
 LOSSES: tuple[tuple[str, dict[str, float]], ...] = (
     ("ce", {}),
@@ -121,12 +122,7 @@ def accuracy_table(chosen: pd.DataFrame) -> pd.DataFrame:
         effective ridge the geometric one.
     """
     groups = chosen.groupby([*_SETTING, "rule", "exponent"])
-    table = groups.size().to_frame("runs")
-    quantile = t.ppf(0.975, np.maximum(table["runs"] - 1, 1))
-    for name in ACCURACIES:
-        column = f"test_{name}"
-        table[column] = groups[column].mean()
-        table[f"{column}_half"] = quantile * groups[column].std() / np.sqrt(table["runs"])
+    table = means_with_intervals(groups, [f"test_{name}" for name in ACCURACIES])
     for name in GEOMETRY[:2]:
         table[name] = groups[name].mean()
     logarithm = np.log(chosen["effective_ridge"]).groupby([chosen[name] for name in groups.keys])

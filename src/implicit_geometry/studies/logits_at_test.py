@@ -9,7 +9,6 @@ from dataclasses import asdict, replace
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import t
 
 from implicit_geometry._validate import Floats, InputError, Ints
 from implicit_geometry.correction.fit import NoFiniteTemperature, fit_logit_correction
@@ -22,6 +21,7 @@ from implicit_geometry.experiments.training.train_run import Resources, split_of
 from implicit_geometry.nn.calibration import calibration
 from implicit_geometry.nn.networks import make_network
 from implicit_geometry.studies.accuracy import BENCHES, Bench, study_counts
+from implicit_geometry.studies.intervals import means_with_intervals
 
 LOSSES: tuple[tuple[str, dict[str, float]], ...] = (
     ("ce", {}),
@@ -164,11 +164,7 @@ def logit_table(rows: pd.DataFrame) -> pd.DataFrame:
     """
     keys = ["data", "prior", "rule", "method"]
     groups = rows.groupby(keys, sort=False)
-    table = groups.size().to_frame("runs")
-    quantile = t.ppf(0.975, np.maximum(table["runs"] - 1, 1))
-    for name in MEASURES:
-        table[name] = groups[name].mean()
-        table[f"{name}_half"] = quantile * groups[name].std() / np.sqrt(table["runs"])
+    table = means_with_intervals(groups, MEASURES)
     for name in ("tau", "temperature"):
         table[name] = groups[name].mean()
     return table.reset_index()

@@ -351,6 +351,11 @@ class TestBadInput:
         with pytest.raises(ig.InputError, match=r"^labels must have one entry per embedding, shape \(2,\), got \(1,\)"):
             GeometryWatch(model, PROBLEM).observe(torch.zeros(2, D), torch.tensor([0]))
 
+    def test_an_error_of_the_network_stays_its_own(self) -> None:
+        watch = GeometryWatch(network(), PROBLEM)
+        with pytest.raises(ZeroDivisionError), watch.batch(torch.tensor([0])):
+            raise ZeroDivisionError
+
     def test_later_ones_cost_the_epoch_its_geometry_and_no_more(self) -> None:
         model = network()
         watch = GeometryWatch(model, PROBLEM)

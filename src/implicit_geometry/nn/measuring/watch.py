@@ -137,13 +137,11 @@ class GeometryWatch:
             self._proven = True
 
     @contextmanager
-    def batch(self, labels: Tensor, loss: Tensor | None = None) -> Iterator[None]:
+    def batch(self, labels: Tensor) -> Iterator[None]:
         """Add what passes through the head inside of this context, the first time that it runs."""
         self.begin(labels)
-        try:
-            yield
-        finally:
-            self.end(loss)
+        yield
+        self.end()
 
     def begin(self, labels: Tensor | None = None) -> None:
         """A training step begins; its labels may also come later, by :meth:`give_labels`."""
