@@ -82,6 +82,14 @@ class Problem:
         """Whether the head has a bias without ridge."""
         return self.bias and self.bias_ridge == 0
 
+    @property
+    def relative_bias_ridge(self) -> float:
+        """The ridge of the bias over that of the rest: ``bias_ridge / ridge``, or 1 where only the former is positive.
+
+        It is what stays where one looks for a ridge: 0 for a free bias, 1 for the same weight decay on all.
+        """
+        return self.bias_ridge / self.ridge if self.ridge else float(self.bias_ridge > 0)
+
 
 def require_problem(value: Any) -> None:
     """Refuse what is no :class:`Problem`, such as bare counts."""

@@ -283,7 +283,8 @@ def draw_design(seed: int) -> tuple[list[int], dict[str, Any]]:
     rng = np.random.default_rng(seed)
     counts = sorted({int(n) for n in 10 ** rng.uniform(0, 3.5, int(rng.integers(2, 6)))} | {1, 2}, reverse=True)
     target = str(rng.choice(["etf", "equal_norms", "equal_angles", "alignment", "norm_ratio", "minority_cosine"]))
-    given: dict[str, Any] = {"target": target, "family": str(rng.choice(["ldt", "cdt", "vs", "cdt+ldt"]))}
+    family = str(rng.choice(["ldt", "cdt", "vs", "cdt+ldt"]))
+    given: dict[str, Any] = {"target": target, "family": family, "bias": bool(rng.random() < 0.3)}
     if target == "norm_ratio":
         given["value"] = float(rng.uniform(0.5, 2))
     if target == "minority_cosine":
@@ -296,7 +297,10 @@ def check_design(case: tuple[list[int], dict[str, Any]]) -> str:
     counts, given = case
     found = ig.design(counts, **given)
     loss, k = found.parameterization, len(counts)
-    dense = limit_geometry(counts, loss.class_scale, loss.label_scale)
+    if given["bias"]:
+        dense = blocks(ig.predict(ig.Problem(counts, loss, bias=True)).geometry)
+    else:
+        dense = limit_geometry(counts, loss.class_scale, loss.label_scale)
     norms = np.sqrt(np.diag(dense.classifier))
     cosines = dense.classifier / np.outer(norms, norms)
     apart = ~np.eye(k, dtype=bool)
@@ -427,7 +431,7 @@ ATTACKS = [
         15,
     ),
     Attack("collapse_thresholds: groups", ("collapse_thresholds",), seeds.map(draw_twins), check_collapse_within, 8),
-    Attack("design", ("design", "Design"), seeds.map(draw_design), check_design, 20, ("counts",)),
+    Attack("design", ("design", "Design"), seeds.map(draw_design), check_design, 20, ("counts", "family")),
     Attack("effective_ridge", ("effective_ridge", "EffectiveRidge"), seeds, check_effective_ridge, 1),
     Attack(
         "STEP formulas",
@@ -447,7 +451,12 @@ ATTACKS = [
     nonsense_for(
         "collapse_thresholds",
         ig.collapse_thresholds,
-        {"counts": lambda: [50, 50], "parameterization": lambda: None},
+        {
+            "counts": lambda: [50, 50],
+            "parameterization": lambda: None,
+            "bias": lambda: True,
+            "relative_bias_ridge": lambda: 1.0,
+        },
         share=4,
         may_hold_nan=True,
     ),
@@ -469,6 +478,7 @@ ATTACKS = [
             "value": lambda: None,
             "free": lambda: False,
             "weight_decay": lambda: 1e-3,
+            "bias": lambda: True,
         },
         share=4,
         names=("ridge",),

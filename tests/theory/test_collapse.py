@@ -11,6 +11,7 @@ from implicit_geometry import (
     cdt,
     collapse_thresholds,
     ldam,
+    logit_adjusted,
     make_parameterization,
     predict,
 )
@@ -141,6 +142,69 @@ def test_the_smallest_surviving_count_is_where_the_threshold_meets_the_weight_de
     assert thresholds.smallest_surviving_count(decay[9] * 0.999)[9] == 5
     assert thresholds.smallest_surviving_count(decay[9] * 1.001)[9] == 6
     assert thresholds.weight_decay(num_samples=100)[0] == pytest.approx(thresholds.ridge[0] / 100)
+
+
+# Heads with a bias
+
+
+BIASED_LOSSES = {
+    "ce": {},
+    "logit_adjusted": {},
+    "cdt": {"gamma": 0.4},
+    "ldt": {"gamma": 0.4},
+    "vs": {"gamma": 0.3},
+    "ldam": {"max_margin": 2.0},
+}
+
+
+@pytest.mark.parametrize("relative", [0.0, 1.0, 100.0])
+@pytest.mark.parametrize("rule", BIASED_LOSSES)
+def test_with_a_bias_the_rank_of_the_logits_changes_at_the_three_thresholds_too(rule, relative):
+    loss = make_parameterization(rule, STEP, **BIASED_LOSSES[rule])
+    found = collapse_thresholds(STEP, loss, bias=True, relative_bias_ridge=relative)
+
+    def directions(ridge):
+        return rank_of_logits(Problem(STEP, loss, ridge=ridge, bias=True, bias_ridge=relative * ridge))
+
+    for threshold, lost in ((found.ridge[9], 4), (found.between_groups, 1), (found.ridge[0], 4)):
+        assert directions(threshold * 0.999) - directions(threshold * 1.001) == lost
+    assert directions(found.total * 1.001) == 0
+    assert found.total == pytest.approx(max(found.ridge[0], found.between_groups), rel=1e-9)
+
+
+def test_a_free_bias_takes_over_any_shift_and_lets_everything_collapse_earlier():
+    free = collapse_thresholds([500, 5], bias=True)
+    assert free.total == pytest.approx(collapse_thresholds([500, 5], logit_adjusted([500, 5]), bias=True).total)
+    assert free.total < collapse_thresholds([500, 5]).total == pytest.approx(np.sqrt((500 + 5) / 2))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_total_threshold_of_a_free_bias_is_the_norm_of_the_dense_gradient_where_the_bias_is_best(seed):
+    """With CE the best bias alone is the log of the counts: every sample gives class c its share of all samples."""
+    counts = np.random.default_rng(seed).integers(1, 500, 5)
+    share = counts / counts.sum()
+    gradient = (share[:, None] - np.eye(5)) * np.sqrt(counts)
+    assert collapse_thresholds(counts, bias=True).total == pytest.approx(np.linalg.norm(gradient, 2), rel=1e-9)
+
+
+def test_a_bias_of_large_ridge_is_none():
+    for name in ("between_groups", "total"):
+        stiff = collapse_thresholds([50, 50, 5, 5], bias=True, relative_bias_ridge=1e9)
+        assert getattr(stiff, name) == pytest.approx(getattr(collapse_thresholds([50, 50, 5, 5]), name), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"bias": 1}, "bias must be"),
+        ({"bias": True, "relative_bias_ridge": -1.0}, "relative_bias_ridge must be"),
+        ({"bias": True, "relative_bias_ridge": float("nan")}, "relative_bias_ridge must be"),
+        ({"relative_bias_ridge": 1.0}, "bias_ridge must be 0 for a head without bias"),
+    ],
+)
+def test_a_bias_that_makes_no_sense_is_refused(given, message):
+    with pytest.raises(InputError, match=message):
+        collapse_thresholds([50, 5], **given)
 
 
 def test_bad_input():

@@ -11,7 +11,7 @@ from implicit_geometry.problem import Problem
 from implicit_geometry.rules import cdt, ldt, vs
 from implicit_geometry.theory.design import FAMILIES, LARGEST_EXPONENT, TARGETS, design
 from implicit_geometry.theory.predict import predict
-from oracles import limit_geometry
+from oracles import factor_logits, limit_geometry
 from strategies import class_counts
 
 STEP = ClassCounts.step(num_classes=10, imbalance_ratio=10, max_count=50)
@@ -111,6 +111,63 @@ def test_balanced_counts_need_no_scales(target, family):
     assert found.exact
     assert found.parameterization.is_neutral("class_scale")
     assert found.parameterization.is_neutral("label_scale")
+
+
+# Heads with a bias
+
+
+@settings(deadline=None, max_examples=25)
+@given(class_counts())
+@pytest.mark.parametrize("family", ["cdt", "vs", "cdt+ldt"])
+def test_class_scales_align_a_head_with_a_bias_whatever_the_counts(family, counts):
+    """X = P S P_r with v = r is symmetric; formed densely here."""
+    found = design(counts, target="alignment", family=family, bias=True)
+    assert (found.exact, found.residual, found.reached) == (True, 0, 1)
+    loss, n = found.parameterization, counts.values
+    v, r = 1 / loss.class_scale, np.sqrt(n)
+    left, right = (np.eye(n.size) - np.outer(x, x) / (x @ x) for x in (v, r))
+    dense_logits = left @ np.diag(r / loss.class_scale / loss.label_scale) @ right
+    classifier, embedding, cross = factor_logits(dense_logits, n)
+    alignment = np.diag(cross) / np.sqrt(np.diag(classifier) * np.diag(embedding))
+    np.testing.assert_allclose(alignment, 1, atol=1e-9)
+    solution = predict(Problem(counts, loss, bias=True))
+    assert solution.certificate.status.value == "optimal"
+    np.testing.assert_allclose(solution.geometry.alignment(), 1, atol=1e-9)
+
+
+def test_what_is_found_for_a_head_with_a_bias_is_what_its_limit_has():
+    for target, value, family in (
+        ("equal_norms", None, "cdt"),
+        ("norm_ratio", 1.2, "vs"),
+        ("minority_cosine", -0.2, "cdt"),
+        ("etf", None, "ldt"),
+    ):
+        found = design(STEP, target=target, value=value, family=family, bias=True)
+        gram = predict(Problem(STEP, found.parameterization, bias=True)).geometry.classifier.dense()
+        number = {"norm_ratio": norm_ratio, "minority_cosine": minority_cosine}.get(target)
+        assert (deviation(target, gram) if number is None else number(STEP, gram)) == pytest.approx(
+            found.reached, abs=1e-8
+        )
+        if target != "etf":
+            assert found.residual < 1e-7
+            assert found.exponent != pytest.approx(design(STEP, target=target, value=value, family=family).exponent)
+        else:
+            assert found.residual > 0.01
+            assert "No exponent of ldt" in found.warnings[0]
+
+
+def test_balanced_counts_need_no_scales_with_a_bias_either():
+    assert design([7, 7, 7], target="etf", bias=True).exact
+
+
+def test_a_value_of_thousands_of_digits_is_refused_like_any_other():
+    with pytest.raises(InputError, match="value must be left out"):
+        design(STEP, target="etf", value=10**5000)
+
+
+def test_label_scales_alone_are_refused_for_the_alignment_of_a_head_with_a_bias():
+    with pytest.raises(InputError, match="family must scale classes"):
+        design(STEP, target="alignment", bias=True)
 
 
 # One exponent

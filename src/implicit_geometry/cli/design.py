@@ -45,6 +45,7 @@ def design(
     weight_decay: Annotated[
         float | None, typer.Option(help="Of a mean loss; for no_collapse, and to be warned of collapse.")
     ] = None,
+    bias: Annotated[bool, typer.Option("--bias", help="The head has a free bias.")] = False,
     max_count: Annotated[int, typer.Option(help="Largest class of step: and exp: profiles.")] = 5000,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
     output: Annotated[
@@ -64,15 +65,19 @@ def design(
       igeom design exp:10,100 --target equal_norms --family cdt --free
 
       igeom design exp:10,100 --target no_collapse --weight-decay 5e-3 --json
+
+      igeom design step:10,100 --target equal_norms --family cdt --bias
     """
     class_counts = parse_counts(counts, max_count=max_count)
-    found = find(class_counts, target=target, family=family, value=value, free=free, weight_decay=weight_decay)
+    found = find(
+        class_counts, target=target, family=family, value=value, free=free, weight_decay=weight_decay, bias=bias
+    )
     if output is not None:
         write_atomically(output, lambda part: part.write_text(found.parameterization.to_json(), encoding="utf-8"))
     if as_json:
-        print(dumps(_document(class_counts, found)))
+        print(dumps({**_document(class_counts, found), "bias": bias}))
     else:
-        _print_tables(class_counts, found)
+        _print_tables(class_counts, found, bias)
 
 
 def _document(counts: ClassCounts, found: Design) -> dict[str, Any]:
@@ -90,9 +95,10 @@ def _document(counts: ClassCounts, found: Design) -> dict[str, Any]:
     }
 
 
-def _print_tables(counts: ClassCounts, found: Design) -> None:
+def _print_tables(counts: ClassCounts, found: Design, bias: bool) -> None:
     console = Console()
-    result = Table(show_header=False, title=f"{found.target} by {found.family}, {counts.num_classes:,} classes")
+    head = ", head with a free bias" if bias else ""
+    result = Table(show_header=False, title=f"{found.target} by {found.family}, {counts.num_classes:,} classes{head}")
     result.add_row("exponent", "none (free scales)" if found.exponent is None else f"{found.exponent:.6g}")
     result.add_row(_REACHED[found.target], f"{found.reached:.6g}")
     unit = ", in logarithms" if found.target == "norm_ratio" else ""

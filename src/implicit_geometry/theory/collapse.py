@@ -9,14 +9,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 
-from implicit_geometry._validate import Floats, frozen, number, whole_number
+from implicit_geometry._validate import Floats, flag, frozen, number, whole_number
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.groups import ClassGroups
 from implicit_geometry.parameterization import Pairwise, Parameterization
 from implicit_geometry.problem import Problem
-from implicit_geometry.theory.ridge.biased import free_bias_gradient
+from implicit_geometry.theory.ridge.biased import best_bias, optimum_with_bias
 from implicit_geometry.theory.ridge.optimum import optimum
-from implicit_geometry.theory.ridge.program import Logits, Reduced, gather, reduce_problem, threshold_range
+from implicit_geometry.theory.ridge.program import Logits, Point, Reduced, gather, reduce_problem, threshold_range
+from implicit_geometry.theory.singular_values import operator_norm
+
+_ROUNDS = 200  # of finding the bias and the logits within groups for each other
+_SETTLED = 1e-11
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -28,14 +32,18 @@ class CollapseThresholds:
     margin, whatever the other classes are. A class that is alone in its group has no such differences; its ``ridge`` is
     the value that a group of its kind has without margin (``exact`` is False). It marks a scale, not an event: with
     plain cross-entropy the rank of the logits is the number of classes above the ridge, or one less, in every one of
-    a thousand random problems tried; with strong shifts or class scales it can differ.
+    a thousand random problems tried; with strong shifts or class scales, or with a bias, it can differ.
+
+    A bias is the same for all classes of a group, so that without a margin it moves no class's threshold. It does move
+    ``between_groups`` and ``total``: a free bias tells groups apart by itself and leaves the logits less to do.
 
     Attributes:
         counts: samples per class.
         ridge: collapse threshold of every class, shape (k,).
         exact: whether the class is one of a group and ``ridge`` the exact threshold of that group, shape (k,).
         between_groups: ridge from which on the means of different groups coincide as well; NaN for a single group.
-        total: ridge from which on everything is zero, exactly the operator norm of the loss gradient at zero.
+        total: ridge from which on everything (but a bias) is zero; without a bias, exactly the operator norm of the
+            loss gradient at zero.
 
     Example:
         >>> thresholds = collapse_thresholds([50, 50, 5])
@@ -91,13 +99,20 @@ class CollapseThresholds:
 
 
 def collapse_thresholds(
-    counts: ClassCounts | ArrayLike, parameterization: Parameterization | None = None
+    counts: ClassCounts | ArrayLike,
+    parameterization: Parameterization | None = None,
+    *,
+    bias: bool = False,
+    relative_bias_ridge: float = 0.0,
 ) -> CollapseThresholds:
     """Find the ridges, and with them the weight decays, at which classes collapse.
 
     Args:
         counts: samples per class, shape (k,).
         parameterization: the loss; plain cross-entropy by default.
+        bias: whether the head has a bias.
+        relative_bias_ridge: ridge of the bias over that of classifiers and embeddings; 0 leaves it free, 1 is the same
+            weight decay on all.
 
     Raises:
         InputError: as :class:`Problem`.
@@ -109,8 +124,11 @@ def collapse_thresholds(
         >>> thresholds = collapse_thresholds([50, 50, 5, 5])
         >>> thresholds.ridge.round(3), round(thresholds.total, 3)
         (array([7.071, 7.071, 2.236, 2.236]), 7.071)
+        >>> round(collapse_thresholds([500, 5], bias=True).total, 3)  # 15.89 without a bias
+        3.147
     """
-    problem = Problem(counts, parameterization)
+    decay = number("relative_bias_ridge", relative_bias_ridge, minimum=0.0)
+    problem = Problem(counts, parameterization, ridge=1.0, bias=flag("bias", bias), bias_ridge=decay)
     groups, total = gather(problem), total_threshold(problem)
     return CollapseThresholds(
         counts=problem.counts,
@@ -128,26 +146,19 @@ def class_thresholds(problem: Problem) -> Floats:
 
 
 def total_threshold(problem: Problem) -> float:
-    """The ``total`` of :func:`collapse_thresholds` alone; the problem's own ridge plays no part."""
+    """The ``total`` of :func:`collapse_thresholds` alone; the problem's own ridge plays no part but for a bias's."""
     groups = gather(problem)
     low = float(_range(problem, groups)[0].min()) / 2  # every group is alive there
-    reduced = _at(problem, groups, low)
-    zero = Logits(np.zeros_like(reduced.size), np.zeros_like(reduced.logit_slope))
-    return low * reduced.gradient_norm(reduced.evaluate(zero).wrong)
 
+    def gradient(ridge: float) -> float:
+        reduced = replace(_at(problem, groups, ridge), live=groups.size > 1)
+        nothing = np.zeros_like(reduced.size)
+        return reduced.gradient_norm(_without_means(problem, reduced, nothing).wrong)
 
-def highest_threshold(problem: Problem) -> float:
-    """The ridge from which on everything is zero but the bias that a head may have.
-
-    Without a bias it is the ``total`` of :func:`collapse_thresholds`. For a bias with a ridge of its own it is the
-    larger of that and the threshold of a free bias, about which it lies.
-    """
-    if not problem.bias:
-        return total_threshold(problem)
-    groups = gather(problem)
-    low = float(_range(problem, groups)[0].min()) / 2  # every group is alive there
-    free = low * free_bias_gradient(_at(problem, groups, low))
-    return free if problem.free_bias else max(free, total_threshold(problem))
+    total = low * gradient(low)
+    if not problem.bias or problem.free_bias:  # nothing at zero logits depends on the ridge but its scale
+        return total
+    return _crossing(lambda ridge: gradient(ridge) - 1, total)
 
 
 def _range(problem: Problem, groups: ClassGroups) -> tuple[Floats, Floats]:
@@ -172,7 +183,7 @@ def _excess_gradient(problem: Problem, groups: ClassGroups, group: int) -> Calla
     def height(ridge: float) -> float:
         reduced = _at(problem, groups, ridge)
         held = replace(reduced, live=reduced.live & (np.arange(reduced.size.size) != group))
-        return -float(held.evaluate(optimum(held).logits).own_gradient[group]) - 1
+        return -float(_at_optimum(problem, held).own_gradient[group]) - 1
 
     return height
 
@@ -184,33 +195,64 @@ def _between(problem: Problem, groups: ClassGroups, total: float) -> float:
 
     def height(ridge: float) -> float:
         reduced = _at(problem, groups, ridge)
-        x = Logits(_own_alone(reduced), np.zeros_like(reduced.logit_slope))
-        return float(np.linalg.norm(reduced.evaluate(x).mean_gradient, 2)) - 1
+        own = _own_alone(reduced, _bias_alone(problem, reduced, np.zeros_like(reduced.size)))
+        for _ in range(_ROUNDS if problem.bias else 0):
+            last, own = own, _own_alone(reduced, _bias_alone(problem, reduced, own))
+            if np.abs(own - last).max() <= _SETTLED * np.abs(own).max():
+                break
+        return operator_norm(_without_means(problem, reduced, own).mean_gradient) - 1
 
-    low = total / 2
-    while height(low) <= 0:
-        low /= 2
-    return _zero(height, low, 2 * low)
+    return _crossing(height, total)
 
 
-def _own_alone(reduced: Reduced) -> Floats:
+def _crossing(height: Callable[[float], float], about: float) -> float:
+    """Where a falling height is zero, found by doubling and halving."""
+    low = high = about
+    while height(high) > 0:
+        low, high = high, 2 * high
+    if low == high:
+        low = high / 2
+        while height(low) <= 0:
+            low, high = low / 2, low
+    return _zero(height, low, high)
+
+
+def _without_means(problem: Problem, reduced: Reduced, own: Floats) -> Point:
+    """Loss and gradient where the means of all groups are zero and the bias, if there is one, is best."""
+    return reduced.evaluate(Logits(own, _bias_alone(problem, reduced, own)))
+
+
+def _bias_alone(problem: Problem, reduced: Reduced, own: Floats) -> Floats:
+    """What the best bias adds to group means that are zero, shape (G, G)."""
+    if not problem.bias:
+        return np.zeros_like(reduced.logit_slope)
+    bias = best_bias(reduced, problem.relative_bias_ridge, own)
+    return np.outer(bias, np.sqrt(reduced.size) * reduced.root_count)
+
+
+def _at_optimum(problem: Problem, reduced: Reduced) -> Point:
+    if problem.bias:
+        return optimum_with_bias(reduced, problem.relative_bias_ridge)
+    return reduced.evaluate(optimum(reduced).logits)
+
+
+def _own_alone(reduced: Reduced, mean: Floats) -> Floats:
     """The optimal ``own`` where all group means coincide: one increasing equation per group, by bisection.
 
     SciPy's elementwise root finder hands over subsets of the equations, which the reduced problem cannot evaluate.
     """
-    zero = np.zeros_like(reduced.logit_slope)
     low, high = np.zeros_like(reduced.natural), reduced.natural * reduced.live
-    while (-reduced.evaluate(Logits(high, zero)).own_gradient[reduced.live] > 1).any():
+    while (-reduced.evaluate(Logits(high, mean)).own_gradient[reduced.live] > 1).any():
         high = 2 * high
     for _ in range(60):
         middle = 0.5 * (low + high)
-        short = -reduced.evaluate(Logits(middle, zero)).own_gradient > 1
+        short = -reduced.evaluate(Logits(middle, mean)).own_gradient > 1
         low, high = np.where(short, middle, low), np.where(short, high, middle)
     return low
 
 
 def _at(problem: Problem, groups: ClassGroups, ridge: float) -> Reduced:
-    return reduce_problem(Problem(problem.counts, problem.parameterization, ridge=ridge), groups)
+    return reduce_problem(replace(problem, ridge=ridge, bias=False, bias_ridge=0.0), groups)
 
 
 def _zero(height: Callable[[float], float], low: float, high: float) -> float:

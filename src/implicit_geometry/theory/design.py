@@ -2,8 +2,10 @@
 
 With delta = ``class_scale``, Delta = ``label_scale`` and s_c = sqrt(n_c) / (delta_c Delta_c), the limit of vanishing
 weight decay is X* = (I - v v^T) diag(s), v along 1 / delta. Constant s makes X* symmetric, which aligns every
-classifier with its class mean; constant delta as well makes the classifiers a simplex ETF. That settles some targets
-for any counts; the others are searched for in :mod:`implicit_geometry.theory.design_search`.
+classifier with its class mean; constant delta as well makes the classifiers a simplex ETF. With a free bias it is
+X* = (I - v v^T) diag(s) (I - r r^T), r along sqrt(n) (where that is the optimum): v = r, that is delta proportional to
+1 / sqrt(n), makes it symmetric for any Delta; no scales are known that make an ETF of unequal counts. That settles some
+targets for any counts; the others are searched for in :mod:`implicit_geometry.theory.design_search`.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 
-from implicit_geometry._validate import InputError, choice, flag, number
+from implicit_geometry._validate import Floats, InputError, choice, flag, number, shown
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.problem import Problem
@@ -91,13 +93,15 @@ def design(
     value: float | None = None,
     free: bool = False,
     weight_decay: float | None = None,
+    bias: bool = False,
 ) -> Design:
     """Find the scales of a loss family that lead to a wanted geometry in the limit of vanishing weight decay.
 
     Scales have mean 1. Exact for any counts: ``label_scale`` proportional to sqrt(n) makes the classifiers a simplex
     ETF, and so their norms and their angles equal; ``class_scale * label_scale`` proportional to sqrt(n) aligns
-    classifiers and class means perfectly. Otherwise the exponent of smallest size in [-3, 3] that reaches the target,
-    or the one that comes nearest; free vectors by least squares from there and from random starts.
+    classifiers and class means perfectly. With a free bias, ``class_scale`` proportional to 1 / sqrt(n) does, and
+    an ETF is searched for unless the counts are equal. Otherwise the exponent of smallest size in [-3, 3] that reaches
+    the target, or the one that comes nearest; free vectors by least squares from there and from random starts.
 
     A symmetric geometry is not by itself one that generalises: in the study of test accuracy (docs/accuracy.md) the
     distance to the ETF has no clear correlation with it, and losses that shift the logits win under strong imbalance.
@@ -114,6 +118,7 @@ def design(
         value: the wanted number of ``norm_ratio`` (> 0) and ``minority_cosine`` (-1 to 1).
         free: one free scale for each distinct count, in each vector of the family, instead of one exponent.
         weight_decay: of a mean loss on classifiers and embeddings; needed by ``no_collapse``, else for a warning.
+        bias: whether the head has a free bias (one with weight decay of its own has the limit of a head without).
 
     Returns:
         The loss with what it reaches; where the target is out of reach, the nearest loss found and a warning.
@@ -121,7 +126,9 @@ def design(
     Raises:
         InputError: an unknown target or family, a value missing, superfluous or out of range, balanced counts (or, for
             ``minority_cosine``, a single minority class) where the target compares majority and minority,
-            ``no_collapse`` without weight decay or with free scales (which reach no further than an exponent).
+            ``no_collapse`` without weight decay or with free scales (which reach no further than an exponent),
+            ``alignment`` by the family ``"ldt"`` for a head with a bias, which ``class_scale`` alone can align, or a
+            head with a bias and more kinds of classes than its limit can be computed for.
 
     Source: Behnia et al. (2023), Corollaries 1.1 and 1.2, extended to any counts.
 
@@ -136,8 +143,10 @@ def design(
     choice("target", target, TARGETS)
     choice("family", family, FAMILIES)
     flag("free", free)
+    if flag("bias", bias) and target == "alignment" and family == "ldt":
+        raise InputError("family", "must scale classes (cdt, vs or cdt+ldt) to align a head with a bias", "ldt")
     ridge = None if weight_decay is None else ridge_from_weight_decay(weight_decay, values.num_samples)
-    question = Question(values, target, family, _wanted(values, target, value))
+    question = Question(values, target, family, _wanted(values, target, value), bias)
     if target == "no_collapse":
         if ridge is None or free:
             raise InputError(
@@ -156,7 +165,7 @@ def design(
 def _wanted(counts: ClassCounts, target: str, value: float | None) -> float:
     if target not in _VALUED:
         if value is not None:
-            raise InputError("value", f"must be left out for target {target!r}", value)
+            raise InputError("value", f"must be left out for target {target!r}", shown(value))
         return 1.0 if target in ("alignment", "no_collapse") else 0.0
     if value is None:
         raise InputError("value", f"must be given for target {target!r}", "None")
@@ -176,6 +185,10 @@ def _exact(question: Question, free: bool) -> Found | None:
         return None
     if counts.imbalance_ratio == 1:
         exponent = 0.0
+    elif question.bias:
+        if question.target != "alignment":
+            return None
+        exponent = -0.5
     elif question.target == "alignment":
         exponent = 0.5 / len(question.vectors)
     elif family == "ldt":
@@ -195,7 +208,7 @@ def _without_collapse(question: Question, ridge: float) -> Design:
     level = -0.5 / len(question.vectors)
 
     def lowest(exponent: float) -> float:
-        return float(class_thresholds(Problem(question.counts, question.power_loss(exponent))).min()) / ridge
+        return float(_thresholds(question, question.power_loss(exponent)).min()) / ridge
 
     def clearance(exponent: float) -> float:
         return float(np.log(lowest(exponent))) - _CLEAR
@@ -209,6 +222,10 @@ def _without_collapse(question: Question, ridge: float) -> Design:
     reachable = min(lowest(-LARGEST_EXPONENT), lowest(LARGEST_EXPONENT)), lowest(level)
     found = Found(question.power_loss(exponent), exponent, lowest(exponent), reachable)
     return _design(question, found, ridge, residual=max(question.wanted - found.reached, 0.0), exact=exponent == 0)
+
+
+def _thresholds(question: Question, loss: Parameterization) -> Floats:
+    return class_thresholds(Problem(question.counts, loss, bias=question.bias))
 
 
 def _design(question: Question, found: Found, ridge: float | None, *, residual: float, exact: bool = False) -> Design:
@@ -226,8 +243,7 @@ def _warnings(question: Question, design: Design, ridge: float | None) -> Iterat
         if scale.max() > _WIDE * scale.min():
             yield f"{name} spans a factor of {scale.max() / scale.min():.2g}, above {_WIDE:g}: expect slow training."
     if ridge is not None:
-        thresholds = class_thresholds(Problem(question.counts, design.parameterization))
-        collapsed = int(np.count_nonzero(thresholds <= ridge))
+        collapsed = int(np.count_nonzero(_thresholds(question, design.parameterization) <= ridge))
         if collapsed:
             yield (
                 f"The weight decay (ridge {ridge:.4g}) is at or above the collapse threshold "

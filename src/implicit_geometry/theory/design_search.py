@@ -18,6 +18,7 @@ from implicit_geometry.lowrank import LowRank
 from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.problem import Problem
 from implicit_geometry.rules import ldt, logit_adjusted
+from implicit_geometry.theory.limit.biased import bias_limit_solution
 from implicit_geometry.theory.limit.plain import limit_solution
 
 LARGEST_EXPONENT = 3.0
@@ -50,12 +51,14 @@ class Question:
             ``"equal_norms"``, ``"equal_angles"``.
         family: one of :data:`FAMILIES`.
         wanted: the number.
+        bias: whether the head has a free bias.
     """
 
     counts: ClassCounts
     target: str
     family: str
     wanted: float
+    bias: bool
 
     @property
     def vectors(self) -> tuple[str, ...]:
@@ -93,7 +96,8 @@ class Question:
         return Parameterization(shift=shift, **dict(zip(self.vectors, scales, strict=True)))
 
     def _classifier(self, loss: Parameterization) -> Gram:
-        return limit_solution(Problem(self.counts, loss)).geometry.classifier
+        solve = bias_limit_solution if self.bias else limit_solution
+        return solve(Problem(self.counts, loss, bias=self.bias)).geometry.classifier
 
 
 class Found(NamedTuple):

@@ -14,7 +14,7 @@ from implicit_geometry.comparison import Comparison, compare, gram_distance
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.lowrank import LowRank
 from implicit_geometry.problem import Problem, Solution, require_problem
-from implicit_geometry.theory.collapse import highest_threshold
+from implicit_geometry.theory.collapse import total_threshold
 from implicit_geometry.theory.ridge.biased import bias_ridge_solution
 from implicit_geometry.theory.ridge.plain import ridge_path, ridge_solution
 
@@ -114,7 +114,7 @@ class RidgeSearch:
         require_problem(problem)
         self.block = choice("block", block, _BLOCKS)
         self.problem = problem
-        self.highest = self._HIGHEST * highest_threshold(problem)
+        self.highest = self._HIGHEST * total_threshold(problem)
         self.coarse = range(-self.STEPS * self.DECADES, 1, self.COARSE)
         ridges = [self.ridge(step) for step in self.coarse]
         path = (
@@ -204,8 +204,7 @@ class RidgeSearch:
         problem, ridge = self.problem, self.ridge(step)
         if not problem.bias:
             return ridge_solution(Problem(problem.counts, problem.parameterization, ridge=ridge))
-        quotient = problem.bias_ridge / problem.ridge if problem.ridge else float(problem.bias_ridge > 0)
-        return bias_ridge_solution(replace(problem, ridge=ridge, bias_ridge=quotient * ridge))
+        return bias_ridge_solution(replace(problem, ridge=ridge, bias_ridge=problem.relative_bias_ridge * ridge))
 
     def _unit_entries(self, solution: Solution) -> Floats:
         """Entries of a predicted block of unit norm: of all pairs of groups, then on the diagonal."""

@@ -90,11 +90,18 @@ def bias_ridge_solution(problem: Problem) -> Solution:
     return Solution(problem, geometry, certificate, (bias / np.sqrt(reduced.size))[groups.group], norm_proof)
 
 
-def free_bias_gradient(reduced: Reduced) -> float:
-    """Operator norm of the loss gradient where a free bias is best and all else is zero, in units of the ridge."""
-    biased = _Biased.of(reduced, 0.0)
-    nothing = Logits(np.zeros_like(biased.root_group_count), np.zeros_like(reduced.logit_slope))
-    return reduced.gradient_norm(biased.at(*biased.settled(nothing, np.zeros_like(biased.root_group_count))).wrong)
+def optimum_with_bias(reduced: Reduced, bias_decay: float) -> Point:
+    """Loss and gradient at the optimum of a head with a bias whose ridge is ``bias_decay`` times that of the rest."""
+    biased = _Biased.of(reduced, bias_decay)
+    best = biased.solve()
+    return biased.at(best.logits, best.bias)
+
+
+def best_bias(reduced: Reduced, bias_decay: float, own: Floats) -> Floats:
+    """The bias, on normalised group means, that is best where the means of all groups are zero, shape (G,)."""
+    biased = _Biased.of(reduced, bias_decay)
+    start = np.zeros_like(biased.root_group_count)
+    return biased.settled(Logits(own, np.zeros_like(reduced.logit_slope)), start)[1]
 
 
 @dataclass(frozen=True)
@@ -208,7 +215,7 @@ class _Biased:
             weights = balancing_weights(self.levels.flow(reduced.group_weight * wrong))
         wrong = wrong * weights
         own, mean = reduced.pull_back(reduced.group_weight * wrong)
-        within = -np.where(reduced.size > 1, own, 0.0).min()
+        within = -np.where(reduced.live, own, 0.0).min()
         largest = max(float(wrong.sum(axis=0).max()), operator_norm(mean), within)
         return np.asarray(weights / max(1.0, largest * (1 + 4 * groups * EPS)))
 
