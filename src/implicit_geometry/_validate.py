@@ -50,7 +50,11 @@ class InputError(ValueError):
     """
 
     def __init__(self, argument: str, expectation: str, given: object = "") -> None:
-        self.argument, self.expectation, self.given = argument, expectation, str(given)
+        try:
+            text = str(given)
+        except Exception:  # a whole number of thousands of digits, a text of the caller's own
+            text = shown(given)
+        self.argument, self.expectation, self.given = argument, expectation, text
         got = f", got {self.given}" if self.given else ""
         super().__init__(f"{argument} {expectation}{got}")
 

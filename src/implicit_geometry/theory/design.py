@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 
-from implicit_geometry._validate import Floats, InputError, choice, flag, number, shown
+from implicit_geometry._validate import Floats, InputError, choice, flag, number
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.problem import Problem
@@ -165,7 +165,7 @@ def design(
 def _wanted(counts: ClassCounts, target: str, value: float | None) -> float:
     if target not in _VALUED:
         if value is not None:
-            raise InputError("value", f"must be left out for target {target!r}", shown(value))
+            raise InputError("value", f"must be left out for target {target!r}", value)
         return 1.0 if target in ("alignment", "no_collapse") else 0.0
     if value is None:
         raise InputError("value", f"must be given for target {target!r}", "None")
