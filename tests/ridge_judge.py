@@ -26,7 +26,7 @@ from implicit_geometry import (
 )
 from implicit_geometry.theory.ridge.biased import _Biased
 from implicit_geometry.theory.ridge.optimum import optimum
-from implicit_geometry.theory.ridge.program import gather, reduce_problem
+from implicit_geometry.theory.ridge.reduce import gather, reduce_problem
 
 DIGITS = 50
 RULES = ("ce", "weighted", "logit_adjusted", "cdt", "ldt", "vs", "all")

@@ -16,7 +16,8 @@ from implicit_geometry.parameterization import Pairwise, Parameterization
 from implicit_geometry.problem import Problem
 from implicit_geometry.theory.ridge.biased import best_bias, optimum_with_bias
 from implicit_geometry.theory.ridge.optimum import optimum
-from implicit_geometry.theory.ridge.program import Logits, Point, Reduced, gather, reduce_problem, threshold_range
+from implicit_geometry.theory.ridge.program import Logits, Point, Reduced
+from implicit_geometry.theory.ridge.reduce import gather, reduce_problem, threshold_range
 from implicit_geometry.theory.singular_values import operator_norm
 
 _ROUNDS = 200  # of finding the bias and the logits within groups for each other
@@ -153,7 +154,7 @@ def total_threshold(problem: Problem) -> float:
     def gradient(ridge: float) -> float:
         reduced = replace(_at(problem, groups, ridge), live=groups.size > 1)
         nothing = np.zeros_like(reduced.size)
-        return reduced.gradient_norm(_without_means(problem, reduced, nothing).wrong)
+        return reduced.gradient_norm(_without_means(problem, reduced, nothing).slope)
 
     total = low * gradient(low)
     if not problem.bias or problem.free_bias:  # nothing at zero logits depends on the ridge but its scale

@@ -20,7 +20,8 @@ from implicit_geometry.solvers.factored import solve_factored
 from implicit_geometry.theory.predict import predict
 from implicit_geometry.theory.ridge.biased import _Biased, bias_ridge_solution
 from implicit_geometry.theory.ridge.plain import ridge_solution
-from implicit_geometry.theory.ridge.program import Logits, gather, reduce_problem
+from implicit_geometry.theory.ridge.program import Logits
+from implicit_geometry.theory.ridge.reduce import gather, reduce_problem
 from solutions import FIVE_VECTORS, assert_same_geometry, logits_of
 from strategies import class_counts, parameterizations, seeds
 

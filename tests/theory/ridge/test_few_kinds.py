@@ -10,7 +10,7 @@ from implicit_geometry.theory.balance import balancing_weights
 from implicit_geometry.theory.ridge.best_bias import best_levels, inverse_laplacian
 from implicit_geometry.theory.ridge.biased import _Biased
 from implicit_geometry.theory.ridge.interior import DualProgram, interior_optimum
-from implicit_geometry.theory.ridge.program import gather, reduce_problem
+from implicit_geometry.theory.ridge.reduce import gather, reduce_problem
 from ridge_judge import dual_bound, few_kinds, judge
 
 

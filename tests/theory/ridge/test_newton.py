@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from implicit_geometry import ClassCounts, Problem, make_parameterization
 from implicit_geometry.theory.ridge.newton import Factored, descend
 from implicit_geometry.theory.ridge.optimum import closest, optimum
-from implicit_geometry.theory.ridge.program import Logits, Point, gather, reduce_problem, rough_start
+from implicit_geometry.theory.ridge.program import Logits, Point, rough_start
+from implicit_geometry.theory.ridge.reduce import gather, reduce_problem
 from ridge_oracles import random_problem
 
 Floats = NDArray[np.float64]

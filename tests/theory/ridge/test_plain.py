@@ -21,7 +21,7 @@ from implicit_geometry import (
     vs,
 )
 from implicit_geometry.theory.ridge.plain import ridge_solution
-from implicit_geometry.theory.ridge.program import gather
+from implicit_geometry.theory.ridge.reduce import gather
 from oracles import factor_logits
 from ridge_oracles import convex_program, optimality, random_problem, sample_by_sample
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from implicit_geometry.groups import ClassGroups, group_classes
 from implicit_geometry.parameterization import Pairwise, Parameterization
 from implicit_geometry.problem import Problem
-from implicit_geometry.theory.ridge.program import Logits, reduce_problem
+from implicit_geometry.theory.ridge.program import Logits
+from implicit_geometry.theory.ridge.reduce import reduce_problem
 from strategies import Floats, count_lists, parameterizations, seeds
 
 RIDGE = 0.5

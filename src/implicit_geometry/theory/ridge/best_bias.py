@@ -33,10 +33,10 @@ def best_levels(reduced: Reduced, levels: Levels, exponent: Floats, start: Float
     group_weight, decay = unit * reduced.group_weight, unit * levels.decay
     level, smallest = start, np.inf
     for _ in range(_STEPS):
-        wrong, right = _probabilities(exponent + levels.change(level))
-        flow = levels.flow(group_weight * wrong)
+        point = reduced.point(exponent + levels.change(level))
+        flow = levels.flow(group_weight * point.excess)
         slope = flow.sum(axis=1) - flow.sum(axis=0) + decay * level
-        share = wrong + np.diag(right)
+        share = point.wrong + np.diag(point.right)
         # the Hessian by the levels: the Laplacian of the graph with these edges, plus decay
         edges = (levels.label**2 * group_weight * share) @ share.T
         np.fill_diagonal(edges, 0.0)
@@ -74,11 +74,3 @@ def inverse_laplacian(edges: Floats, ground: Floats) -> Floats:
             ground[index + 1 :] += share * ground[index]
     left = solve_triangular(lower, np.eye(size), lower=True, unit_diagonal=True)
     return np.asarray((left.T * strength) @ left)
-
-
-def _probabilities(exponent: Floats) -> tuple[Floats, Floats]:
-    """Those of wrong classes by group, shape (G, G), and of the right class, shape (G,)."""
-    top = np.maximum(exponent.max(axis=0), 0.0)
-    odds = np.exp(exponent - top)
-    total = np.exp(-top) + odds.sum(axis=0)
-    return odds / total, np.exp(-top) / total

@@ -32,13 +32,12 @@ from implicit_geometry.theory.ridge.program import (
     Logits,
     Point,
     Reduced,
-    gather,
     proven,
-    reduce_problem,
     rough_start,
     trimmed,
     within_float64,
 )
+from implicit_geometry.theory.ridge.reduce import gather, reduce_problem
 from implicit_geometry.theory.rounding import EPS
 from implicit_geometry.theory.singular_values import operator_norm
 

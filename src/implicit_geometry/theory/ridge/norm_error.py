@@ -77,7 +77,7 @@ def norm_errors(reduced: Reduced, proof: Proof, stated: tuple[Floats, Floats]) -
     terms = 0.0 if levels is None else levels.label * (np.abs(level)[:, None] + np.abs(level))
     blur = reduced.exponent_rounding(x, terms) + ROUNDINGS * reduced.size.size * EPS
     slope, rest = point.slope * scale, 1 - (point.wrong * scale).sum(axis=0)
-    right = np.exp(-point.losses / reduced.group_weight)
+    right = point.right
     gap = _gap(reduced, x, point.slope, right, scale, blur)
     if levels is not None and levels.decay.any():
         gap += _bias_gap(levels, level, slope)

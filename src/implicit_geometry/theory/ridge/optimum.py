@@ -36,7 +36,7 @@ def optimum(reduced: Reduced, warm: Logits | None = None) -> Optimum:
     """Zero where it is the optimum, else Newton's method from what is given, and from the limit's form."""
     zero = Logits(np.zeros_like(reduced.size), np.zeros_like(reduced.logit_slope))
     at_zero = reduced.evaluate(zero)
-    if reduced.gradient_norm(at_zero.wrong) <= 1:
+    if reduced.gradient_norm(at_zero.slope) <= 1:
         return Optimum(zero, reduced.bounds(zero, at_zero))
     problem = Factored(reduced)
 

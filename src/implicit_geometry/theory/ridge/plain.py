@@ -19,7 +19,8 @@ from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.problem import Problem, Solution, require_problem
 from implicit_geometry.theory.ridge.norm_error import Proof, certified_geometry
 from implicit_geometry.theory.ridge.optimum import Optimum, optimum
-from implicit_geometry.theory.ridge.program import Logits, Reduced, gather, proven, reduce_problem, within_float64
+from implicit_geometry.theory.ridge.program import Logits, Reduced, proven, within_float64
+from implicit_geometry.theory.ridge.reduce import gather, reduce_problem
 
 
 def ridge_solution(problem: Problem) -> Solution:

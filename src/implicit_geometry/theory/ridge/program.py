@@ -19,8 +19,6 @@ from scipy.special import xlog1py
 
 from implicit_geometry._validate import Floats, InputError
 from implicit_geometry.certificate import Certificate
-from implicit_geometry.groups import ClassGroups, group_classes, varying_vectors
-from implicit_geometry.parameterization import Pairwise
 from implicit_geometry.problem import Problem
 from implicit_geometry.theory.rounding import EPS, ROUNDINGS
 from implicit_geometry.theory.singular_values import nuclear_norm, operator_norm, svd
@@ -48,13 +46,17 @@ class Point:
     Attributes:
         losses: loss of all samples of each group, shape (G,).
         wrong: probability that a sample of a class in group h gives to all wrong classes of group g, shape (G, G).
-        slope: derivative by the exponents, group_weight[h] * wrong[g, h], shape (G, G).
+        right: probability that it gives to its own class, shape (G,).
+        excess: ``wrong`` less the share of the label that is on these classes, shape (G, G).
+        slope: derivative by the exponents, group_weight[h] * excess[g, h], shape (G, G).
         own_gradient: derivative by ``own`` of a single copy, shape (G,).
         mean_gradient: derivative by ``mean``, shape (G, G).
     """
 
     losses: Floats
     wrong: Floats
+    right: Floats
+    excess: Floats
     slope: Floats
     own_gradient: Floats
     mean_gradient: Floats
@@ -144,29 +146,31 @@ class Reduced:
         odds = np.exp(exponent - top)
         total = odds.sum(axis=0)
         losses = self.group_weight * (top + np.log1p(total + np.expm1(-top)))
-        wrong = odds / (np.exp(-top) + total)
+        one = np.exp(-top)
+        wrong, right = odds / (one + total), one / (one + total)
         slope = self.group_weight * wrong
-        return Point(losses, wrong, slope, *self.pull_back(slope))
+        return Point(losses, wrong, right, wrong, slope, *self.pull_back(slope))
 
     def curvature(self, point: Point, own: Floats, mean: Floats) -> tuple[Floats, Floats]:
         """The loss's Hessian at a point applied to a direction."""
         change = self.exponent_change(own, mean)
-        return self.pull_back(point.slope * (change - (point.wrong * change).sum(axis=0)))
+        return self.pull_back(self.group_weight * point.wrong * (change - (point.wrong * change).sum(axis=0)))
 
     def hessian_diagonal_estimate(self, point: Point) -> tuple[Floats, Floats]:
         """Diagonal of the loss's Hessian by (all copies of own, mean) at a point whose wrong classes are rare."""
-        mean = self.logit_slope**2 * point.slope
-        np.fill_diagonal(mean, self.logit_slope.diagonal() ** 2 * (point.slope.sum(axis=0) - point.slope.diagonal()))
-        return np.asarray((self.own_slope**2 * point.slope).sum(axis=0)), np.asarray(mean)
+        spread = self.group_weight * point.wrong
+        mean = self.logit_slope**2 * spread
+        np.fill_diagonal(mean, self.logit_slope.diagonal() ** 2 * (spread.sum(axis=0) - spread.diagonal()))
+        return np.asarray((self.own_slope**2 * spread).sum(axis=0)), np.asarray(mean)
 
-    def gradient_norm(self, wrong: Floats) -> float:
-        """Operator norm of the loss gradient that the given probabilities make, on group means and live groups."""
-        own, mean = self.pull_back(self.group_weight * wrong)
+    def gradient_norm(self, slope: Floats) -> float:
+        """Operator norm of the loss gradient that derivatives by the exponents make, on group means and live groups."""
+        own, mean = self.pull_back(slope)
         return float(max(operator_norm(mean), -np.where(self.live, own, 0.0).min()))
 
     def feasible_scale(self, wrong: Floats) -> float:
         """Factor, at most 1, that makes probabilities a feasible dual point."""
-        largest = max(self.gradient_norm(wrong), float(wrong.sum(axis=0).max()))
+        largest = max(self.gradient_norm(self.group_weight * wrong), float(wrong.sum(axis=0).max()))
         return 1 / max(1.0, largest * (1 + 4 * self.size.size * EPS))
 
     def dual_value(self, wrong: Floats) -> float:
@@ -207,44 +211,8 @@ class Reduced:
         return Bounds(self.objective(x, point) + rounding, self.dual_value(point.wrong), rounding)
 
 
-def reduce_problem(problem: Problem, groups: ClassGroups) -> Reduced:
-    """Set up the reduced problem (the ridge must be positive) on the groups that :func:`gather` finds."""
-    pairs = Pairwise.of(problem.parameterization, groups.first)
-    size, count = groups.size, problem.counts.values[groups.first].astype(np.float64)
-    root_count = np.sqrt(count)
-    with np.errstate(divide="ignore"):
-        offset = pairs.offsets + np.log(size[:, None] - np.eye(size.size))  # a class is not wrong for its own samples
-    logit_slope = pairs.slopes / root_count / np.sqrt(np.outer(size, size))
-    true_slope = pairs.true_slope / root_count
-    own_slope = np.tile(true_slope * (1 - 1 / size), (size.size, 1))
-    np.fill_diagonal(own_slope, true_slope * (size > 1))
-    null = np.sqrt(size) * pairs.null
-    highest = threshold_range(pairs.strength(count), size, pairs.margin * (size > 1))[1]
-    reduced = Reduced(
-        size=size,
-        copies=np.maximum(size - 1, 1.0),
-        live=(size > 1) & (highest > problem.ridge),
-        root_count=root_count,
-        natural=pairs.natural(count),
-        null=null / np.linalg.norm(null),
-        group_weight=size * count * pairs.weight / problem.ridge,
-        offset=offset,
-        logit_slope=logit_slope,
-        own_slope=own_slope,
-    )
-    _check_range(problem, reduced)
-    return reduced
-
-
-def _check_range(problem: Problem, reduced: Reduced) -> None:
-    """Refuse quotients of weights, scales and ridge that float64 holds only with a loss of digits, or not at all."""
-    kinds = reduced.group_weight, reduced.logit_slope, reduced.natural, reduced.own_slope[reduced.own_slope > 0]
-    inside = all(1 / LARGEST < values.min(initial=1.0) <= values.max(initial=1.0) < LARGEST for values in kinds)
-    if not (inside and not np.isnan(reduced.offset).any() and (reduced.offset < LARGEST).all()):
-        raise _out_of_range(problem)
-
-
-def _out_of_range(problem: Problem) -> InputError:
+def out_of_range(problem: Problem) -> InputError:
+    """What is said of a problem whose quotients by the ridge float64 does not hold."""
     return InputError("ridge", "must leave counts, weights, scales and shifts over it within float64", problem.ridge)
 
 
@@ -261,7 +229,7 @@ def within_float64(problem: Problem) -> Iterator[None]:
         except InputError:
             raise
         except (ArithmeticError, ValueError) as error:  # LinAlgError is a ValueError
-            raise _out_of_range(problem) from error
+            raise out_of_range(problem) from error
 
 
 def proven(problem: Problem, bounds: Bounds, collapsed: bool) -> Certificate:
@@ -273,19 +241,8 @@ def proven(problem: Problem, bounds: Bounds, collapsed: bool) -> Certificate:
     with np.errstate(all="ignore"):
         primal, dual = bounds.primal * problem.ridge, bounds.dual * problem.ridge
     if not np.isfinite(primal):
-        raise _out_of_range(problem)
+        raise out_of_range(problem)
     return Certificate(primal, dual if np.isfinite(dual) else -np.inf, smallest_margin=None, collapsed=collapsed)
-
-
-def threshold_range(strength: Floats, size: Floats, margin: Floats) -> tuple[Floats, Floats]:
-    """Bounds of the ridge from which on a group collapses, from its strength as :class:`Pairwise` has it.
-
-    The within-group gradient at collapse is strength * (1 - p_yy + p_yc), where p_yc = exp(margin) * p_yy and
-    0 <= p_yy <= 1 / (1 + (k_g - 1) exp(margin)). Without a margin both bounds are the strength itself.
-    """
-    up, down = np.maximum(margin, 0.0), np.minimum(margin, 0.0)
-    rise = -np.expm1(-up) / (np.exp(-up) + size - 1) + np.expm1(down) / (1 + (size - 1) * np.exp(down))
-    return strength * (1 + np.minimum(rise, 0.0)), strength * (1 + np.maximum(rise, 0.0))
 
 
 def rough_start(reduced: Reduced) -> Logits:
@@ -303,18 +260,3 @@ def trimmed(x: Logits, point: Point) -> Logits:
     tension = -np.einsum("gi,gh,ih->i", left, point.mean_gradient, right)
     mean = (left * np.where(tension < 1 - _STRICT, 0.0, sigma)) @ right
     return Logits(np.where(-point.own_gradient < 1 - _STRICT, 0.0, x.own), mean)
-
-
-def gather(problem: Problem) -> ClassGroups:
-    """Group equal classes; neighbours that agree in everything count once, which makes sorted profiles cheap."""
-    vectors = varying_vectors(problem)
-    changes = np.zeros(problem.num_classes - 1, dtype=bool)
-    for vector in vectors:
-        changes |= vector[1:] != vector[:-1]
-    start = np.concatenate([[0], np.flatnonzero(changes) + 1])
-    runs = group_classes(*(vector[start] for vector in vectors))
-    length = np.diff(np.append(start, problem.num_classes))
-    size = np.bincount(runs.group, weights=length).astype(np.float64)
-    group = np.repeat(runs.group, length)
-    group.setflags(write=False)
-    return ClassGroups(size, group, start[runs.first])
