@@ -122,6 +122,9 @@ FOUND: dict[str, tuple[Any, dict[str, Any]]] = {
     "stream": (Stream(), {}),
     "chain": (ChainDataset([Stream()]), {}),
     "samples": (Samples([(0.0, label) for label in LABELS]), {}),
+    "samples that are labels": (Samples(LABELS), {}),
+    "samples that are labels, as tensors": (Samples(list(torch.tensor(LABELS))), {}),
+    "masked array without a masked entry": (np.ma.array(LABELS), {}),
     "samples by name": (Samples(samples("kind")), {"column": "kind"}),
     "samples by place": (Samples(samples(0)), {"column": 0}),
     "stacked columns": (StackDataset(torch.arange(6), torch.tensor(LABELS)), {}),
@@ -193,6 +196,12 @@ class TestNames:
 
     def test_those_of_words(self) -> None:
         assert ClassCounts.from_labels(tagged_words(), one_hot=False).class_names == ("O", "B", "I")
+
+    def test_a_wrapper_may_give_other_labels_than_what_it_wraps(self) -> None:
+        wrapper = Samples([(0, label) for label in LABELS])
+        wrapper.dataset = Folder([0, 1, 2, 3], ["a", "b", "c", "d"])  # type: ignore[attr-defined]
+        found = ClassCounts.from_labels(wrapper)
+        assert (found, found.class_names) == (COUNTS, ())
 
     def test_targets_that_are_transformed_have_other_names(self, tmp_path: Path) -> None:
         folder = pytest.importorskip("torchvision.datasets").ImageFolder
@@ -357,6 +366,9 @@ class Broken(Samples):
         ),
         (Samples(samples("kind")), {"column": "y"}, r"^column must name .*, got 'y'; there are 'pixels', 'kind'"),
         (FRAME, {"column": True}, r"^column must be the name or the place of the labels, got True"),
+        (np.ma.array([0, 1, 1], mask=[0, 0, 1]), {}, r"^labels must have no missing entries, got masked entries"),
+        (NAMES, {"one_hot": True}, r"^labels must be one-hot, as one_hot=True says, got names"),
+        (Samples([torch.zeros(2)]), {}, r"^labels must give samples \(inputs, labels\)"),
         (LABELS, {"one_hot": 1}, r"^one_hot must be True or False"),
         (LABELS, {"progress": "yes"}, r"^progress must be True or False"),
         ({0: 1, 1: 2**60}, {}, r"^labels must be a whole number between 0 and 9007199254740992"),

@@ -23,6 +23,8 @@ def as_array(labels: Any) -> NDArray[Any]:
         >>> as_array([True, False]).tolist(), as_array([b"cat", b"owl"]).tolist()
         ([1, 0], ['cat', 'owl'])
     """
+    if isinstance(labels, np.ma.MaskedArray) and np.ma.is_masked(labels):
+        raise InputError("labels", "must have no missing entries", "masked entries")
     try:
         array = np.asarray(labels.detach().cpu().numpy() if hasattr(labels, "detach") else labels)
         if array.dtype.kind == "S":

@@ -101,6 +101,8 @@ class _Counter:
         """Count the labels of an array; of several dimensions only where they are maps or one-hot."""
         array = part.labels
         if array.dtype.kind in "UT":
+            if self.one_hot is True:
+                raise InputError("labels", "must be one-hot, as one_hot=True says", "names")
             self._check_shape(array)
             for name, count in zip(*np.unique(array.astype(str), return_counts=True), strict=True):
                 self.of_text[str(name)] = self.of_text.get(str(name), 0) + int(count)

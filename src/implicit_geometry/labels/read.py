@@ -72,7 +72,10 @@ def parts(labels: Any, column: Column, *, maps: bool, progress: Progress | None)
         yield from _of_array_like(labels, maps)
     elif _is_sequence(labels):
         known = _SAMPLES if column is None else _BATCHES
-        values = (_label(item, column, known, "samples") for item in _told(_items(labels), progress))
+        told = _told(_items(labels), progress)
+        values = (
+            item if column is None and _is_label(item) else _label(item, column, known, "samples") for item in told
+        )
         yield from _of_values(values, is_doubtful=False, are_batches=False)
     elif isinstance(labels, Iterable) and not isinstance(labels, (str, bytes, type)):
         yield from _of_iterable(labels, column, progress)
@@ -99,7 +102,8 @@ def _stored(labels: Any, column: Column) -> NDArray[Any] | None:
         kept = column_of(labels, column) if number_of_steps(labels) else None
         return as_array(kept) if kept is not None and _is_scalar(kept[0]) else None
     if column is None and hasattr(labels, "targets"):
-        return _transformed(as_array(labels.targets), getattr(labels, "target_transform", None))
+        targets, transform = as_array(labels.targets), getattr(labels, "target_transform", None)
+        return targets if transform is None else _transformed(targets, transform)
     if hasattr(labels, "dataset") and hasattr(labels, "indices"):  # a Subset
         whole = _stored(labels.dataset, column)
         return None if whole is None else _chosen(whole, labels)
@@ -111,10 +115,10 @@ def _stored(labels: Any, column: Column) -> NDArray[Any] | None:
     return None
 
 
-def _transformed(array: NDArray[Any], transform: Callable[[Any], Any] | None) -> NDArray[Any]:
-    """Labels as a data set hands them out, which transforms them one by one."""
-    if transform is None or not array.size:
-        return array
+def _transformed(array: NDArray[Any], transform: Callable[[Any], Any]) -> NDArray[Any] | None:
+    """Labels as a data set hands them out, which transforms them one by one; None where one is more than a number."""
+    if array.ndim != 1 or not array.size:
+        return None
     distinct, which = np.unique(array, return_inverse=True)
     found: NDArray[Any] = np.stack([as_array(transform(label)) for label in distinct.tolist()])[which]
     return found
@@ -171,6 +175,10 @@ def _of_array_like(labels: Any, maps: bool) -> Iterator[Part]:
 
 def _is_scalar(value: Any) -> bool:
     return not isinstance(value, (list, tuple)) and not getattr(value, "ndim", 0)
+
+
+def _is_label(item: Any) -> bool:
+    return isinstance(item, (str, int, np.generic)) or getattr(item, "ndim", None) == 0
 
 
 def _of_iterable(labels: Iterable[Any], column: Column, progress: Progress | None) -> Iterator[Part]:

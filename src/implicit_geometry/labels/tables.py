@@ -86,7 +86,8 @@ def known_classes(labels: Any, column: Column) -> Known:
         return Known(tuple(classes), len(classes))
     if hasattr(labels, "cumulative_sizes"):
         return _common([known_classes(dataset, column) for dataset in labels.datasets])
-    return known_classes(labels.dataset, column) if hasattr(labels, "dataset") else Known()
+    hands_on = hasattr(labels, "indices") or hasattr(labels, "batch_sampler")  # a Subset or a loader, not any wrapper
+    return known_classes(labels.dataset, column) if hands_on and hasattr(labels, "dataset") else Known()
 
 
 def _are_names(classes: Any) -> TypeGuard[Sequence[str]]:
