@@ -161,9 +161,10 @@ def test_in_the_loop_of_torchvision(rule: str, bfloat16: bool) -> None:
         model.train()
         for images, target in loader:
             with torch.amp.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
-                loss = criterion(model(images), target)
-            assert target.is_floating_point()
-            assert loss.dtype == torch.float32
+                logits = model(images)
+                loss = criterion(logits, target)
+            assert logits.dtype == (torch.bfloat16 if bfloat16 else torch.float32)
+            torch.testing.assert_close(loss, criterion(logits.float(), target), rtol=1e-6, atol=0)
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0, error_if_nonfinite=True)
@@ -202,9 +203,10 @@ def test_in_the_loop_of_timm(rule: str, smoothing: float) -> None:
         for number, (images, labels) in enumerate(loader):
             mixed, target = mixing(images, labels)
             with torch.amp.autocast("cpu", dtype=torch.bfloat16):
-                loss = criterion(model(mixed), target) / accumulated
-            assert loss.dtype == torch.float32
-            loss.backward()
+                logits = model(mixed)
+                loss = criterion(logits, target)
+            torch.testing.assert_close(loss, criterion(logits.float(), target), rtol=1e-6, atol=0)
+            (loss / accumulated).backward()
             if (number + 1) % accumulated:
                 continue
             utils.dispatch_clip_grad(model.parameters(), value=1.0, mode="norm")
