@@ -28,7 +28,7 @@ def pictures(number: int, seed: int) -> tuple[Tensor, Tensor]:
 
 torch.manual_seed(0)
 inputs, masks = pictures(48, seed=1)
-counts = ig.ClassCounts(torch.bincount(masks[masks != IGNORED]).tolist())
+counts = ig.ClassCounts.from_labels(masks, ignore_index=IGNORED)
 model = nn.Sequential(
     nn.Conv2d(1, 16, 5, padding=2), nn.ReLU(), nn.Conv2d(16, 16, 5, padding=2), nn.ReLU(), nn.Conv2d(16, 3, 1)
 )

@@ -108,6 +108,14 @@ class TestNames:
             assert same.class_names == ("a", "b", "c")
         assert COUNTS.class_names == ()
 
+    def test_they_may_be_an_array(self) -> None:
+        assert ClassCounts.from_labels(LABELS, class_names=np.array(["a", "b", "c"])).class_names == ("a", "b", "c")
+
+    @pytest.mark.parametrize("names", [{"cat", "dog", "owl"}, np.array("cat"), "cat", 3])
+    def test_they_must_have_an_order(self, names: Any) -> None:
+        with pytest.raises(InputError, match=r"^class_names must be"):
+            ClassCounts.from_labels(NAMES, class_names=names)
+
     @pytest.mark.parametrize("names", [["a"], ["a", "a", "b"], ["a", "b", 3], "abc", None])
     def test_they_must_be_one_per_class(self, names: Any) -> None:
         with pytest.raises(InputError, match=r"^class_names must be 3 different names, one per class"):
@@ -162,7 +170,7 @@ def test_order_and_batches_do_not_matter(labels: list[int], random: Any, size: i
     [
         ([0, "a"], {}, r"^labels must"),
         ({"a": 3, 1: 2}, {}, r"^labels must have class indices or names as keys"),
-        ({0: 3, 1: -2}, {}, r"^labels must be a whole number at least 0, got -2"),
+        ({0: 3, 1: -2}, {}, r"^labels must be a whole number between 0 and 9007199254740992, got -2"),
         ({-1: 3, 1: 2}, {}, r"^labels must lie in 0..1, got -1"),
         ({0: 3, 4: 2}, {"num_classes": 3}, r"^labels must lie in 0..2, got 4"),
         ({}, {}, r"^labels must have class indices or names as keys"),
@@ -172,7 +180,7 @@ def test_order_and_batches_do_not_matter(labels: list[int], random: Any, size: i
         (LABELS, {"zeros": "ignore"}, r"^zeros must be one of error, smooth"),
         (LABELS, {"ignore_index": 0.5}, r"^ignore_index must be a whole number"),
         (LABELS, {"column": "label"}, r"^column must be left out where labels are no table"),
-        (DataLoader(torch.zeros(4, 2)), {}, r"^labels must give batches \(inputs, labels, ...\)"),
+        (DataLoader(torch.zeros(4, 2)), {}, r"^labels must give batches \(inputs, labels\) or dict"),
         (DataLoader(Pictures("names")), {}, r"^labels must give batches"),
         (Subset(tensors(LABELS), [7]), {}, r"^labels must be a subset of its data set"),
         (torch.tensor([0.2, 0.8]), {}, r"^labels must be whole numbers"),

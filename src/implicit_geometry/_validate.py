@@ -239,7 +239,10 @@ def nearest(given: str, names: Iterable[str]) -> str:
 
 def names_of_classes(values: Any, num_classes: int) -> tuple[str, ...]:
     """Return different names, one per class, or none at all."""
-    names = tuple(values) if isinstance(values, Iterable) and not isinstance(values, (str, bytes)) else (values,)
+    try:
+        names = tuple(values) if isinstance(values, Iterable) and not isinstance(values, (str, bytes)) else (values,)
+    except TypeError:  # an array without axes
+        names = (values,)
     texts = all(isinstance(name, str) for name in names)
     if names and not (texts and len(set(names)) == len(names) == num_classes):
         raise InputError("class_names", f"must be {num_classes} different names, one per class", shown(values))

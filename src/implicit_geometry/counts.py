@@ -21,7 +21,7 @@ from implicit_geometry._validate import (
     sample_counts,
     whole_number,
 )
-from implicit_geometry.labels import count_labels
+from implicit_geometry.labels.count import count_labels
 
 _MOST_SHOWN, _LONGEST_SHOWN = 10, 60  # counts and characters in a repr
 
@@ -207,25 +207,29 @@ class ClassCounts:
         *,
         num_classes: int | None = None,
         class_names: Sequence[str] = (),
-        column: str | None = None,
+        column: str | int | None = None,
         ignore_index: int | None = None,
+        one_hot: bool | None = None,
         zeros: str = "error",
-        progress: Callable[[int], object] | None = None,
+        progress: Callable[[int], object] | bool | None = None,
     ) -> ClassCounts:
         """Count the labels of a training set.
 
+        What can be read in two ways is an error that names the option which decides.
+
         Args:
-            labels: class indices 0..k-1 or class names, as a list, NumPy array or torch tensor; a dictionary of counts
-                by class; a data set with ``targets`` (torchvision's), a ``TensorDataset`` (its last tensor), a
-                ``Subset`` or ``ConcatDataset`` of these, a Hugging Face data set or its column; or a ``DataLoader``,
-                which is read once, for anything else.
-            num_classes: k; by default the largest label + 1, or the number of names.
-            class_names: names of the classes in their order; by default those of the data set, or of labels that are
-                names in the order of the alphabet.
-            column: of a Hugging Face data set; by default the one called ``labels``, ``label`` and the like.
+            labels: class indices 0..k-1, booleans or class names, as a list, an array, a tensor, a series or an
+                iterator; a dictionary of counts by class; a table; a data set of torch, torchvision or Hugging Face;
+                or a ``DataLoader``, which is read once.
+            num_classes: k; by default the number of classes that the data set states, or the largest label + 1.
+            class_names: names of the classes in their order; by default those of the data set or of its categories,
+                or of labels that are names in the order of the alphabet.
+            column: name or place of the labels in a table, a sample or a batch; by default the one called ``labels``,
+                ``label`` and the like, or the second of two.
             ignore_index: label that does not count. Labels may then be maps of any shape, as in segmentation.
+            one_hot: True for labels with the classes along axis 1, one 1 and else 0; False for maps of labels.
             zeros: what to do with a class without a sample: ``"error"``, or ``"smooth"`` to count it as one sample.
-            progress: called with the number of batches read of a ``DataLoader``.
+            progress: True for a line on standard error; or what to call with the number of batches or samples read.
 
         Raises:
             InputError: labels are no classes, a class has no sample (the message names it), or an option is wrong.
@@ -243,6 +247,7 @@ class ClassCounts:
             class_names=class_names,
             column=column,
             ignore_index=ignore_index,
+            one_hot=one_hot,
             progress=progress,
         )
         k = found.counts.size
@@ -254,6 +259,9 @@ class ClassCounts:
         if missing.size and zeros == "error":
             named = [found.class_names[c] if found.class_names else int(c) for c in missing[:10]]
             raise InputError("labels", f"must hold every class 0..{k - 1}", f"no sample of classes {named}")
+        if missing.size and not found.classes_are_known:
+            expected = "must be given for zeros='smooth': labels do not tell which classes there are"
+            raise InputError("num_classes", expected, num_classes)
         return cls(np.maximum(found.counts, 1), class_names=found.class_names)
 
 

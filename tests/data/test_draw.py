@@ -70,6 +70,18 @@ def test_impossible_splits_are_named(labels, counts, per_class, message):
         imbalanced_split(labels, ClassCounts(counts), test_per_class=per_class)
 
 
+@pytest.mark.parametrize("labels", [np.array(["ant", "cat"] * 9), ["ant", "cat"] * 9, np.array([False, True] * 9)])
+def test_names_and_booleans_are_labels_too(labels):
+    split = imbalanced_split(labels, ClassCounts([5, 2]), test_per_class=3)
+    assert np.unique(np.asarray(labels)[split.train], return_counts=True)[1].tolist() == [5, 2]
+    assert np.unique(np.asarray(labels)[split.test], return_counts=True)[1].tolist() == [3, 3]
+
+
+def test_what_has_no_samples_has_no_split():
+    with pytest.raises(InputError, match=r"^labels must be class indices"):
+        imbalanced_split({0: 30, 1: 30}, ClassCounts([5, 5]), test_per_class=3)
+
+
 def test_a_class_too_small_for_all_three_parts_is_named():
     message = r"class 1 \('cat'\) has 30 samples, got a training count of 16 besides 10 test and 5 validation samples"
     with pytest.raises(InputError, match=message):

@@ -61,7 +61,7 @@ def test_an_official_test_part(tmp_path):
         ({"embeddings": EMBEDDINGS, "labels": LABELS * 1e300}, "labels of .*f.npz must be class indices"),
         ({"embeddings": EMBEDDINGS, "labels": LABELS.astype(str)}, "labels of .*f.npz must be class indices"),
         ({"embeddings": EMBEDDINGS, "labels": LABELS * 2}, r"no sample of classes \[1, 3\]"),
-        ({"embeddings": EMBEDDINGS, "labels": LABELS - 1}, r"labels must lie in 0..1, got -1"),
+        ({"embeddings": EMBEDDINGS, "labels": LABELS - 1}, r"labels must be class indices, at least 0, got -1"),
         ({"embeddings": EMBEDDINGS, "labels": LABELS, "test_labels": LABELS}, "must hold test_embeddings"),
         (
             {"embeddings": EMBEDDINGS, "labels": LABELS, "test_labels": LABELS + 1, "test_embeddings": EMBEDDINGS},

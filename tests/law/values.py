@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -64,17 +65,37 @@ def check_zipf(case: tuple[int, int, float]) -> str:
     return ORACLE
 
 
+def _labels_as(kind: str, labels: list[int]) -> tuple[Any, dict[str, Any]]:
+    """Labels in one of the forms that a training set has them, with the options that say which."""
+    import pandas as pd
+    import torch
+    from torch.utils.data import ConcatDataset, DataLoader, StackDataset, Subset, TensorDataset
+
+    tensor = torch.tensor(labels)
+    pairs = TensorDataset(torch.zeros(len(labels)), tensor)
+    forms: dict[str, Callable[[], tuple[Any, dict[str, Any]]]] = {
+        "list": lambda: (labels, {}),
+        "tensor": lambda: (tensor, {}),
+        "iterator": lambda: (iter(labels), {}),
+        "iterator of samples": lambda: (((0, label) for label in labels), {"column": 1}),
+        "series": lambda: (pd.Series(labels), {}),
+        "frame": lambda: (pd.DataFrame({"x": 0, "kind": labels}), {"column": "kind"}),
+        "loader": lambda: (DataLoader(pairs, 7), {}),
+        "samples": lambda: (StackDataset(torch.zeros(len(labels)), tensor), {}),
+        "subset": lambda: (Subset(ConcatDataset([pairs, pairs]), range(len(labels), 2 * len(labels))), {}),
+        "one-hot": lambda: (np.eye(max(labels) + 1)[labels], {"one_hot": True}),
+        "map": lambda: (tensor[None], {"one_hot": False}),
+    }
+    return forms[kind]() if kind in forms else (np.array(labels, dtype=kind), {})
+
+
 def check_from_labels(case: tuple[list[int], str]) -> str:
     labels, kind = case
-    given: Any = labels
-    if kind != "list":
-        import torch
-
-        given = torch.tensor(labels) if kind == "tensor" else np.array(labels, dtype=kind)
+    given, options = _labels_as(kind, labels)
     counted = Counter(labels)
     whole = set(counted) == set(range(max(counted) + 1)) and len(counted) > 1
     try:
-        found = ig.ClassCounts.from_labels(given)
+        found = ig.ClassCounts.from_labels(given, **options)
     except ig.InputError:
         assert not whole
         raise
@@ -369,7 +390,12 @@ ATTACKS = [
         st.tuples(
             st.lists(st.integers(0, 6), min_size=1, max_size=60)
             | st.lists(st.integers(0, 3), max_size=30).map(lambda tail: [*range(4), *tail]),
-            st.sampled_from(["list", "tensor", "int64", "uint8", "float32"]),
+            st.sampled_from(
+                [
+                    *("list", "tensor", "int64", "uint8", "float32", "iterator", "iterator of samples", "series"),
+                    *("frame", "loader", "samples", "subset", "one-hot", "map"),
+                ]
+            ),
         ),
         check_from_labels,
         20,
@@ -435,7 +461,16 @@ ATTACKS = [
     nonsense_for(
         "ClassCounts.from_labels",
         ig.ClassCounts.from_labels,
-        {"labels": lambda: [0, 1, 1], "num_classes": lambda: 2},
+        {
+            "labels": lambda: [0, 1, 1],
+            "num_classes": lambda: 2,
+            "class_names": lambda: ("a", "b"),
+            "column": lambda: None,
+            "ignore_index": lambda: 7,
+            "one_hot": lambda: None,
+            "zeros": lambda: "error",
+            "progress": lambda: None,
+        },
         share=8,
         covers=("ClassCounts",),
     ),

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from implicit_geometry._validate import LARGEST_COUNT, InputError, Ints, whole_number
 from implicit_geometry.counts import ClassCounts
+from implicit_geometry.labels.arrays import as_array
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -45,7 +46,8 @@ def imbalanced_split(
     are the same under every profile; so are the first samples of each class in training.
 
     Args:
-        labels: class indices 0..k-1 of the whole data set, shape (n,).
+        labels: class indices 0..k-1 of the whole data set, or names, whose classes are in the order of the alphabet;
+            shape (n,).
         counts: training samples wanted of each class.
         test_per_class: test samples of every class, 0 where the data set has a test part of its own.
         validation_per_class: validation samples of every class.
@@ -63,8 +65,8 @@ def imbalanced_split(
     test = whole_number("test_per_class", test_per_class, maximum=LARGEST_COUNT)
     validation = whole_number("validation_per_class", validation_per_class, maximum=LARGEST_COUNT)
     whole_number("seed", seed)
-    found, counts = ClassCounts.from_labels(labels), ClassCounts(counts)
-    array = np.asarray(labels)
+    array = as_array(labels)
+    found, counts = ClassCounts.from_labels(array), ClassCounts(counts)
     if found.num_classes != counts.num_classes:
         raise InputError("counts", f"must cover the {found.num_classes} classes of labels", counts.num_classes)
     short = np.flatnonzero(found.values < counts.values + test + validation)
@@ -77,7 +79,7 @@ def imbalanced_split(
             "(max_count is the largest class of step: and exp: profiles)",
         )
     sizes = np.stack([np.full_like(counts.values, test), np.full_like(counts.values, validation), counts.values])
-    parts = draw(array, sizes, seed)
+    parts = draw(np.unique(array, return_inverse=True)[1], sizes, seed)  # every class is there, in this order
     return Split(train=parts[2], test=parts[0], validation=parts[1])
 
 
