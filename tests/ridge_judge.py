@@ -24,9 +24,10 @@ from implicit_geometry import (
     vs,
     weighted,
 )
-from implicit_geometry.theory.ridge.biased import _Biased
+from implicit_geometry.groups import gather
+from implicit_geometry.theory.ridge.biased import Biased
 from implicit_geometry.theory.ridge.optimum import optimum
-from implicit_geometry.theory.ridge.reduce import gather, reduce_problem
+from implicit_geometry.theory.ridge.reduce import reduce_problem
 
 DIGITS = 50
 RULES = ("ce", "weighted", "logit_adjusted", "cdt", "ldt", "vs", "all")
@@ -193,7 +194,7 @@ def solver_probabilities(problem: Problem) -> Any:
     groups = gather(problem)
     reduced = reduce_problem(problem, groups)
     if problem.bias:
-        solver = _Biased.of(reduced, problem.bias_ridge / problem.ridge)
+        solver = Biased.of(reduced, problem.bias_ridge / problem.ridge)
         logits, bias, _ = solver.solve()
         wrong = solver.at(logits, bias).wrong
     else:

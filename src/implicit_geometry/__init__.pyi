@@ -38,4 +38,4 @@ from .theory.effective_ridge import EffectiveRidge as EffectiveRidge
 from .theory.effective_ridge import effective_ridge as effective_ridge
 from .theory.predict import predict as predict
 from .theory.ridge.plain import ridge_from_weight_decay as ridge_from_weight_decay
-from .theory.ridge.plain import ridge_path as ridge_path
+from .theory.ridge_path import ridge_path as ridge_path

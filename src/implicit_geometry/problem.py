@@ -15,6 +15,8 @@ from implicit_geometry.counts import ClassCounts
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.parameterization import Parameterization
 
+_NUMBERS = ("ridge", "bias_ridge", "label_smoothing")
+
 
 @dataclass(frozen=True, repr=False)
 class Problem:
@@ -28,10 +30,13 @@ class Problem:
         bias: whether the head has a bias b, added to W h.
         bias_ridge: beta >= 0 of ``beta / 2 * |b|^2`` beside the sum of the losses; 0 leaves the bias free. Weight decay
             ``wd`` on the bias too is ``bias_ridge = ridge``.
+        label_smoothing: eps of the smoothed labels, 1 - eps + eps / k for the label and eps / k for every other class,
+            in [0, 1). As in torch, ``weight`` then multiplies each class's term of the loss, and label scales and
+            margins are those of the hard label.
 
     Raises:
-        InputError: counts and parameters differ in length, a ridge is negative or not finite, or a head without bias
-            has a ridge on it.
+        InputError: counts and parameters differ in length, a ridge is negative or not finite, a head without bias has a
+            ridge on it, or labels smoothed by less than 0 or by 1 and more.
 
     Example:
         >>> Problem(ClassCounts([50, 5])).parameterization
@@ -43,6 +48,7 @@ class Problem:
     ridge: float
     bias: bool
     bias_ridge: float
+    label_smoothing: float
 
     def __init__(
         self,
@@ -51,6 +57,7 @@ class Problem:
         ridge: float = 0.0,
         bias: bool = False,
         bias_ridge: float = 0.0,
+        label_smoothing: float = 0.0,
     ) -> None:
         values = ClassCounts(counts)
         parameters = Parameterization.neutral(values.num_classes) if parameterization is None else parameterization
@@ -66,10 +73,14 @@ class Problem:
         object.__setattr__(self, "bias_ridge", number("bias_ridge", bias_ridge, minimum=0.0))
         if self.bias_ridge > 0 and not self.bias:
             raise InputError("bias_ridge", "must be 0 for a head without bias", f"{self.bias_ridge:g}")
+        smoothing = number("label_smoothing", label_smoothing, minimum=0.0, maximum=1.0)
+        if smoothing == 1:
+            raise InputError("label_smoothing", "must be below 1, where labels say nothing", "1")
+        object.__setattr__(self, "label_smoothing", smoothing)
 
     def __repr__(self) -> str:
         parts = [repr(self.counts), f"loss with {', '.join(self.parameterization.effects()) or 'nothing set'}"]
-        parts += [f"{name}={getattr(self, name):g}" for name in ("ridge", "bias_ridge") if getattr(self, name)]
+        parts += [f"{name}={getattr(self, name):g}" for name in _NUMBERS if getattr(self, name)]
         return f"Problem({', '.join([*parts, 'bias=True'] if self.bias else parts)})"
 
     @property
@@ -96,6 +107,12 @@ def require_problem(value: Any) -> None:
     instance("problem", value, Problem, "Problem(counts) makes one of class counts")
 
 
+def require_hard_labels(problem: Problem, where: str) -> None:
+    """Refuse smoothed labels for a method that knows hard ones only."""
+    if problem.label_smoothing:
+        raise InputError("label_smoothing", f"must be 0 for {where}", f"{problem.label_smoothing:g}")
+
+
 @dataclass(frozen=True, repr=False)
 class Solution:
     """The geometry a problem leads to, and the certificate that says how far it is proven.
@@ -107,6 +124,9 @@ class Solution:
         bias: b of a head with one, shape (k,), ``None`` without. The mean logits of a class are those of
             ``geometry.cross`` plus b. Of all b of equal loss it is the one with sum_c b_c / class_scale_c = 0.
         norm_proof: what :attr:`norm_error` is computed by.
+
+    With smoothed labels the bounds of the certificate are those of the objective less the entropy of the labels, and
+    the limit has an absolute scale: the mean logits are those of the smallest loss.
 
     Example:
         >>> from implicit_geometry.theory.predict import predict
@@ -122,7 +142,7 @@ class Solution:
 
     @cached_property
     def norm_error(self) -> NormError | None:
-        """How far the squared norms can be from those of the optimum at a positive ridge; ``None`` in the limit."""
+        """How far the squared norms can be from those of the optimum at a positive ridge of hard labels, else None."""
         return None if self.norm_proof is None else self.norm_proof()
 
     def __repr__(self) -> str:

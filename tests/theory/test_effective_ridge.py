@@ -11,7 +11,7 @@ from implicit_geometry.problem import Problem
 from implicit_geometry.rules import cdt, ce, ldam, ldt, vs, weighted
 from implicit_geometry.theory.effective_ridge import RidgeSearch, effective_ridge
 from implicit_geometry.theory.predict import predict
-from implicit_geometry.theory.ridge.plain import ridge_path
+from implicit_geometry.theory.ridge_path import ridge_path
 
 STEP = ClassCounts.step(num_classes=10, imbalance_ratio=10, max_count=50)
 LOSSES = {

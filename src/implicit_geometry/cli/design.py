@@ -46,6 +46,7 @@ def design(
         float | None, typer.Option(help="Of a mean loss; for no_collapse, and to be warned of collapse.")
     ] = None,
     bias: Annotated[bool, typer.Option("--bias", help="The head has a free bias.")] = False,
+    label_smoothing: Annotated[float, typer.Option(help="Of the labels, in [0, 1).")] = 0.0,
     max_count: Annotated[int, typer.Option(help="Largest class of step: and exp: profiles.")] = 5000,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
     output: Annotated[
@@ -70,12 +71,19 @@ def design(
     """
     class_counts = parse_counts(counts, max_count=max_count)
     found = find(
-        class_counts, target=target, family=family, value=value, free=free, weight_decay=weight_decay, bias=bias
+        class_counts,
+        target=target,
+        family=family,
+        value=value,
+        free=free,
+        weight_decay=weight_decay,
+        bias=bias,
+        label_smoothing=label_smoothing,
     )
     if output is not None:
         write_atomically(output, lambda part: part.write_text(found.parameterization.to_json(), encoding="utf-8"))
     if as_json:
-        print(dumps({**_document(class_counts, found), "bias": bias}))
+        print(dumps({**_document(class_counts, found), "bias": bias, "label_smoothing": label_smoothing}))
     else:
         _print_tables(class_counts, found, bias)
 

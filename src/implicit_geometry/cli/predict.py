@@ -58,6 +58,7 @@ def predict(
     ridge: Annotated[float | None, typer.Option(help="Sum-form ridge; 0, the default, is the limit.")] = None,
     weight_decay: Annotated[float | None, typer.Option(help="Of a mean loss, in place of --ridge.")] = None,
     bias: Annotated[bool, typer.Option("--bias", help="The head has a free bias.")] = False,
+    label_smoothing: Annotated[float, typer.Option(help="Of the labels, in [0, 1).")] = 0.0,
     max_count: Annotated[int, typer.Option(help="Largest class of step: and exp: profiles.")] = 5000,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Write a picture (PNG or SVG) of the predicted geometry.")] = None,
@@ -76,6 +77,8 @@ def predict(
 
       igeom predict exp:10,100 --loss vs --gamma 0.3 --tau 1 --plot geometry.png
 
+      igeom predict exp:10,100 --loss logit_adjusted --label-smoothing 0.1
+
     The exit code is 1 where the geometry that is printed is not proven to be the optimum.
     """
     if plot is not None:
@@ -85,7 +88,13 @@ def predict(
     parameterization = (
         parse_loss(class_counts, loss, given) if parameters is None else read_parameterization(parameters)
     )
-    problem = Problem(class_counts, parameterization, ridge=_ridge(class_counts, ridge, weight_decay), bias=bias)
+    problem = Problem(
+        class_counts,
+        parameterization,
+        ridge=_ridge(class_counts, ridge, weight_decay),
+        bias=bias,
+        label_smoothing=label_smoothing,
+    )
     solution = solve(problem)
     if plot is not None:
         _write_plot(solution, plot)
@@ -156,6 +165,7 @@ def _document(solution: Solution) -> dict[str, Any]:
         "num_samples": counts.num_samples,
         "imbalance_ratio": counts.imbalance_ratio,
         "ridge": solution.problem.ridge,
+        "label_smoothing": solution.problem.label_smoothing,
         "bias": None if solution.bias is None or len(solution.bias) > _MAX_JSON_CLASSES else solution.bias.tolist(),
         "blocks": _blocks(solution),
         "certificate": {
@@ -179,12 +189,13 @@ def _document(solution: Solution) -> dict[str, Any]:
 
 def _print_tables(solution: Solution, loss: str) -> None:
     console = Console()
-    counts, certificate = solution.problem.counts, solution.certificate
+    counts, certificate, smoothing = solution.problem.counts, solution.certificate, solution.problem.label_smoothing
     console.print(
         f"[bold]{counts.num_classes:,} classes, {counts.num_samples:,} samples, "
         f"imbalance ratio {counts.imbalance_ratio:,.4g}, loss {loss}, "
         f"{f'ridge {solution.problem.ridge:g}' if solution.problem.ridge else 'limit of vanishing ridge'}"
-        f"{', head with a free bias' if solution.bias is not None else ''}[/]",
+        f"{', head with a free bias' if solution.bias is not None else ''}"
+        f"{f', labels smoothed by {smoothing:g}' if smoothing else ''}[/]",
         soft_wrap=True,
     )
     groups = _groups(solution)

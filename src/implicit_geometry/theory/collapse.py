@@ -11,13 +11,15 @@ from scipy.optimize import brentq
 
 from implicit_geometry._validate import Floats, flag, frozen, number, whole_number
 from implicit_geometry.counts import ClassCounts
-from implicit_geometry.groups import ClassGroups
-from implicit_geometry.parameterization import Pairwise, Parameterization
+from implicit_geometry.groups import ClassGroups, gather
+from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.problem import Problem
 from implicit_geometry.theory.ridge.biased import best_bias, optimum_with_bias
 from implicit_geometry.theory.ridge.optimum import optimum
 from implicit_geometry.theory.ridge.program import Logits, Point, Reduced
-from implicit_geometry.theory.ridge.reduce import gather, reduce_problem, threshold_range
+from implicit_geometry.theory.ridge.reduce import collapse_range, reduce_problem
+from implicit_geometry.theory.ridge.smoothed import smoothed_point
+from implicit_geometry.theory.ridge.smoothed_program import SmoothedReduced, reduce_smoothed
 from implicit_geometry.theory.singular_values import operator_norm
 
 _ROUNDS = 200  # of finding the bias and the logits within groups for each other
@@ -105,6 +107,7 @@ def collapse_thresholds(
     *,
     bias: bool = False,
     relative_bias_ridge: float = 0.0,
+    label_smoothing: float = 0.0,
 ) -> CollapseThresholds:
     """Find the ridges, and with them the weight decays, at which classes collapse.
 
@@ -114,6 +117,7 @@ def collapse_thresholds(
         bias: whether the head has a bias.
         relative_bias_ridge: ridge of the bias over that of classifiers and embeddings; 0 leaves it free, 1 is the same
             weight decay on all.
+        label_smoothing: eps of smoothed labels, which lowers every group's threshold by the factor 1 - eps.
 
     Raises:
         InputError: as :class:`Problem`.
@@ -129,7 +133,14 @@ def collapse_thresholds(
         3.147
     """
     decay = number("relative_bias_ridge", relative_bias_ridge, minimum=0.0)
-    problem = Problem(counts, parameterization, ridge=1.0, bias=flag("bias", bias), bias_ridge=decay)
+    problem = Problem(
+        counts,
+        parameterization,
+        ridge=1.0,
+        bias=flag("bias", bias),
+        bias_ridge=decay,
+        label_smoothing=label_smoothing,
+    )
     groups, total = gather(problem), total_threshold(problem)
     return CollapseThresholds(
         counts=problem.counts,
@@ -149,7 +160,7 @@ def class_thresholds(problem: Problem) -> Floats:
 def total_threshold(problem: Problem) -> float:
     """The ``total`` of :func:`collapse_thresholds` alone; the problem's own ridge plays no part but for a bias's."""
     groups = gather(problem)
-    low = float(_range(problem, groups)[0].min()) / 2  # every group is alive there
+    low = float(collapse_range(problem, groups)[0].min()) / 2  # every group is alive there
 
     def gradient(ridge: float) -> float:
         reduced = replace(_at(problem, groups, ridge), live=groups.size > 1)
@@ -162,16 +173,9 @@ def total_threshold(problem: Problem) -> float:
     return _crossing(lambda ridge: gradient(ridge) - 1, total)
 
 
-def _range(problem: Problem, groups: ClassGroups) -> tuple[Floats, Floats]:
-    """Bounds of the thresholds of the differences within each group, shapes (G,)."""
-    pairs = Pairwise.of(problem.parameterization, groups.first)
-    strength = pairs.strength(problem.counts.values[groups.first])
-    return threshold_range(strength, groups.size, np.where(groups.size > 1, pairs.margin, 0.0))
-
-
 def _within(problem: Problem, groups: ClassGroups) -> Floats:
     """Thresholds of the differences within each group, shape (G,)."""
-    low, high = _range(problem, groups)
+    low, high = collapse_range(problem, groups)
     thresholds = low.copy()
     for group in np.flatnonzero(low < high).tolist():
         thresholds[group] = _zero(_excess_gradient(problem, groups, group), float(low[group]), float(high[group]))
@@ -232,6 +236,8 @@ def _bias_alone(problem: Problem, reduced: Reduced, own: Floats) -> Floats:
 
 
 def _at_optimum(problem: Problem, reduced: Reduced) -> Point:
+    if isinstance(reduced, SmoothedReduced):
+        return smoothed_point(reduced, problem.relative_bias_ridge if problem.bias else None)
     if problem.bias:
         return optimum_with_bias(reduced, problem.relative_bias_ridge)
     return reduced.evaluate(optimum(reduced).logits)
@@ -253,7 +259,8 @@ def _own_alone(reduced: Reduced, mean: Floats) -> Floats:
 
 
 def _at(problem: Problem, groups: ClassGroups, ridge: float) -> Reduced:
-    return reduce_problem(replace(problem, ridge=ridge, bias=False, bias_ridge=0.0), groups)
+    plain = replace(problem, ridge=ridge, bias=False, bias_ridge=0.0)
+    return reduce_smoothed(plain, groups) if problem.label_smoothing else reduce_problem(plain, groups)
 
 
 def _zero(height: Callable[[float], float], low: float, high: float) -> float:

@@ -20,7 +20,6 @@ from scipy.optimize import brentq
 from implicit_geometry._validate import Floats, InputError, choice, flag, number
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.parameterization import Parameterization
-from implicit_geometry.problem import Problem
 from implicit_geometry.rules import ldt
 from implicit_geometry.theory.collapse import class_thresholds
 from implicit_geometry.theory.design_search import (
@@ -94,6 +93,7 @@ def design(
     free: bool = False,
     weight_decay: float | None = None,
     bias: bool = False,
+    label_smoothing: float = 0.0,
 ) -> Design:
     """Find the scales of a loss family that lead to a wanted geometry in the limit of vanishing weight decay.
 
@@ -119,6 +119,8 @@ def design(
         free: one free scale for each distinct count, in each vector of the family, instead of one exponent.
         weight_decay: of a mean loss on classifiers and embeddings; needed by ``no_collapse``, else for a warning.
         bias: whether the head has a free bias (one with weight decay of its own has the limit of a head without).
+        label_smoothing: eps of smoothed labels; what it changes are the ``"vs"`` family, whose shift no longer drops
+            out, and the collapse thresholds.
 
     Returns:
         The loss with what it reaches; where the target is out of reach, the nearest loss found and a warning.
@@ -145,8 +147,11 @@ def design(
     flag("free", free)
     if flag("bias", bias) and target == "alignment" and family == "ldt":
         raise InputError("family", "must scale classes (cdt, vs or cdt+ldt) to align a head with a bias", "ldt")
+    if label_smoothing and target == "alignment" and family == "vs":
+        raise InputError("family", "must have no shift (ldt, cdt or cdt+ldt) to be aligned with smoothed labels", "vs")
     ridge = None if weight_decay is None else ridge_from_weight_decay(weight_decay, values.num_samples)
-    question = Question(values, target, family, _wanted(values, target, value), bias)
+    question = Question(values, target, family, _wanted(values, target, value), bias, label_smoothing)
+    question.problem(question.power_loss(0.0))  # refuses a smoothing that is none
     if target == "no_collapse":
         if ridge is None or free:
             raise InputError(
@@ -183,8 +188,10 @@ def _exact(question: Question, free: bool) -> Found | None:
     counts, family = question.counts, question.family
     if question.target not in (*DEVIATIONS, "alignment"):
         return None
-    if counts.imbalance_ratio == 1:
+    if counts.imbalance_ratio == 1:  # nor has a vs loss a shift then
         exponent = 0.0
+    elif question.label_smoothing and question.family == "vs":
+        return None
     elif question.bias:
         if question.target != "alignment":
             return None
@@ -225,7 +232,7 @@ def _without_collapse(question: Question, ridge: float) -> Design:
 
 
 def _thresholds(question: Question, loss: Parameterization) -> Floats:
-    return class_thresholds(Problem(question.counts, loss, bias=question.bias))
+    return class_thresholds(question.problem(loss))
 
 
 def _design(question: Question, found: Found, ridge: float | None, *, residual: float, exact: bool = False) -> Design:

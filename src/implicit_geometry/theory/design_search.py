@@ -18,8 +18,7 @@ from implicit_geometry.lowrank import LowRank
 from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.problem import Problem
 from implicit_geometry.rules import ldt, logit_adjusted
-from implicit_geometry.theory.limit.biased import bias_limit_solution
-from implicit_geometry.theory.limit.plain import limit_solution
+from implicit_geometry.theory.predict import predict
 
 LARGEST_EXPONENT = 3.0
 """Exponents are searched between minus and plus this."""
@@ -52,6 +51,7 @@ class Question:
         family: one of :data:`FAMILIES`.
         wanted: the number.
         bias: whether the head has a free bias.
+        label_smoothing: eps of smoothed labels.
     """
 
     counts: ClassCounts
@@ -59,6 +59,7 @@ class Question:
     family: str
     wanted: float
     bias: bool
+    label_smoothing: float
 
     @property
     def vectors(self) -> tuple[str, ...]:
@@ -95,9 +96,12 @@ class Question:
         shift = logit_adjusted(self.counts).shift if self.family == "vs" else None
         return Parameterization(shift=shift, **dict(zip(self.vectors, scales, strict=True)))
 
+    def problem(self, loss: Parameterization) -> Problem:
+        """The limit of a loss."""
+        return Problem(self.counts, loss, bias=self.bias, label_smoothing=self.label_smoothing)
+
     def _classifier(self, loss: Parameterization) -> Gram:
-        solve = bias_limit_solution if self.bias else limit_solution
-        return solve(Problem(self.counts, loss, bias=self.bias)).geometry.classifier
+        return predict(self.problem(loss)).geometry.classifier
 
 
 class Found(NamedTuple):

@@ -15,8 +15,8 @@ from implicit_geometry.geometry import Geometry
 from implicit_geometry.lowrank import LowRank
 from implicit_geometry.problem import Problem, Solution, require_problem
 from implicit_geometry.theory.collapse import total_threshold
-from implicit_geometry.theory.ridge.biased import bias_ridge_solution
-from implicit_geometry.theory.ridge.plain import ridge_path, ridge_solution
+from implicit_geometry.theory.predict import predict
+from implicit_geometry.theory.ridge_path import ridge_path
 
 _BLOCKS = ("classifier", "embedding", "cross")
 _AS_NEAR = 1e-6  # difference of distances that does not count
@@ -38,7 +38,7 @@ class EffectiveRidge:
     Example:
         >>> from implicit_geometry.counts import ClassCounts
         >>> problem = Problem(ClassCounts.step(num_classes=10, imbalance_ratio=10, max_count=50), ridge=0.5)
-        >>> found = effective_ridge(ridge_solution(problem).geometry, problem)
+        >>> found = effective_ridge(predict(problem).geometry, problem)
         >>> round(found.ridge, 3), found.at_edge
         (0.5, False)
     """
@@ -103,7 +103,7 @@ class RidgeSearch:
     Example:
         >>> problem = Problem([50, 50, 5, 5], ridge=0.5)
         >>> search = RidgeSearch(problem)
-        >>> round(search.nearest(ridge_solution(problem).geometry).ridge, 2)
+        >>> round(search.nearest(predict(problem).geometry).ridge, 2)
         0.5
     """
 
@@ -120,7 +120,7 @@ class RidgeSearch:
         path = (
             [self._solve(step) for step in self.coarse]
             if problem.bias
-            else ridge_path(problem.counts, problem.parameterization, ridges)
+            else ridge_path(problem.counts, problem.parameterization, ridges, label_smoothing=problem.label_smoothing)
         )
         self.solved = {step: (each, self._unit_entries(each)) for step, each in zip(self.coarse, path, strict=True)}
 
@@ -201,10 +201,8 @@ class RidgeSearch:
         return self.solved[step]
 
     def _solve(self, step: float) -> Solution:
-        problem, ridge = self.problem, self.ridge(step)
-        if not problem.bias:
-            return ridge_solution(Problem(problem.counts, problem.parameterization, ridge=ridge))
-        return bias_ridge_solution(replace(problem, ridge=ridge, bias_ridge=problem.relative_bias_ridge * ridge))
+        ridge = self.ridge(step)
+        return predict(replace(self.problem, ridge=ridge, bias_ridge=self.problem.relative_bias_ridge * ridge))
 
     def _unit_entries(self, solution: Solution) -> Floats:
         """Entries of a predicted block of unit norm: of all pairs of groups, then on the diagonal."""

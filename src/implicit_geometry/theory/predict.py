@@ -7,16 +7,24 @@ from collections.abc import Callable
 from implicit_geometry.problem import Problem, Solution, require_problem
 from implicit_geometry.theory.limit.biased import bias_limit_solution, penalised_bias_limit_solution
 from implicit_geometry.theory.limit.plain import limit_solution
+from implicit_geometry.theory.limit.smoothed import smoothed_limit_solution
 from implicit_geometry.theory.ridge.biased import bias_ridge_solution
 from implicit_geometry.theory.ridge.plain import ridge_solution
+from implicit_geometry.theory.ridge.smoothed import smoothed_ridge_solution
 
-_METHODS: dict[tuple[str, str], Callable[[Problem], Solution]] = {
-    ("limit", "no bias"): limit_solution,
-    ("limit", "free bias"): bias_limit_solution,
-    ("limit", "bias with a ridge"): penalised_bias_limit_solution,
-    ("ridge", "no bias"): ridge_solution,
-    ("ridge", "free bias"): bias_ridge_solution,
-    ("ridge", "bias with a ridge"): bias_ridge_solution,
+_METHODS: dict[tuple[str, str, str], Callable[[Problem], Solution]] = {
+    ("limit", "no bias", "hard labels"): limit_solution,
+    ("limit", "free bias", "hard labels"): bias_limit_solution,
+    ("limit", "bias with a ridge", "hard labels"): penalised_bias_limit_solution,
+    ("ridge", "no bias", "hard labels"): ridge_solution,
+    ("ridge", "free bias", "hard labels"): bias_ridge_solution,
+    ("ridge", "bias with a ridge", "hard labels"): bias_ridge_solution,
+    ("limit", "no bias", "smoothed labels"): smoothed_limit_solution,
+    ("limit", "free bias", "smoothed labels"): smoothed_limit_solution,
+    ("limit", "bias with a ridge", "smoothed labels"): smoothed_limit_solution,
+    ("ridge", "no bias", "smoothed labels"): smoothed_ridge_solution,
+    ("ridge", "free bias", "smoothed labels"): smoothed_ridge_solution,
+    ("ridge", "bias with a ridge", "smoothed labels"): smoothed_ridge_solution,
 }
 
 
@@ -41,13 +49,20 @@ def predict(problem: Problem) -> Solution:
         -0.121
         >>> predict(Problem([50, 50, 5, 5], bias=True)).bias.round(3)  # n_c / N - 1 / k
         array([ 0.205,  0.205, -0.205, -0.205])
+        >>> smoothed = predict(Problem([50, 50, 5, 5], label_smoothing=0.1))  # the limit has an absolute scale then
+        >>> smoothed.geometry.cross.dense()[0].round(3)
+        array([ 2.708, -0.903, -0.903, -0.903])
     """
     require_problem(problem)
-    return _METHODS[_regime(problem), _head(problem)](problem)
+    return _METHODS[_regime(problem), _head(problem), _labels(problem)](problem)
 
 
 def _regime(problem: Problem) -> str:
     return "ridge" if problem.ridge > 0 else "limit"
+
+
+def _labels(problem: Problem) -> str:
+    return "smoothed labels" if problem.label_smoothing else "hard labels"
 
 
 def _head(problem: Problem) -> str:

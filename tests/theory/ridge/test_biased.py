@@ -13,15 +13,16 @@ from implicit_geometry.certificate import Status
 from implicit_geometry.comparison import compare
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.geometry import simplex_etf
+from implicit_geometry.groups import gather
 from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.problem import Problem
 from implicit_geometry.rules import cdt, ldt, logit_adjusted
 from implicit_geometry.solvers.factored import solve_factored
 from implicit_geometry.theory.predict import predict
-from implicit_geometry.theory.ridge.biased import _Biased, bias_ridge_solution
+from implicit_geometry.theory.ridge.biased import Biased, bias_ridge_solution
 from implicit_geometry.theory.ridge.plain import ridge_solution
 from implicit_geometry.theory.ridge.program import Logits
-from implicit_geometry.theory.ridge.reduce import gather, reduce_problem
+from implicit_geometry.theory.ridge.reduce import reduce_problem
 from solutions import FIVE_VECTORS, assert_same_geometry, logits_of
 from strategies import class_counts, parameterizations, seeds
 
@@ -60,7 +61,7 @@ def test_the_optimality_conditions_hold(problem: Problem) -> None:
 @given(biased_problems(), seeds, st.floats(-3, 1))
 def test_the_dual_value_is_a_lower_bound_wherever_one_stands(problem: Problem, seed: int, log_noise: float) -> None:
     reduced = reduce_problem(problem, gather(problem))
-    biased = _Biased.of(reduced, problem.bias_ridge / problem.ridge)
+    biased = Biased.of(reduced, problem.bias_ridge / problem.ridge)
     own, mean = biased.start()[0]
     rng, size = np.random.default_rng(seed), 10.0**log_noise
     noise, bias = size * rng.standard_normal(mean.shape), size * rng.standard_normal(own.shape)

@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 
 from implicit_geometry import ClassCounts, Problem, ldt, predict
+from implicit_geometry.groups import gather
 from implicit_geometry.theory.balance import balancing_weights
 from implicit_geometry.theory.ridge.best_bias import best_levels, inverse_laplacian
-from implicit_geometry.theory.ridge.biased import _Biased
+from implicit_geometry.theory.ridge.biased import Biased
 from implicit_geometry.theory.ridge.interior import DualProgram, interior_optimum
-from implicit_geometry.theory.ridge.reduce import gather, reduce_problem
+from implicit_geometry.theory.ridge.reduce import reduce_problem
 from ridge_judge import dual_bound, few_kinds, judge
 
 
-def biased(problem: Problem) -> _Biased:
-    return _Biased.of(reduce_problem(problem, gather(problem)), problem.bias_ridge / problem.ridge)
+def biased(problem: Problem) -> Biased:
+    return Biased.of(reduce_problem(problem, gather(problem)), problem.bias_ridge / problem.ridge)
 
 
 @pytest.mark.parametrize(

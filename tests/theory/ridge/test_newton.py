@@ -11,10 +11,11 @@ import pytest
 from numpy.typing import NDArray
 
 from implicit_geometry import ClassCounts, Problem, make_parameterization
+from implicit_geometry.groups import gather
 from implicit_geometry.theory.ridge.newton import Factored, descend
 from implicit_geometry.theory.ridge.optimum import closest, optimum
 from implicit_geometry.theory.ridge.program import Logits, Point, rough_start
-from implicit_geometry.theory.ridge.reduce import gather, reduce_problem
+from implicit_geometry.theory.ridge.reduce import reduce_problem
 from ridge_oracles import random_problem
 
 Floats = NDArray[np.float64]

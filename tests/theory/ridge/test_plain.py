@@ -20,8 +20,8 @@ from implicit_geometry import (
     simplex_etf,
     vs,
 )
+from implicit_geometry.groups import gather
 from implicit_geometry.theory.ridge.plain import ridge_solution
-from implicit_geometry.theory.ridge.reduce import gather
 from oracles import factor_logits
 from ridge_oracles import convex_program, optimality, random_problem, sample_by_sample
 

@@ -18,7 +18,8 @@ from typing import NamedTuple
 import numpy as np
 
 from implicit_geometry._validate import Floats, InputError
-from implicit_geometry.problem import Problem, Solution, require_problem
+from implicit_geometry.groups import gather
+from implicit_geometry.problem import Problem, Solution, require_hard_labels, require_problem
 from implicit_geometry.theory.balance import balancing_weights
 from implicit_geometry.theory.ridge.best_bias import best_levels
 from implicit_geometry.theory.ridge.bias_levels import Levels
@@ -37,7 +38,7 @@ from implicit_geometry.theory.ridge.program import (
     trimmed,
     within_float64,
 )
-from implicit_geometry.theory.ridge.reduce import gather, reduce_problem
+from implicit_geometry.theory.ridge.reduce import reduce_problem
 from implicit_geometry.theory.rounding import EPS
 from implicit_geometry.theory.singular_values import operator_norm
 
@@ -72,12 +73,13 @@ def bias_ridge_solution(problem: Problem) -> Solution:
         (array([ 1.694,  1.694, -1.694, -1.694]), True)
     """
     require_problem(problem)
+    require_hard_labels(problem, "the optimum of hard labels")
     if problem.ridge <= 0 or not problem.bias:
         raise InputError("problem", "must have ridge > 0 and bias=True", f"{problem.ridge:g} and {problem.bias}")
     groups = gather(problem)
     with within_float64(problem):
         reduced = reduce_problem(problem, groups)
-        biased = _Biased.of(reduced, problem.bias_ridge / problem.ridge)
+        biased = Biased.of(reduced, problem.bias_ridge / problem.ridge)
         if not (biased.bias_decay == 0 or 1 / LARGEST < biased.bias_decay < LARGEST):
             raise InputError("bias_ridge", "must keep its quotient by ridge within float64", problem.bias_ridge)
         logits, bias, bounds = biased.solve()
@@ -91,40 +93,49 @@ def bias_ridge_solution(problem: Problem) -> Solution:
 
 def optimum_with_bias(reduced: Reduced, bias_decay: float) -> Point:
     """Loss and gradient at the optimum of a head with a bias whose ridge is ``bias_decay`` times that of the rest."""
-    biased = _Biased.of(reduced, bias_decay)
+    biased = Biased.of(reduced, bias_decay)
     best = biased.solve()
     return biased.at(best.logits, best.bias)
 
 
 def best_bias(reduced: Reduced, bias_decay: float, own: Floats) -> Floats:
     """The bias, on normalised group means, that is best where the means of all groups are zero, shape (G,)."""
-    biased = _Biased.of(reduced, bias_decay)
+    biased = Biased.of(reduced, bias_decay)
     start = np.zeros_like(biased.root_group_count)
     return biased.settled(Logits(own, np.zeros_like(reduced.logit_slope)), start)[1]
 
 
 @dataclass(frozen=True)
-class _Biased:
-    """The reduced problem with a bias, in x = (factors of the logits, bias): loss + half a sum of squares."""
+class Biased:
+    """The reduced problem with a bias, in x = (factors of the logits, bias): loss + half a sum of squares.
+
+    Attributes:
+        reduced: the problem without.
+        bias_decay: ridge of the bias over that of the logits.
+        root_group_count: sqrt(k_g n_g), shape (G,).
+    """
 
     reduced: Reduced
-    bias_decay: float  # bias_ridge / ridge
-    root_group_count: Floats  # sqrt(k_g n_g)     (G,)
+    bias_decay: float
+    root_group_count: Floats
 
     @classmethod
-    def of(cls, reduced: Reduced, bias_decay: float) -> _Biased:
+    def of(cls, reduced: Reduced, bias_decay: float) -> Biased:
+        """The problem of a bias whose ridge is ``bias_decay`` times that of the logits."""
         return cls(reduced, bias_decay, np.sqrt(reduced.size) * reduced.root_count)
 
     @cached_property
     def factored(self) -> Factored:
+        """The problem of the logits alone."""
         return Factored(self.reduced)
 
     @cached_property
     def levels(self) -> Levels:
+        """What the bias does to the exponents."""
         return Levels.of(self.reduced, self.bias_decay)
 
     @cached_property
-    def free(self) -> _Biased:
+    def free(self) -> Biased:
         """The problem whose bias costs nothing: no optimum is above that of the problem itself."""
         return replace(self, bias_decay=0.0)
 
@@ -150,19 +161,23 @@ class _Biased:
         return self.bias_decay * bias + self.reduced.null * (self.reduced.null @ bias)
 
     def evaluate(self, x: Floats) -> Point:
+        """Loss and gradient by X."""
         factors, bias = self.split(x)
         return self.at(self.factored.logits(factors), bias)
 
     def value(self, x: Floats, point: Point) -> float:
+        """The objective."""
         factors, bias = self.split(x)
         return self.factored.value(factors, point) + 0.5 * float(bias @ self.penalty_gradient(bias))
 
     def gradient(self, x: Floats, point: Point) -> Floats:
+        """Gradient by the unknowns."""
         factors, bias = self.split(x)
         by_bias = point.mean_gradient @ self.root_group_count + self.penalty_gradient(bias)
         return np.concatenate([self.factored.gradient(factors, point), by_bias])
 
     def hessian(self, x: Floats, point: Point) -> Callable[[Floats], Floats]:
+        """Product of the Hessian with a direction."""
         factors, _ = self.split(x)
 
         def extended(direction: Floats) -> Floats:
@@ -177,11 +192,13 @@ class _Biased:
         return extended
 
     def hessian_diagonal_estimate(self, x: Floats, point: Point) -> Floats:
+        """About the Hessian's diagonal, positive."""
         by_mean = self.reduced.hessian_diagonal_estimate(point)[1]
         by_bias = by_mean @ self.root_group_count**2 + self.bias_decay + self.reduced.null**2
         return np.concatenate([self.factored.hessian_diagonal_estimate(self.split(x)[0], point), by_bias])
 
     def balanced(self, x: Floats) -> Floats:
+        """The shortest factors of the same X, and the bias."""
         factors, bias = self.split(x)
         return np.concatenate([self.factored.balanced(factors), bias])
 

@@ -10,17 +10,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from implicit_geometry._validate import LARGEST_COUNT, InputError, class_vector, number, whole_number
-from implicit_geometry.counts import ClassCounts
-from implicit_geometry.groups import ClassGroups
-from implicit_geometry.parameterization import Parameterization
-from implicit_geometry.problem import Problem, Solution, require_problem
+from implicit_geometry._validate import LARGEST_COUNT, InputError, number, whole_number
+from implicit_geometry.groups import ClassGroups, gather
+from implicit_geometry.problem import Problem, Solution, require_hard_labels, require_problem
 from implicit_geometry.theory.ridge.norm_error import Proof, certified_geometry
 from implicit_geometry.theory.ridge.optimum import Optimum, optimum
-from implicit_geometry.theory.ridge.program import Logits, Reduced, proven, within_float64
-from implicit_geometry.theory.ridge.reduce import gather, reduce_problem
+from implicit_geometry.theory.ridge.program import Reduced, proven, within_float64
+from implicit_geometry.theory.ridge.reduce import reduce_problem
 
 
 def ridge_solution(problem: Problem) -> Solution:
@@ -47,6 +44,7 @@ def ridge_solution(problem: Problem) -> Solution:
         (3.14, True)
     """
     require_problem(problem)
+    require_hard_labels(problem, "the optimum of hard labels")
     if problem.ridge <= 0 or problem.bias:
         raise InputError(
             "problem", "must have ridge > 0 and bias=False", f"ridge={problem.ridge:g} and bias={problem.bias}"
@@ -54,43 +52,7 @@ def ridge_solution(problem: Problem) -> Solution:
     groups = gather(problem)
     with within_float64(problem):
         reduced = reduce_problem(problem, groups)
-        return _solution(problem, reduced, groups, optimum(reduced))
-
-
-def ridge_path(
-    counts: ClassCounts | ArrayLike, parameterization: Parameterization | None, ridges: ArrayLike
-) -> tuple[Solution, ...]:
-    """Solve one problem at many ridges, each started from its neighbour.
-
-    Args:
-        counts: samples per class, shape (k,).
-        parameterization: the loss; None for plain cross-entropy.
-        ridges: positive, in any order, shape (r,).
-
-    Returns:
-        One solution a ridge, in the order given.
-
-    Raises:
-        InputError: a ridge is not positive and finite, or as :class:`Problem`.
-
-    Example:
-        >>> path = ridge_path([50, 50, 5, 5], None, [1e-3, 10.0])
-        >>> [solution.certificate.status.value for solution in path]
-        ['optimal', 'collapsed']
-    """
-    values = class_vector("ridges", ridges, positive=True)
-    base = Problem(counts, parameterization)
-    groups = gather(base)
-    solutions: dict[int, Solution] = {}
-    warm: Logits | None = None
-    for index in np.argsort(values, kind="stable").tolist():
-        problem = Problem(base.counts, base.parameterization, ridge=float(values[index]))
-        with within_float64(problem):
-            reduced = reduce_problem(problem, groups)
-            best = optimum(reduced, warm)
-            warm = best.logits
-            solutions[index] = _solution(problem, reduced, groups, best)
-    return tuple(solutions[index] for index in range(values.size))
+        return plain_solution(problem, reduced, groups, optimum(reduced))
 
 
 def ridge_from_weight_decay(
@@ -122,7 +84,8 @@ def ridge_from_weight_decay(
     return number("ridge = num_samples * weight_decay", samples * (math.sqrt(decay) * math.sqrt(other)))
 
 
-def _solution(problem: Problem, reduced: Reduced, groups: ClassGroups, best: Optimum) -> Solution:
+def plain_solution(problem: Problem, reduced: Reduced, groups: ClassGroups, best: Optimum) -> Solution:
+    """The geometry and the certificate of an optimum of the reduced problem."""
     x, bounds = best
     certificate = proven(problem, bounds, not (x.own.any() or x.mean.any()))
     point = reduced.evaluate(x)

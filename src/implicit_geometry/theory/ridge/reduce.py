@@ -5,25 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from implicit_geometry._validate import Floats
-from implicit_geometry.groups import ClassGroups, group_classes, varying_vectors
+from implicit_geometry.groups import ClassGroups
 from implicit_geometry.parameterization import Pairwise
 from implicit_geometry.problem import Problem
 from implicit_geometry.theory.ridge.program import LARGEST, Reduced, out_of_range
-
-
-def gather(problem: Problem) -> ClassGroups:
-    """Group equal classes; neighbours that agree in everything count once, which makes sorted profiles cheap."""
-    vectors = varying_vectors(problem)
-    changes = np.zeros(problem.num_classes - 1, dtype=bool)
-    for vector in vectors:
-        changes |= vector[1:] != vector[:-1]
-    start = np.concatenate([[0], np.flatnonzero(changes) + 1])
-    runs = group_classes(*(vector[start] for vector in vectors))
-    length = np.diff(np.append(start, problem.num_classes))
-    size = np.bincount(runs.group, weights=length).astype(np.float64)
-    group = np.repeat(runs.group, length)
-    group.setflags(write=False)
-    return ClassGroups(size, group, start[runs.first])
 
 
 def reduce_problem(problem: Problem, groups: ClassGroups) -> Reduced:
@@ -38,11 +23,10 @@ def reduce_problem(problem: Problem, groups: ClassGroups) -> Reduced:
     own_slope = np.tile(true_slope * (1 - 1 / size), (size.size, 1))
     np.fill_diagonal(own_slope, true_slope * (size > 1))
     null = np.sqrt(size) * pairs.null
-    highest = threshold_range(pairs.strength(count), size, pairs.margin * (size > 1))[1]
     reduced = Reduced(
         size=size,
         copies=np.maximum(size - 1, 1.0),
-        live=(size > 1) & (highest > problem.ridge),
+        live=(size > 1) & (collapse_range(problem, groups)[1] > problem.ridge),
         root_count=root_count,
         natural=pairs.natural(count),
         null=null / np.linalg.norm(null),
@@ -63,12 +47,23 @@ def _check_range(problem: Problem, reduced: Reduced) -> None:
         raise out_of_range(problem)
 
 
-def threshold_range(strength: Floats, size: Floats, margin: Floats) -> tuple[Floats, Floats]:
-    """Bounds of the ridge from which on a group collapses, from its strength as :class:`Pairwise` has it.
+def collapse_range(problem: Problem, groups: ClassGroups) -> tuple[Floats, Floats]:
+    """Bounds of the ridge from which on each group collapses, shapes (G,).
 
-    The within-group gradient at collapse is strength * (1 - p_yy + p_yc), where p_yc = exp(margin) * p_yy and
-    0 <= p_yy <= 1 / (1 + (k_g - 1) exp(margin)). Without a margin both bounds are the strength itself.
+    With q the shares of the label and p the probabilities of the label's class y and of another one c of its group, the
+    within-group gradient at collapse is class_scale label_scale sqrt(n) times weight (q_yy - q_yc - p_yy + p_yc), where
+    p_yc = exp(margin) p_yy and 0 <= p_yy <= 1 / (1 + (k_g - 1) exp(margin)). Without a margin both bounds are the same.
     """
+    pairs, size, eps = Pairwise.of(problem.parameterization, groups.first), groups.size, problem.label_smoothing
+    label = pairs.weight * (1 - eps)  # weight (q_yy - q_yc)
+    weight = label + eps * float(size @ pairs.weight) / problem.num_classes
+    per_sample = pairs.true_slope * np.sqrt(problem.counts.values[groups.first])
+    low, high = rise_range(size, np.where(size > 1, pairs.margin, 0.0))
+    return np.asarray(per_sample * (label + weight * low)), np.asarray(per_sample * (label + weight * high))
+
+
+def rise_range(size: Floats, margin: Floats) -> tuple[Floats, Floats]:
+    """Bounds of p_yc - p_yy at the collapse of a group with margins, shapes (G,)."""
     up, down = np.maximum(margin, 0.0), np.minimum(margin, 0.0)
     rise = -np.expm1(-up) / (np.exp(-up) + size - 1) + np.expm1(down) / (1 + (size - 1) * np.exp(down))
-    return strength * (1 + np.minimum(rise, 0.0)), strength * (1 + np.maximum(rise, 0.0))
+    return np.minimum(rise, 0.0), np.maximum(rise, 0.0)

@@ -1,0 +1,95 @@
+"""The reduced problem with smoothed labels: the divergence of probabilities from labels, and its lower bound.
+
+The objective is that of hard labels less the entropy of the labels, sum_h group_weight[h] KL(labels_h | p_h) + |X|_*.
+With d the exponents less those at which the probabilities are the labels q,
+
+    KL = log(1 + sum_g q_g (e^d_g - 1)) - sum_g q_g d_g,
+
+is small where the nuclear norm is what is left: no digits are lost to the size of the losses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from implicit_geometry._validate import Floats
+from implicit_geometry.groups import ClassGroups
+from implicit_geometry.parameterization import Pairwise
+from implicit_geometry.problem import Problem
+from implicit_geometry.theory.ridge.program import Logits, Point, Reduced
+from implicit_geometry.theory.ridge.reduce import reduce_problem
+from implicit_geometry.theory.rounding import EPS, ROUNDINGS
+from implicit_geometry.theory.smoothed_labels import SmoothedLabels
+
+
+@dataclass(frozen=True)
+class SmoothedReduced(Reduced):
+    """The reduced problem with smoothed labels.
+
+    Attributes:
+        labels: share of the label on all wrong classes of group g, for hard labels in group h, shape (G, G).
+        hard_share: share on the hard label, shape (G,).
+        target: exponents at which the probabilities are the labels, shape (G, G), zero where ``labels`` is.
+        target_logits: logits X with these exponents.
+    """
+
+    labels: Floats
+    hard_share: Floats
+    target: Floats
+    target_logits: Logits
+
+    def point(self, exponent: Floats) -> Point:
+        """Divergence and gradient from the exponents."""
+        off = np.where(self.labels > 0, exponent - self.target, 0.0)
+        top = np.maximum(off.max(axis=0), 0.0)
+        far = top + np.log((self.labels * np.exp(off - top)).sum(axis=0) + self.hard_share * np.exp(-top))
+        near = np.log1p((self.labels * np.expm1(np.minimum(off, 1.0))).sum(axis=0))
+        log_sum = np.where(top < 1, near, far)
+        ratio = np.expm1(off - log_sum)  # p / q - 1
+        excess = self.labels * ratio
+        losses = self.group_weight * np.maximum(log_sum - (self.labels * off).sum(axis=0), 0.0)
+        slope = self.group_weight * excess
+        right = self.hard_share * np.exp(-log_sum)
+        return Point(losses, self.labels + excess, right, excess, slope, *self.pull_back(slope))
+
+    def rounding(self, x: Logits, point: Point, terms: Floats | float = 0.0) -> float:
+        """By how much rounding may have lowered the objective."""
+        blur = self.exponent_rounding(x, terms)
+        ratio = point.excess / np.where(self.labels > 0, self.labels, 1.0)
+        off = np.log1p(np.maximum(ratio, EPS - 1))  # where it is below, the loss itself is as large
+        first = (np.abs(point.slope) * blur).sum()
+        second = (self.group_weight * point.wrong * blur * np.minimum(blur, 1.0)).sum()
+        sums = self.group_weight @ (self.labels * np.minimum(np.abs(off), off**2 + EPS)).sum(axis=0)
+        return float(first + second + EPS * self.size.size * ROUNDINGS * (sums + self.objective(x, point)))
+
+
+def reduce_smoothed(problem: Problem, groups: ClassGroups) -> SmoothedReduced:
+    """Set up the reduced problem of smoothed labels (the ridge must be positive).
+
+    Raises:
+        InputError: what float64 does not hold, or a margin that takes away what the smoothing leaves of the log-odds.
+    """
+    hard = reduce_problem(problem, groups)
+    pairs, size, count = Pairwise.of(problem.parameterization, groups.first), groups.size, hard.root_count**2
+    labels = SmoothedLabels.of(problem, pairs, size)
+    wrong = size[:, None] - np.eye(size.size)
+    share = wrong * labels.each[:, None] / labels.weight
+    odds = labels.log_odds + labels.shift[:, None] - labels.shift  # of the label against one wrong class, before iota
+    with np.errstate(divide="ignore"):
+        target = np.where(wrong > 0, hard.offset - odds, 0.0)
+    root = np.sqrt(size)
+    own = labels.log_odds * hard.natural
+    shift = np.outer(root * labels.shift / pairs.class_scale, root * hard.root_count / pairs.label_scale)
+    given = {field.name: getattr(hard, field.name) for field in fields(Reduced)}
+    return SmoothedReduced(
+        **{
+            **given,
+            "group_weight": size * count * labels.weight / problem.ridge,
+        },
+        labels=share,
+        hard_share=labels.hard_share,
+        target=target,
+        target_logits=Logits(own * (size > 1), np.diag(own) - shift),
+    )

@@ -1,0 +1,82 @@
+"""Independent answers for smoothed labels: torch's own loss on a head and on features, minimised by L-BFGS."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from implicit_geometry.problem import Problem
+
+Floats = NDArray[np.float64]
+
+
+def label_entropy(problem: Problem) -> float:
+    """The smallest loss that any logits have: the weighted entropy of the labels, summed over all samples."""
+    k, eps = problem.num_classes, problem.label_smoothing
+    weight = problem.parameterization.weight
+    total = 0.0
+    for label, count in enumerate(problem.counts.values):
+        target = weight * (eps / k + (1 - eps) * (np.arange(k) == label))
+        share = target / target.sum()
+        total += count * target.sum() * float(-(share * np.log(share)).sum())
+    return total
+
+
+def smoothed_loss(problem: Problem, logits: torch.Tensor) -> torch.Tensor:
+    """The sum of torch's losses of all samples, from one row of logits per class."""
+    loss = problem.parameterization
+    weight, shift, scale, label_scale, margin = (
+        torch.tensor(np.array(getattr(loss, name)))
+        for name in ("weight", "shift", "class_scale", "label_scale", "margin")
+    )
+    adjusted = label_scale[:, None] * logits * scale + shift - torch.diag(margin)
+    labels = torch.arange(problem.num_classes)
+    each = F.cross_entropy(adjusted, labels, weight=weight, label_smoothing=problem.label_smoothing, reduction="none")
+    return (each * torch.tensor(np.array(problem.counts.values, dtype=np.float64))).sum()
+
+
+class Minimum(NamedTuple):
+    """The smallest objective found (entropy of the labels taken off) and W W^T, H H^T, W H^T there."""
+
+    objective: float
+    classifier: Floats
+    embedding: Floats
+    cross: Floats
+
+
+def minimise_smoothed(problem: Problem, *, starts: int = 3) -> Minimum:
+    """min over W, H and b of loss + ridge / 2 (|W|^2 + sum_y n_y |h_y|^2) + bias_ridge / 2 |b|^2, from random starts."""
+    k = problem.num_classes
+    root = torch.tensor(np.sqrt(np.array(problem.counts.values, dtype=np.float64)))
+
+    def parts(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        w, h, b = x[: k * k].reshape(k, k), x[k * k : 2 * k * k].reshape(k, k), x[2 * k * k :]
+        return w, h / root[:, None], b * problem.bias
+
+    def objective(x: Floats) -> tuple[float, Floats]:
+        point = torch.tensor(x, requires_grad=True)
+        w, h, b = parts(point)
+        value = smoothed_loss(problem, h @ w.T + b) + problem.ridge / 2 * (point[: 2 * k * k] ** 2).sum()
+        value = value + problem.bias_ridge / 2 * (b**2).sum()
+        (gradient,) = torch.autograd.grad(value, point)
+        return value.item(), gradient.numpy()
+
+    options = {"maxiter": 20_000, "maxfun": 100_000, "ftol": 1e-16, "gtol": 1e-11, "maxcor": 50}
+    found = [
+        minimize(
+            objective,
+            np.random.default_rng(seed).normal(size=2 * k * k + k),
+            jac=True,
+            method="L-BFGS-B",
+            options=options,
+        )
+        for seed in range(starts)
+    ]
+    best = min(found, key=lambda result: result.fun)
+    w, h, _ = (part.numpy() for part in parts(torch.tensor(best.x)))
+    return Minimum(float(best.fun) - label_entropy(problem), w @ w.T, h @ h.T, w @ h.T)
