@@ -80,6 +80,17 @@ def effective_ridge(measured: Geometry, problem: Problem, *, block: str = "class
     return RidgeSearch(problem, block=block).nearest(measured, exact=True)
 
 
+def problem_at_ridge(problem: Problem, ridge: float) -> Problem:
+    """The problem at a positive ridge; a ridge on its bias keeps its quotient by the ridge, 1 where that is 0.
+
+    Example:
+        >>> problem_at_ridge(Problem([50, 5], bias=True, bias_ridge=1.0), 0.1)
+        Problem(ClassCounts([50, 5]), loss with nothing set, ridge=0.1, bias_ridge=0.1, bias=True)
+    """
+    quotient = problem.bias_ridge / problem.ridge if problem.ridge else float(problem.bias_ridge > 0)
+    return replace(problem, ridge=ridge, bias_ridge=quotient * ridge)
+
+
 @lru_cache(maxsize=1)
 def ridge_search(problem: Problem) -> RidgeSearch:
     """The search of a problem; that of the last problem is kept, so that a run's history and record share it."""
@@ -201,11 +212,8 @@ class RidgeSearch:
         return self.solved[step]
 
     def _solve(self, step: float) -> Solution:
-        problem, ridge = self.problem, self.ridge(step)
-        if not problem.bias:
-            return ridge_solution(Problem(problem.counts, problem.parameterization, ridge=ridge))
-        quotient = problem.bias_ridge / problem.ridge if problem.ridge else float(problem.bias_ridge > 0)
-        return bias_ridge_solution(replace(problem, ridge=ridge, bias_ridge=quotient * ridge))
+        problem = problem_at_ridge(self.problem, self.ridge(step))
+        return bias_ridge_solution(problem) if problem.bias else ridge_solution(problem)
 
     def _unit_entries(self, solution: Solution) -> Floats:
         """Entries of a predicted block of unit norm: of all pairs of groups, then on the diagonal."""
