@@ -114,8 +114,8 @@ def _to_nearest_ridge(problem: Problem) -> _Part:
             missing = np.setdiff1d(np.arange(problem.num_classes), classes)[:10].tolist()
             raise InputError("labels", "must hold every class for a ridge to be fitted", f"none of classes {missing}")
         fitted = search.nearest(geometry)
-        distances = {f"{block}_ridge_distance": value for block, value in asdict(fitted.comparison).items()}
-        return {"effective_ridge": fitted.ridge, **distances}
+        optimum = in_measured_frame(fitted.solution)
+        return {"effective_ridge": fitted.ridge, **_distances("ridge", geometry, optimum, classes)}
 
     return columns
 
