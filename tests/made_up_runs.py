@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -13,18 +13,20 @@ from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.geometry import Geometry, simplex_etf
 from implicit_geometry.problem import Problem
 from implicit_geometry.summary import geometry_summary
+from implicit_geometry.theory.measured_frame import in_measured_frame
 from implicit_geometry.theory.predict import predict
 
 RIDGE = 0.5
 EPOCHS = (1, 5, 10, 20)
 
 
-def made_up_run(spec: RunSpec, *, terminal_phase: bool = True, accuracy: float = 0.8) -> TrainedRun:
+def made_up_run(spec: RunSpec, *, terminal_phase: bool = True, accuracy: float = 0.8, bias: bool = False) -> TrainedRun:
     """A finished run of a spec; its noise depends on the spec alone."""
     noise = np.random.default_rng(int(spec.key, 16))
-    problem = Problem(spec.class_counts(), spec.parameterization())
-    limit = predict(problem).geometry
-    optimum = predict(Problem(problem.counts, problem.parameterization, ridge=RIDGE)).geometry
+    decayed = bias and spec.optimization.weight_decay > 0
+    problem = Problem(spec.class_counts(), spec.parameterization(), bias=bias, bias_ridge=float(decayed))
+    limit = in_measured_frame(predict(problem))
+    optimum = in_measured_frame(predict(replace(problem, ridge=RIDGE, bias_ridge=RIDGE * decayed)))
     classifier, embedding = _vectors(optimum, noise)
     geometry = Geometry.from_factors(classifier, embedding)
     theory = {"limit": limit, "ridge": optimum, "etf": simplex_etf(problem.counts.num_classes)}
@@ -37,6 +39,7 @@ def made_up_run(spec: RunSpec, *, terminal_phase: bool = True, accuracy: float =
     record = {
         "run": spec.key,
         "rule": spec.rule,
+        "bias": bias,
         **_accuracies("train", 1.0 if terminal_phase else 0.9),
         **_accuracies("test", accuracy),
         "terminal_phase": terminal_phase,
@@ -48,7 +51,10 @@ def made_up_run(spec: RunSpec, *, terminal_phase: bool = True, accuracy: float =
         "versions": {"python": "3.12", "torch": "2.8"},
     }
     history = [{"epoch": epoch, **numbers, "cdnv": 1 / epoch, **_accuracies("test", accuracy)} for epoch in EPOCHS]
-    return TrainedRun(spec, record, {"classifier": classifier, "embedding": embedding}, history=history)
+    arrays = {"classifier": classifier, "embedding": embedding}
+    if bias:
+        arrays["bias"] = noise.normal(size=len(spec.counts))
+    return TrainedRun(spec, record, arrays, history=history)
 
 
 def _vectors(geometry: Geometry, noise: np.random.Generator) -> tuple[Any, Any]:

@@ -50,7 +50,7 @@ class Minimum(NamedTuple):
 
 
 def minimise_smoothed(problem: Problem, *, starts: int = 3) -> Minimum:
-    """min over W, H and b of loss + ridge / 2 (|W|^2 + sum_y n_y |h_y|^2) + bias_ridge / 2 |b|^2, from random starts."""
+    """min over W, H, b of loss + ridge / 2 (|W|^2 + sum_y n_y |h_y|^2) + bias_ridge / 2 |b|^2, from random starts."""
     k = problem.num_classes
     root = torch.tensor(np.sqrt(np.array(problem.counts.values, dtype=np.float64)))
 

@@ -9,8 +9,8 @@ The theory's embeddings lie in the row space of the classifier W. A network's do
 - Without a bias nothing is subtracted after the projection on the row space of P W: a common shift inside that space
   changes the logits. The optimal embeddings lie in it at every ridge, while sum_c label_scale_c * h_c = 0 holds in the
   limit only.
-- With a free bias a common shift of the embeddings is undone by the bias. At the optimum of every ridge the mean over
-  the samples, sum_c n_c * h_c, is zero, so that mean is subtracted.
+- With a bias a common shift of the embeddings is undone by it: their mean over the samples is subtracted. In theory it
+  is zero for a free bias at every ridge; :mod:`implicit_geometry.theory.measured_frame` subtracts it for others.
 
 Without a classifier (or a projection) only centring is left: by the mean weighted with label_scale (the unweighted mean
 for CE, wCE, LA, CDT), or over the samples for a head with a bias.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -100,6 +100,15 @@ class Problem:
         It is what stays where one looks for a ridge: 0 for a free bias, 1 for the same weight decay on all.
         """
         return self.bias_ridge / self.ridge if self.ridge else float(self.bias_ridge > 0)
+
+    def at_ridge(self, ridge: float) -> Problem:
+        """The same at a positive ridge; that of the bias keeps :attr:`relative_bias_ridge`.
+
+        Example:
+            >>> Problem([50, 5], bias=True, bias_ridge=1.0).at_ridge(0.1)
+            Problem(ClassCounts([50, 5]), loss with nothing set, ridge=0.1, bias_ridge=0.1, bias=True)
+        """
+        return replace(self, ridge=ridge, bias_ridge=self.relative_bias_ridge * ridge)
 
 
 def require_problem(value: Any) -> None:

@@ -97,6 +97,33 @@ def test_a_sweep_trains_reports_failures_and_is_done_only_once(write, tmp_path, 
     assert document["records"][0]["run"] in err
 
 
+def test_worker_processes_train_a_users_network_with_a_bias(write, tmp_path, igeom, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "own_of_a_sweep.py").write_text(
+        "from torch import nn\n"
+        "def build(input_shape, num_classes, bias):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, num_classes, bias=bias))\n"
+    )
+    network = 'network: {name: "own_of_a_sweep:build", bias: [true, false]}'
+    old = "network: {name: mlp, depth: 1, width: 16}"
+    path = write(SWEEP, **{old: network, "losses: [ce, {rule: vs, gamma: 0.5, tau: [0.5, 1]}]": "losses: ce"})
+    code, out, err = igeom("sweep", path, "--output", tmp_path / "runs", "--workers", 2, "--accelerator", "cpu")
+    assert code == 0, err
+    assert "4 of 4 runs are finished" in " ".join(out.split())
+    records = pd.read_parquet(tmp_path / "runs" / "records.parquet")
+    assert records["bias"].value_counts().to_dict() == {True: 2, False: 2}
+    biased = records[records["bias"]]
+    assert biased["network"].unique().tolist() == ["own_of_a_sweep:build (bias), head with a bias"]
+    store = open_store(tmp_path / "runs")
+    for run in store.contents().runs:
+        assert ("bias" in store.load(run.spec).arrays) == run.bias == run.spec.network.options["bias"]
+    code, _, err = igeom("report", tmp_path / "runs")
+    assert code == 0, err
+    html = (tmp_path / "runs" / "report.html").read_text(encoding="utf-8")
+    assert html.count("<article") == 4
+
+
 @linux_only
 @pytest.mark.slow
 @pytest.mark.parametrize("kills", [1, *(pytest.param(kills, marks=pytest.mark.exhaustive) for kills in (3, 10))])

@@ -131,6 +131,64 @@ def test_a_logger_that_is_not_installed_is_named_with_its_extra(arguments, igeom
     assert "pip install 'implicit-geometry[loggers]'" in " ".join(err.split())
 
 
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A module of the user's, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "own_of_a_user", raising=False)
+    (tmp_path / "own_of_a_user.py").write_text(
+        "from torch import nn\n"
+        "def build(input_shape, num_classes):\n"
+        "    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, num_classes))\n"
+        "def narrow(input_shape, num_classes):\n"
+        "    return nn.Sequential(nn.Linear(4, num_classes - 1))\n"
+        "def cosine(input_shape, num_classes):\n"
+        "    return nn.Sequential(nn.Linear(4, 8), nn.Bilinear(8, 8, num_classes))\n"
+        "def text(input_shape, num_classes):\n"
+        "    return 'text'\n"
+    )
+
+
+@pytest.mark.usefixtures("own")
+def test_a_network_of_the_users_may_have_a_head_with_a_bias(linear, tmp_path, igeom):
+    arguments = (*linear, "--network", "own_of_a_user:build", "--output", tmp_path / "runs")
+    code, out, err = igeom(*arguments)
+    assert code == 0, err
+    assert "head with a bias" in " ".join(out.split())
+    (run,) = open_store(tmp_path / "runs").contents().runs
+    assert run.bias
+    code, out, _ = igeom(*arguments, "--json")
+    assert json.loads(out)["bias"] is True
+    code, _, err = igeom("report", tmp_path / "runs")
+    assert code == 0, err
+    assert "own_of_a_user:build, head with a bias" in (tmp_path / "runs" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (
+            "own_of_a_user:narrow",
+            "head of own_of_a_user:narrow must be a linear layer or 1 x 1 convolution with 3 outputs",
+        ),
+        (
+            "own_of_a_user:cosine",
+            "head of own_of_a_user:cosine must be a linear layer or 1 x 1 convolution with 3 outputs",
+        ),
+        ("own_of_a_user:text", "own_of_a_user:text must return an nn.Module, got a str"),
+        ("own_of_a_user:biuld", "did you mean 'build'?"),
+        ("own_of_nobody:build", "network must name a module that can be imported (from here or PYTHONPATH)"),
+    ],
+)
+def test_a_network_without_a_linear_head_is_refused_in_a_sentence(network, message, linear, tmp_path, igeom):
+    code, _, err = igeom(*linear, "--network", network, "--output", tmp_path / "runs")
+    assert code == 2
+    assert message in " ".join(err.split())
+    assert "Traceback" not in err
+
+
 @pytest.mark.slow
 def test_ctrl_c_keeps_the_epochs_that_are_done(arguments, tmp_path, start):
     process = start(*arguments, "--epochs", 100000)

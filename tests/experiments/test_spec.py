@@ -28,6 +28,13 @@ def test_key_names_the_content():
     assert len({SPEC.key, *(other.key for other in others)}) == 9
 
 
+def test_keys_stay_what_they_were():
+    """They name the folders of results on disks."""
+    assert RunSpec("cdt", {"gamma": 0.5}, counts=(100, 10)).key == "f8bf2ce011dc5b25"
+    wide = NetworkSpec("resnet18", {"width": 8})
+    assert RunSpec("ce", {}, (40, 40, 4), network=wide, record_every=5).key == "284f39b9d15a8105"
+
+
 def test_parameterization_is_that_of_the_rule():
     assert SPEC.parameterization() == cdt([20, 2], gamma=0.5)
 

@@ -213,26 +213,32 @@ def check_measure(seed: int) -> str:
 # Networks and the unconstrained-features model
 
 
-def check_mlp(case: tuple[int, int, int, int]) -> str:
-    inputs, k, depth, width = case
-    network = ig_nn.mlp(inputs, k, depth=depth, width=width)
+def check_mlp(case: tuple[int, int, int, int, bool]) -> str:
+    inputs, k, depth, width, bias = case
+    network = ig_nn.mlp(inputs, k, depth=depth, width=width, head_bias=bias)
     parameters = sum(p.numel() for p in network.parameters())
     hidden = sum((inputs if layer == 0 else width) * width + 3 * width for layer in range(depth))
-    assert parameters == hidden + width * k
+    assert parameters == hidden + width * k + k * bias
     network.eval()
     h = network.features(torch.ones(2, inputs))
-    assert torch.allclose(network(torch.ones(2, inputs)), h @ network.fc.weight.T, atol=1e-5)
+    assert torch.allclose(network(torch.ones(2, inputs)), logits_of(network, h), atol=1e-5)
     return ORACLE
 
 
-def check_make_network(case: tuple[str, int, int]) -> str:
-    name, k, size = case
+def logits_of(network: torch.nn.Module, embeddings: torch.Tensor) -> torch.Tensor:
+    head = network.fc
+    return embeddings @ head.weight.T + (0 if head.bias is None else head.bias)
+
+
+def check_make_network(case: tuple[str, int, int, bool]) -> str:
+    name, k, size, bias = case
     options = {"linear": {}, "mlp": {"depth": 1, "width": 4}, "resnet18": {"width": 2}}[name]
-    network = ig_nn.make_network(name, (1, size, size), k, **options).eval()
+    network = ig_nn.make_network(name, (1, size, size), k, **options, head_bias=bias).eval()
     x = torch.randn(2, 1, size, size, generator=torch.Generator().manual_seed(size))
     h = network.features(x)
-    assert torch.allclose(network(x), h @ network.fc.weight.T, atol=1e-5)
+    assert torch.allclose(network(x), logits_of(network, h), atol=1e-5)
     assert network.fc.out_features == k
+    assert (network.fc.bias is not None) == bias
     return ORACLE
 
 
@@ -334,14 +340,14 @@ ATTACKS = [
     Attack(
         "mlp",
         ("mlp",),
-        st.tuples(st.integers(1, 9), st.integers(2, 6), st.integers(1, 3), st.integers(1, 8)),
+        st.tuples(st.integers(1, 9), st.integers(2, 6), st.integers(1, 3), st.integers(1, 8), st.booleans()),
         check_mlp,
         8,
     ),
     Attack(
         "make_network",
         ("make_network",),
-        st.tuples(st.sampled_from(["linear", "mlp", "resnet18"]), st.integers(2, 5), st.integers(4, 9)),
+        st.tuples(st.sampled_from(["linear", "mlp", "resnet18"]), st.integers(2, 5), st.integers(4, 9), st.booleans()),
         check_make_network,
         3,
     ),
@@ -421,15 +427,21 @@ ATTACKS = [
     nonsense_for(
         "mlp",
         ig_nn.mlp,
-        {"in_features": lambda: 3, "num_classes": lambda: 2, "depth": lambda: 1, "width": lambda: 2},
+        {
+            "in_features": lambda: 3,
+            "num_classes": lambda: 2,
+            "depth": lambda: 1,
+            "width": lambda: 2,
+            "head_bias": lambda: True,
+        },
         share=3,
     ),
     nonsense_for(
         "make_network",
         ig_nn.make_network,
-        {"name": lambda: "mlp", "input_shape": lambda: (3,), "num_classes": lambda: 2, "depth": lambda: 1},
+        {"name": lambda: "mlp", "input_shape": lambda: (3,), "num_classes": lambda: 2, "head_bias": lambda: True},
         share=2,
-        names=("network", "options", "width"),
+        names=("network", "options", "width", "depth"),
     ),
     nonsense_for(
         "train_ufm",

@@ -1,4 +1,4 @@
-"""Every network is features and a head without bias; names and options are refused in words."""
+"""Every network is features and a head, with a bias where asked; names and options are refused in words."""
 
 import sys
 
@@ -9,9 +9,10 @@ from torch import nn
 from implicit_geometry import InputError
 from implicit_geometry.nn.architectures import mlp
 from implicit_geometry.nn.measuring.two_passes import measure
-from implicit_geometry.nn.networks import check_network, make_network
+from implicit_geometry.nn.networks import check_network, linear_head, make_network
 
 IMAGE = (3, 32, 32)
+NAMED = "def named(**layers):\n    return nn.Sequential(__import__('collections').OrderedDict(layers))\n"
 
 NETWORKS = [
     ("linear", (7,), {}, 7),
@@ -58,6 +59,26 @@ def test_a_network_is_features_and_a_head_without_bias(name, shape, options, wid
     torch.testing.assert_close(network(inputs), network.features(inputs) @ network.fc.weight.T)
 
 
+@pytest.mark.parametrize(("name", "shape", "options", "width"), NETWORKS)
+def test_a_head_has_a_bias_where_one_is_asked_for(name, shape, options, width):
+    check_network(name, {**options, "head_bias": True})
+    torch.manual_seed(0)
+    network = make_network(name, shape, 10, **options, head_bias=True).eval()
+    torch.manual_seed(0)
+    without = make_network(name, shape, 10, **options, head_bias=False).eval()
+    assert without.fc.bias is None
+    assert network.fc.bias.shape == (10,)
+    inputs = torch.randn(3, *shape)
+    torch.testing.assert_close(network(inputs), without(inputs) + network.fc.bias)
+
+
+@pytest.mark.parametrize("name", ["mlp", "torchvision:resnet18", "timm:resnet10t"])
+def test_a_bias_is_true_or_false(name):
+    for refuse in (check_network, lambda name, options: make_network(name, IMAGE, 10, **options)):
+        with pytest.raises(InputError, match=r"^head_bias must be True or False, got 1$"):
+            refuse(name, {"head_bias": 1})
+
+
 def test_measure_finds_the_head():
     labels = torch.arange(6) % 3
     batches = [(torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(0)), labels)]
@@ -97,17 +118,50 @@ class TestUsersOwn:
             check_network("my_networks:build", {"widht": 5})
 
     @pytest.mark.parametrize(
-        ("returned", "found"),
+        ("returned", "name", "bias"),
         [
-            ("nn.Sequential(nn.Linear(2, num_classes))", "None"),
-            ("nn.Sequential(__import__('collections').OrderedDict(fc=nn.Linear(2, 9)))", "out_features=9"),
-            ("nn.Sequential(__import__('collections').OrderedDict(fc=nn.Linear(2, num_classes)))", "bias=True"),
-            ("'text'", "a str"),
+            ("nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, num_classes))", "2", True),
+            ("nn.Sequential(nn.Linear(2, num_classes, bias=False))", "0", False),
+            ("named(fc=nn.Linear(2, num_classes))", "fc", True),
+            ("named(fc=nn.Linear(2, num_classes), other=nn.Linear(num_classes, num_classes))", "fc", True),
+            ("named(classifier=nn.Linear(2, num_classes), fc=nn.Linear(num_classes, num_classes))", "fc", True),
+            ("named(fc=nn.Linear(2, 9), classifier=nn.Linear(9, num_classes))", "classifier", True),
         ],
     )
-    def test_without_the_head_it_is_refused(self, user_module, returned, found):
-        user_module(f"def build(input_shape, num_classes):\n    return {returned}\n")
-        with pytest.raises(InputError, match=f"nn.Linear without bias called fc of 4.*{found}"):
+    def test_its_head_is_found_with_a_bias_or_without(self, user_module, returned, name, bias):
+        user_module(f"{NAMED}def build(input_shape, num_classes):\n    return {returned}\n")
+        found = linear_head(make_network("my_networks:build", (2,), 4), 4)
+        assert (found.name, found.bias is not None) == (name, bias)
+
+    @pytest.mark.parametrize(
+        ("returned", "message"),
+        [
+            (
+                "nn.Sequential(nn.Linear(2, 3))",
+                r"head of my_networks:build must be .* with 4 outputs, got only '0' with 3",
+            ),
+            ("named(fc=nn.Linear(2, 9))", r"head of my_networks:build must be .* with 4 outputs, got only 'fc' with 9"),
+            ("nn.Sequential(nn.Flatten())", r"head of my_networks:build must be .* with 4 outputs, got none"),
+            ("named(fc=nn.Bilinear(2, 2, 4))", r"head of my_networks:build must be .* with 4 outputs, got none"),
+            (
+                "nn.Sequential(nn.Conv2d(2, 4, 1), nn.Flatten())",
+                r"head of my_networks:build must be a linear layer with 4 outputs, got '0', a Conv2d",
+            ),
+            (
+                "nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 4))",
+                r"head of my_networks:build must be named where several layers .*'0' \(4 outputs\), '1' \(4 outputs\)",
+            ),
+            (
+                "named(fc=nn.LazyLinear(9), head=nn.LazyLinear(4))",
+                r"head of my_networks:build must be .* with 4 outputs",
+            ),
+            ("'text'", "my_networks:build must return an nn.Module, got a str"),
+            ("nn.Linear", "my_networks:build must return an nn.Module, got a type"),
+        ],
+    )
+    def test_without_a_linear_head_it_is_refused(self, user_module, returned, message):
+        user_module(f"{NAMED}def build(input_shape, num_classes):\n    return {returned}\n")
+        with pytest.raises(InputError, match=f"^{message}"):
             make_network("my_networks:build", (2,), 4)
 
     def test_a_module_that_makes_tensors_gets_real_ones_also_in_a_check(self, user_module):
@@ -150,11 +204,11 @@ class TestUsersOwn:
         ("timm:resnet81", {}, "of timm, got 'resnet81'; did you mean 'resnet"),
         ("timm:hf-hub:timm/resnet18", {}, "classification model of timm"),
         ("timm:resnet18", {"widht": 3}, "options of timm:resnet18 .*'widht'"),
-        ("mlp", {"widht": 3}, "options of mlp must be among depth, width, got 'widht'"),
+        ("mlp", {"widht": 3}, "options of mlp must be among depth, width, head_bias, got 'widht'"),
         ("mlp", {"depth": 0}, "depth must be"),
         ("mlp", {"num_classes": 3}, "options of mlp must not hold .*num_classes"),
         ("resnet18", {"width": 0.5}, "width must be"),
-        ("linear", {"width": 3}, "options of linear must be none, got 'width'"),
+        ("linear", {"width": 3}, "options of linear must be among head_bias, got 'width'"),
     ],
 )
 def test_names_and_options_are_checked_without_building(name, options, message):

@@ -116,6 +116,7 @@ def endless(path: Path) -> None:
     path.symlink_to("/dev/zero")
 
 
+TWO = {"classifier": np.eye(4), "embedding": np.eye(4)}
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "a text for a number": lambda place: without_checksums(place, nc1="small"),
     "a list for a number": lambda place: without_checksums(place, nc1=[0.1]),
@@ -137,6 +138,15 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "an embedding of other classes": lambda place: vectors(place, classifier=np.eye(4), embedding=np.eye(3, 4)),
     "an embedding of another length": lambda place: vectors(place, classifier=np.eye(4), embedding=np.eye(4, 5)),
     "an embedding of NaN": lambda place: vectors(place, classifier=np.eye(4), embedding=np.full((4, 4), np.nan)),
+    "a bias of a head without": lambda place: vectors(place, **TWO, bias=np.ones(4)),
+    "no bias of a head with one": lambda place: (vectors(place, **TWO), without_checksums(place, bias=True)),
+    "a bias of other classes": lambda place: (
+        vectors(place, **TWO, bias=np.ones(3)),
+        without_checksums(place, bias=True),
+    ),
+    "a reason for no target": lambda place: without_checksums(
+        place, not_compared={"": "x"}, classifier_limit_distance=None
+    ),
     "a history of texts": lambda place: (
         without_checksums(place),
         pd.DataFrame({"epoch": [1], "nc1": ["small"]}).to_parquet(place / "history.parquet"),

@@ -20,17 +20,20 @@ T = TypeVar("T")
 
 
 def results_table(runs: Sequence[Run]) -> Table:
-    """Means over seeds, one row for the runs that differ in nothing else; settings that vary get a column."""
+    """Means over seeds, one row for the runs that differ in nothing else; a column for what varies, and for biases."""
     varying = varying_settings([run.spec for run in runs])
     texts = [setting_texts(run.spec, varying) for run in runs]
     columns = {name: [row[place] for row in texts] for place, name in enumerate(varying)}
-    return report.summary_table(experiments.records_frame(runs).assign(**columns), varying)
+    if any(run.bias for run in runs):
+        columns["bias"] = ["yes" if run.bias else "no" for run in runs]
+    return report.summary_table(experiments.records_frame(runs).assign(**columns), [*columns])
 
 
 def run_table(run: Run) -> Table:
     """What a run came to: accuracies, the paper's eight numbers, distances, effective ridge."""
     record = run.record
-    table = Table(box=box.SIMPLE_HEAD, padding=0, header_style="bold", title=loss_text(run.spec))
+    title = loss_text(run.spec) + (", head with a bias" if run.bias else "")
+    table = Table(box=box.SIMPLE_HEAD, padding=0, header_style="bold", title=title)
     for title in ("", "training set", "test set"):
         table.add_column(title, justify="right" if title else "left")
     for name in ("overall", "balanced", "majority", "minority", "worst"):

@@ -39,6 +39,7 @@ class Column:
         name: what an axis or a legend calls it; the title where empty.
         kind: ``"number"``, ``"text"``, ``"flag"`` or ``"texts"`` (names with texts).
         always: whether every record has it.
+        target: what it is a comparison with, of :data:`TARGETS`; empty for what is none.
     """
 
     key: str
@@ -47,6 +48,7 @@ class Column:
     name: str = ""
     kind: str = "number"
     always: bool = False
+    target: str = ""
 
     @property
     def long_title(self) -> str:
@@ -67,7 +69,8 @@ def _accuracy(part: str, group: str) -> Column:
 
 def _distance(block: str, target: str) -> Column:
     needed = block in ("classifier", "embedding")
-    return Column(f"{block}_{target}_distance", f"{BLOCKS[block]} to {TARGETS[target]}", ".3f", always=needed)
+    title = f"{BLOCKS[block]} to {TARGETS[target]}"
+    return Column(f"{block}_{target}_distance", title, ".3f", always=needed, target=target)
 
 
 COLUMNS = {
@@ -84,6 +87,7 @@ COLUMNS = {
         Column("num_samples", "samples", "g"),
         Column("imbalance_ratio", "imbalance ratio", ".4g"),
         Column("network", "network", kind="text"),
+        Column("bias", "bias", name="head with a bias", kind="flag"),
         Column("optimization", "training", kind="text"),
         *(_accuracy(part, group) for part in PARTS for group in ACCURACIES),
         Column("terminal_phase", "terminal phase", kind="flag", always=True),
@@ -93,8 +97,9 @@ COLUMNS = {
             for quantity, title in QUANTITIES.items()
         ),
         *(_distance(block, target) for target in ("limit", "etf") for block in BLOCKS),
-        Column("effective_ridge", "effective ridge", ".3g", always=True),
+        Column("effective_ridge", "effective ridge", ".3g", always=True, target="ridge"),
         *(_distance(block, "ridge") for block in BLOCKS),
+        Column("not_compared", "not compared", kind="texts"),
         Column("nc1", "NC1", ".2g"),
         Column("cdnv", "CDNV", ".2g"),
         Column("self_duality", "self-duality", ".3f", "self-duality (mean cosine of w and h)"),
@@ -141,8 +146,13 @@ def checked_record(record: Any) -> dict[str, Any]:
 
 
 def missing_columns(record: Mapping[str, Any]) -> list[str]:
-    """Keys of the columns that every record has and this one lacks."""
-    return [key for key, column in COLUMNS.items() if column.always and record.get(key) is None]
+    """Keys of the columns that every record has and this one lacks without saying why."""
+    explained = record.get("not_compared", {})
+    return [
+        key
+        for key, column in COLUMNS.items()
+        if column.always and record.get(key) is None and not (column.target and column.target in explained)
+    ]
 
 
 def records_frame(runs: Iterable[Run]) -> pd.DataFrame:
@@ -177,12 +187,15 @@ def _row(run: Run) -> dict[str, Any]:
         "num_classes": len(counts),
         "num_samples": sum(counts),
         "imbalance_ratio": max(counts) / min(counts),
-        "network": network_text(spec.network),
+        "network": network_text(spec.network, bias=run.bias),
+        "bias": run.bias,
         "optimization": optimization_text(spec.optimization),
     }
+    missing = run.record.get("not_compared")
     return {
         **described,
         **{name: value for name, value in run.record.items() if name not in described},
+        **({"not_compared": json.dumps(missing, sort_keys=True)} if missing else {}),
         "spec": json.dumps(spec.to_dict(), sort_keys=True),
         "versions": json.dumps(run.record.get("versions", {}), sort_keys=True),
     }

@@ -8,6 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from implicit_geometry.experiments.spec import RunSpec
+from implicit_geometry.problem import Problem
 
 Array = NDArray[Any]
 
@@ -24,13 +25,29 @@ class Run:
     spec: RunSpec
     record: dict[str, Any]
 
+    @property
+    def bias(self) -> bool:
+        """Whether the head has a bias; the records of earlier versions, which do not say, are of heads without."""
+        return bool(self.record.get("bias", False))
+
+    @property
+    def not_compared(self) -> dict[str, str]:
+        """With what it was not compared, and why."""
+        return dict(self.record.get("not_compared", {}))
+
+    @property
+    def problem(self) -> Problem:
+        """What was trained, in the limit of vanishing weight decay."""
+        return self.spec.problem(bias=self.bias)
+
 
 @dataclass(frozen=True)
 class MeasuredRun(Run):
     """A finished run with its measured vectors.
 
     Attributes:
-        arrays: such as ``classifier`` and ``embedding``, float64 of shape (k, d), and ``train_indices``.
+        arrays: such as ``classifier`` and ``embedding``, float64 of shape (k, d), ``bias`` of shape (k,) where the head
+            has one, and ``train_indices``.
     """
 
     arrays: dict[str, Array]

@@ -11,6 +11,7 @@ from typing import Any
 from implicit_geometry._validate import InputError, choice, number, shown, whole_number
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.parameterization import Parameterization
+from implicit_geometry.problem import Problem
 from implicit_geometry.rules import make_parameterization
 
 _RECORD_VERSION = 2
@@ -143,6 +144,21 @@ class RunSpec:
     def parameterization(self) -> Parameterization:
         """The loss the rule gives for these counts."""
         return make_parameterization(self.rule, self.class_counts(), **self.hyperparameters)
+
+    def problem(self, *, bias: bool) -> Problem:
+        """What the run trains, in the limit of vanishing weight decay.
+
+        Weight decay is on all parameters: the bias of a head with one has the ridge of the others.
+
+        Args:
+            bias: whether the head has a bias, which the network says.
+
+        Example:
+            >>> RunSpec("ce", {}, counts=(100, 10)).problem(bias=True)
+            Problem(ClassCounts([100, 10]), loss with nothing set, bias_ridge=1, bias=True)
+        """
+        decayed = bias and self.optimization.weight_decay > 0
+        return Problem(self.class_counts(), self.parameterization(), bias=bias, bias_ridge=float(decayed))
 
     @property
     def key(self) -> str:

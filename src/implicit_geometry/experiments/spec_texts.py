@@ -71,14 +71,16 @@ def data_text(data: DataSpec) -> str:
     return _with_options(data.name, _unusual(data))
 
 
-def network_text(network: NetworkSpec) -> str:
-    """A network and its options.
+def network_text(network: NetworkSpec, *, bias: bool = False) -> str:
+    """A network and its options, and whether its head has a bias, which a user's own network alone can tell.
 
     Example:
         >>> network_text(NetworkSpec("mlp", {"depth": 6, "width": 2048}))
         'mlp (depth 6, width 2048)'
+        >>> network_text(NetworkSpec("my_networks:build"), bias=True)
+        'my_networks:build, head with a bias'
     """
-    return _with_options(network.name, network.options)
+    return _with_options(network.name, network.options) + (", head with a bias" if bias else "")
 
 
 def optimization_text(plan: Optimization) -> str:

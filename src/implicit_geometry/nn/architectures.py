@@ -1,4 +1,4 @@
-"""Networks of ``features`` and a linear head without bias called ``fc``."""
+"""Networks of ``features`` and a linear head called ``fc``, without a bias unless one is asked for."""
 
 from __future__ import annotations
 
@@ -7,27 +7,28 @@ from collections import OrderedDict
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from implicit_geometry._validate import whole_number
+from implicit_geometry._validate import flag, whole_number
 from implicit_geometry.nn.check import dimension, module, refuse_too_many_entries
 
 LARGEST_DEPTH = 10_000
 """Hidden layers of an :func:`mlp`."""
 
 
-def with_head(features: nn.Module, feature_dim: int, num_classes: int) -> nn.Sequential:
-    """Put a linear head without bias on features.
+def with_head(features: nn.Module, feature_dim: int, num_classes: int, *, head_bias: bool = False) -> nn.Sequential:
+    """Put a linear head on features.
 
     Args:
         features: maps inputs to embeddings of shape (N, feature_dim).
         feature_dim: embedding dimension d.
         num_classes: k >= 2.
+        head_bias: whether the head has a bias.
 
     Returns:
         ``nn.Sequential`` of ``features`` and ``fc``.
 
     Raises:
         InputError: ``features`` is no module, a size is not a positive whole number, there are fewer than two classes,
-            or the head has more than 2^33 entries.
+            the head has more than 2^33 entries, or ``head_bias`` is neither True nor False.
 
     Example:
         >>> with_head(nn.Identity(), 5, 3).fc
@@ -36,16 +37,17 @@ def with_head(features: nn.Module, feature_dim: int, num_classes: int) -> nn.Seq
     module("features", features)
     d, k = dimension("feature_dim", feature_dim), dimension("num_classes", num_classes, minimum=2)
     refuse_too_many_entries("head (num_classes x feature_dim)", d * k)
-    head = nn.Linear(d, k, bias=False)
+    head = nn.Linear(d, k, bias=flag("head_bias", head_bias))
     return nn.Sequential(OrderedDict(features=features, fc=head))
 
 
-def linear(in_features: int, num_classes: int) -> nn.Sequential:
+def linear(in_features: int, num_classes: int, *, head_bias: bool = False) -> nn.Sequential:
     """A head alone, for inputs that are embeddings already.
 
     Args:
         in_features: size of a flattened input, the embedding dimension d.
         num_classes: k >= 2.
+        head_bias: whether the head has a bias.
 
     Returns:
         ``nn.Sequential`` of ``features`` (inputs flattened) and ``fc``.
@@ -58,17 +60,20 @@ def linear(in_features: int, num_classes: int) -> nn.Sequential:
         >>> linear(64, 10)(torch.zeros(4, 64)).shape
         torch.Size([4, 10])
     """
-    return with_head(nn.Flatten(), dimension("in_features", in_features), num_classes)
+    return with_head(nn.Flatten(), dimension("in_features", in_features), num_classes, head_bias=head_bias)
 
 
-def mlp(in_features: int, num_classes: int, *, depth: int = 3, width: int = 256) -> nn.Sequential:
-    """Multilayer perceptron with batch-norm, ReLU and a linear head without bias.
+def mlp(
+    in_features: int, num_classes: int, *, depth: int = 3, width: int = 256, head_bias: bool = False
+) -> nn.Sequential:
+    """Multilayer perceptron with batch-norm, ReLU and a linear head.
 
     Args:
         in_features: size of a flattened input.
         num_classes: k >= 2.
         depth: hidden layers, >= 1.
         width: units of a hidden layer, the embedding dimension d.
+        head_bias: whether the head has a bias.
 
     Returns:
         ``nn.Sequential`` of ``features`` (inputs flattened, embeddings of shape (N, width)) and ``fc``.
@@ -90,16 +95,17 @@ def mlp(in_features: int, num_classes: int, *, depth: int = 3, width: int = 256)
     for _ in range(number):
         layers += [nn.Linear(size, hidden), nn.BatchNorm1d(hidden), nn.ReLU()]
         size = hidden
-    return with_head(nn.Sequential(*layers), hidden, num_classes)
+    return with_head(nn.Sequential(*layers), hidden, num_classes, head_bias=head_bias)
 
 
-def resnet18(in_channels: int, num_classes: int, *, width: int = 64) -> nn.Sequential:
+def resnet18(in_channels: int, num_classes: int, *, width: int = 64, head_bias: bool = False) -> nn.Sequential:
     """ResNet18 for small images: a 3x3 stem of stride 1 and no max-pool, so that 32x32 pixels end as 4x4.
 
     Args:
         in_channels: channels of an image.
         num_classes: k >= 2.
         width: channels of the first stage; the last has 8 times as many, the embedding dimension d.
+        head_bias: whether the head has a bias.
 
     Returns:
         ``nn.Sequential`` of ``features`` (embeddings of shape (N, 8 * width)) and ``fc``.
@@ -122,7 +128,8 @@ def resnet18(in_channels: int, num_classes: int, *, width: int = 64) -> nn.Seque
         wider = channels if stage == 0 else 2 * channels
         layers += [_Block(channels, wider, wider // channels), _Block(wider, wider, 1)]
         channels = wider
-    return with_head(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), channels, num_classes)
+    features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return with_head(features, channels, num_classes, head_bias=head_bias)
 
 
 class _Block(nn.Module):

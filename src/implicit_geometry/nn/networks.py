@@ -17,15 +17,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from implicit_geometry._validate import InputError, choice, instance, nearest, user_object
+from implicit_geometry._validate import InputError, choice, flag, instance, nearest, user_object
 from implicit_geometry.nn import architectures
 from implicit_geometry.nn.check import dimension
+from implicit_geometry.nn.measuring.head_hook import Head, find_head
 
 Shape = tuple[int, ...]
 
 
 def make_network(name: str, input_shape: Shape, num_classes: int, **options: Any) -> nn.Module:
-    """Build a classifier by name, with a linear head called ``fc`` whose input is the embedding.
+    """Build a classifier by name, with a linear head whose input is the embedding.
 
     | name | network |
     |---|---|
@@ -36,6 +37,8 @@ def make_network(name: str, input_shape: Shape, num_classes: int, **options: Any
     | ``"timm:NAME"`` | a model of timm; options are those of ``timm.create_model``, such as ``pretrained`` |
     | ``"MODULE:FUNCTION"`` | your own: ``FUNCTION(input_shape, num_classes, **options)`` in an importable module |
 
+    All but your own also take ``head_bias=True``: a head with a bias.
+
     Args:
         name: one of these.
         input_shape: shape of one input without the batch, such as (channels, height, width).
@@ -43,8 +46,8 @@ def make_network(name: str, input_shape: Shape, num_classes: int, **options: Any
         **options: of the network.
 
     Returns:
-        ``nn.Sequential`` of ``features`` and ``fc``, a head without bias. A user's own network is returned as it is; it
-        must have an ``nn.Linear`` called ``fc`` with ``num_classes`` outputs.
+        ``nn.Sequential`` of ``features`` and ``fc``, the head. A user's own network is returned as it is; its head must
+        be one that :func:`linear_head` finds.
 
     Raises:
         InputError: an unknown name (with the nearest right one) or option (with those the network takes), inputs that
@@ -66,10 +69,44 @@ def make_network(name: str, input_shape: Shape, num_classes: int, **options: Any
     if name in _OWN:
         return _OWN[name](shape, k, **options)
     if source in _LIBRARIES:
-        features = _LIBRARIES[source](part, shape[0], options)
-        return architectures.with_head(features, _feature_dim(name, features, shape), k)
+        theirs, head_bias = _without_head_bias(options)
+        features = _LIBRARIES[source](part, shape[0], theirs)
+        return architectures.with_head(features, _feature_dim(name, features, shape), k, head_bias=head_bias)
     network = _users_function(source, part)(shape, k, **options)
-    return _with_users_head(name, network, k)
+    if not isinstance(network, nn.Module):
+        raise InputError(name, "must return an nn.Module", f"a {type(network).__name__}")
+    try:
+        linear_head(network, k)
+    except InputError as error:
+        raise InputError(f"{error.argument} of {name}", error.expectation, error.given) from error
+    return network
+
+
+def linear_head(network: nn.Module, num_classes: int) -> Head:
+    """The head of a network that :func:`make_network` builds, with a bias or without.
+
+    It is the layer ``fc`` where that is linear and has ``num_classes`` outputs, else the one that
+    :func:`~implicit_geometry.nn.measuring.head_hook.find_head` finds.
+
+    Args:
+        network: with one embedding and one label per input.
+        num_classes: k.
+
+    Raises:
+        InputError: there is no such layer, several could be meant, or it is a convolution.
+
+    Example:
+        >>> linear_head(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)), 3).name
+        '2'
+    """
+    usual = getattr(network, "fc", None)
+    if isinstance(usual, nn.Linear) and usual.out_features == num_classes:
+        return Head("fc", usual)
+    found = find_head(network, num_classes=num_classes)
+    if not isinstance(found.layer, nn.Linear):
+        kind = f"{found.name!r}, a {type(found.layer).__name__}"
+        raise InputError("head", f"must be a linear layer with {num_classes} outputs", kind)
+    return found
 
 
 def check_network(name: str, options: Mapping[str, Any]) -> None:
@@ -89,7 +126,7 @@ def check_network(name: str, options: Mapping[str, Any]) -> None:
         ...     check_network("mlp", {"widht": 512})
         ... except InputError as error:
         ...     print(error)
-        options of mlp must be among depth, width, got 'widht'; did you mean 'width'?
+        options of mlp must be among depth, width, head_bias, got 'widht'; did you mean 'width'?
     """
     if not isinstance(options, Mapping):
         raise InputError("options", "must be a mapping of names to values", type(options).__name__)
@@ -102,7 +139,8 @@ def check_network(name: str, options: Mapping[str, Any]) -> None:
             _OWN[name]((3, 32, 32), 2, **options)
     elif source in _LIBRARIES:
         _library(source)
-        unloaded = {key: value for key, value in options.items() if key not in ("weights", "pretrained")}
+        theirs, _ = _without_head_bias(options)
+        unloaded = {key: value for key, value in theirs.items() if key not in ("weights", "pretrained")}
         with torch.device("meta"), suppress(RuntimeError):  # where construction needs values, which meta tensors lack
             _LIBRARIES[source](part, 3, unloaded)
     elif source and part:
@@ -111,18 +149,26 @@ def check_network(name: str, options: Mapping[str, Any]) -> None:
         choice("network", name, [*_OWN, "torchvision:NAME", "timm:NAME", "MODULE:FUNCTION"])
 
 
-def _linear(input_shape: Shape, num_classes: int) -> nn.Module:
-    return architectures.linear(math.prod(input_shape), num_classes)
+def _linear(input_shape: Shape, num_classes: int, *, head_bias: bool = False) -> nn.Module:
+    return architectures.linear(math.prod(input_shape), num_classes, head_bias=head_bias)
 
 
-def _mlp(input_shape: Shape, num_classes: int, *, depth: int = 3, width: int = 256) -> nn.Module:
-    return architectures.mlp(math.prod(input_shape), num_classes, depth=depth, width=width)
+def _mlp(
+    input_shape: Shape, num_classes: int, *, depth: int = 3, width: int = 256, head_bias: bool = False
+) -> nn.Module:
+    return architectures.mlp(math.prod(input_shape), num_classes, depth=depth, width=width, head_bias=head_bias)
 
 
-def _resnet18(input_shape: Shape, num_classes: int, *, width: int = 64) -> nn.Module:
+def _resnet18(input_shape: Shape, num_classes: int, *, width: int = 64, head_bias: bool = False) -> nn.Module:
     if len(input_shape) != 3:
         raise InputError("input_shape", "must be (channels, height, width) for resnet18", input_shape)
-    return architectures.resnet18(input_shape[0], num_classes, width=width)
+    return architectures.resnet18(input_shape[0], num_classes, width=width, head_bias=head_bias)
+
+
+def _without_head_bias(options: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+    """The options that are the other library's, and whether the head has a bias, which is put on here."""
+    theirs = dict(options)
+    return theirs, flag("head_bias", theirs.pop("head_bias", False))
 
 
 def _torchvision(name: str, channels: int, options: Mapping[str, Any]) -> nn.Module:
@@ -206,19 +252,6 @@ def _users_function(module: str, function: str) -> Callable[..., Any]:
     except InputError as error:
         hint = nearest(module, _LIBRARIES)
         raise InputError(error.argument, error.expectation, f"{error.given}{hint}") from error
-
-
-def _with_users_head(name: str, network: Any, num_classes: int) -> nn.Module:
-    head = getattr(network, "fc", None)
-    fits = isinstance(head, nn.Linear) and head.out_features == num_classes and head.bias is None
-    if not (isinstance(network, nn.Module) and fits):
-        raise InputError(
-            name,
-            f"must return an nn.Module with an nn.Linear without bias called fc of {num_classes} outputs, "
-            "whose input is the embedding",
-            f"a {type(network).__name__} with fc = {head}",
-        )
-    return network
 
 
 def _feature_dim(name: str, features: nn.Module, shape: Shape) -> int:

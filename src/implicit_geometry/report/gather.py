@@ -10,7 +10,7 @@ import numpy as np
 
 from implicit_geometry._validate import InputError
 from implicit_geometry.experiments.record_columns import missing_columns
-from implicit_geometry.experiments.run import Failure, MeasuredRun, Run
+from implicit_geometry.experiments.run import Array, Failure, MeasuredRun, Run
 from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.store import MARKER, RunStore, existing_store
 
@@ -102,15 +102,24 @@ def _incomplete(store: RunStore, run: Run) -> str:
 def _vectors_problem(run: MeasuredRun) -> str:
     """What is wrong with the measured vectors of a run; empty where each class has a classifier and an embedding."""
     k = len(run.spec.counts)
+    bias = run.arrays.get("bias")
+    if run.bias != (bias is not None):
+        return "vectors without a bias of a head with one" if run.bias else "vectors with a bias of a head without"
+    if bias is not None and (bias.shape != (k,) or not _are_finite(bias)):
+        return f"a bias that is not one finite number for each of {k} classes"
     shapes = set()
     for name in ("classifier", "embedding"):
         array = run.arrays.get(name)
         if array is None:
             return f"vectors without {name}"
-        if array.ndim != 2 or array.shape[0] != k or array.dtype.kind != "f" or not np.isfinite(array).all():
+        if array.ndim != 2 or array.shape[0] != k or not _are_finite(array):
             return f"{name} vectors that are not finite numbers, one vector for each of {k} classes"
         shapes.add(array.shape)
     return "" if len(shapes) == 1 else "classifier and embedding vectors of two lengths"
+
+
+def _are_finite(array: Array) -> bool:
+    return array.dtype.kind == "f" and bool(np.isfinite(array).all())
 
 
 def damaged_run(store: RunStore, run: Run, found: str) -> InputError:

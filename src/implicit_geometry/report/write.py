@@ -158,11 +158,12 @@ def _content(sweep: Sweep, run: Run) -> str:
 
 
 def _articles(settings: Sequence[Setting], contents: dict[str, str]) -> list[str]:
-    specs = [run.spec for setting in settings for run in setting.runs]
+    runs = [run for setting in settings for run in setting.runs]
+    specs = [run.spec for run in runs]
     befores, afters = [None, *specs[:-1]], [*specs[1:], None]
     return [
-        run_article(spec, contents[spec.key], before=before, after=after)
-        for spec, before, after in zip(specs, befores, afters, strict=True)
+        run_article(run.spec, contents[run.spec.key], bias=run.bias, before=before, after=after)
+        for run, before, after in zip(runs, befores, afters, strict=True)
     ]
 
 

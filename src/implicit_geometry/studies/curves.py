@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import pandas as pd
 
+from implicit_geometry._validate import InputError
 from implicit_geometry.counts import ClassCounts
+from implicit_geometry.geometry import simplex_etf
 from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.problem import Problem
 from implicit_geometry.rules import find_rule, make_parameterization
 from implicit_geometry.summary import geometry_summary
+from implicit_geometry.theory.measured_frame import in_measured_frame
 from implicit_geometry.theory.predict import predict
 
 
@@ -26,15 +30,21 @@ def theory_curves(
     exponents: Iterable[float],
     *,
     ridges: dict[str, float] | None = None,
+    bias: bool = False,
+    bias_ridge: float = 0.0,
     **fixed: Any,
 ) -> pd.DataFrame:
     """The eight numbers in the limit, and at one ridge per rule where one is given.
+
+    Points that theory does not give, such as those of a head with a bias and too many kinds of classes, are left out.
 
     Args:
         counts: with minority classes.
         rules: names that :func:`implicit_geometry.rules.find_rule` takes.
         exponents: values of the hyperparameter that each rule is plotted against.
         ridges: rule to positive ridge; rules left out get their limit only.
+        bias: whether heads have a bias.
+        bias_ridge: of the limit; where positive, the ridge on the bias is at every ridge equal to it.
         **fixed: other hyperparameters of the rules.
 
     Returns:
@@ -46,6 +56,19 @@ def theory_curves(
         kinds = [("limit", 0.0)] + ([("ridge", ridges[rule])] if ridges and rule in ridges else [])
         for kind, ridge in kinds:
             for value in grid:
-                geometry = predict(Problem(counts, rule_at(rule, counts, value, **fixed), ridge=ridge)).geometry
-                rows.append({"rule": rule, "exponent": value, "kind": kind, **geometry_summary(geometry, counts)})
-    return pd.DataFrame(rows)
+                problem = Problem(counts, rule_at(rule, counts, value, **fixed), bias=bias, bias_ridge=bias_ridge)
+                with suppress(InputError):
+                    numbers = _eight_numbers(problem, ridge)
+                    rows.append({"rule": rule, "exponent": value, "kind": kind, **numbers})
+    names = geometry_summary(simplex_etf(counts.num_classes), counts)
+    return pd.DataFrame(rows, columns=["rule", "exponent", "kind", *names])
+
+
+def _eight_numbers(problem: Problem, ridge: float) -> dict[str, float]:
+    """Those of a problem at a ridge, or in its limit where that is 0, in the frame of a measurement.
+
+    Raises:
+        InputError: theory does not give them.
+    """
+    solution = predict(problem.at_ridge(ridge) if ridge else problem)
+    return geometry_summary(in_measured_frame(solution), problem.counts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -201,8 +201,7 @@ class RidgeSearch:
         return self.solved[step]
 
     def _solve(self, step: float) -> Solution:
-        ridge = self.ridge(step)
-        return predict(replace(self.problem, ridge=ridge, bias_ridge=self.problem.relative_bias_ridge * ridge))
+        return predict(self.problem.at_ridge(self.ridge(step)))
 
     def _unit_entries(self, solution: Solution) -> Floats:
         """Entries of a predicted block of unit norm: of all pairs of groups, then on the diagonal."""

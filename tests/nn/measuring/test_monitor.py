@@ -198,7 +198,9 @@ class TestTheory:
 
     def test_classes_of_many_kinds_have_no_fitted_ridge(self):
         many = Problem(range(1, 130))
-        assert set(Targets(many, 129, has_bias=False).columns) == {"summary", "etf", "limit"}
+        targets = Targets(many, 129, has_bias=False)
+        assert set(targets.columns) == {"summary", "etf", "limit"}
+        assert "must have at most 128 kinds of classes" in str(targets.missing["ridge"])
 
     def test_a_head_with_a_bias_has_a_limit_and_a_fitted_ridge(self):
         model = nn.Sequential()
@@ -520,9 +522,10 @@ class TestNothingEndsATraining:
             predict(problem)
         task = Task(nn.Sequential(OrderedDict(features=nn.Linear(3, 4), fc=nn.Linear(4, k))))
         monitor = GeometryMonitor(problem)
-        with pytest.warns(UserWarning, match="no distances to the limit: problem must") as caught:
+        with pytest.warns(UserWarning, match="no distances to the (limit|ridge): problem must") as caught:
             fit(task, monitor, train=loader(data(np.ones(k, dtype=int)), 520), epochs=2)
-        assert len([item for item in caught if "limit" in str(item.message)]) == 1
+        for target in ("limit", "ridge"):
+            assert len([item for item in caught if f"to the {target}:" in str(item.message)]) == 1
         assert len(monitor.history) == 2
         assert monitor.history[-1]["classifier_etf_distance"] > 0
         assert not [name for name in monitor.history[0] if "limit" in name or "ridge" in name]

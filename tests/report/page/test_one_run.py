@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from implicit_geometry.experiments.run import TrainedRun
-from implicit_geometry.experiments.spec import RunSpec
+from implicit_geometry.experiments.spec import Optimization, RunSpec
 from implicit_geometry.experiments.spec_texts import run_title
 from implicit_geometry.problem import Problem
 from implicit_geometry.report.page.one_run import run_article, run_content
@@ -52,6 +52,34 @@ def test_measured_numbers_stand_beside_both_predictions(content: str) -> None:
     expected = [RUN.record[f"cross_{target}_distance"] for target in ("limit", "ridge", "etf")]
     assert values(content, "distance of W Hᵀ") == expected
     assert values(content, "worst") == [1.0, 0.8]
+
+
+@pytest.mark.parametrize("weight_decay", [5e-4, 0.0])
+def test_a_head_with_a_bias_stands_beside_the_theory_of_one(weight_decay: float) -> None:
+    spec = replace(SPEC, optimization=Optimization(weight_decay=weight_decay))
+    run = made_up_run(spec, bias=True)
+    html = shown(run, pd.DataFrame(), "x")
+    counts, loss = spec.class_counts(), spec.parameterization()
+    limit = predict(Problem(counts, loss, bias=not weight_decay)).geometry  # a bias with a ridge comes to nothing
+    optimum = predict(Problem(counts, loss, ridge=RIDGE, bias=True, bias_ridge=RIDGE if weight_decay else 0.0)).geometry
+    expected = [geometry_summary(geometry, counts)["classifier_norm_ratio"] for geometry in (limit, optimum)]
+    assert values(html, "W: squared norm ratio") == pytest.approx([run.record["classifier_norm_ratio"], *expected])
+    centre = np.eye(3) - np.outer(np.ones(3), counts.values / counts.num_samples)
+    squared = [np.diag(centre @ geometry.embedding.dense() @ centre.T) for geometry in (limit, optimum)]
+    assert values(html, "H: squared norm ratio")[1:] == pytest.approx(
+        [norms[:2].mean() / norms[2] for norms in squared]
+    )
+    assert "<dd>mlp, head with a bias</dd>" in html
+
+
+def test_what_a_run_is_not_compared_with_is_said() -> None:
+    run = made_up_run(SPEC, bias=True)
+    lacking = {name: None for name in run.record if name.endswith("_limit_distance")}
+    record = {**run.record, **lacking, "not_compared": {"limit": "too <many> kinds"}}
+    html = shown(replace(run, record=record), pd.DataFrame(), "x")
+    assert "<dt>no distances to the limit</dt><dd>too &lt;many&gt; kinds</dd>" in html
+    assert "Gram matrix of W, optimum" in html
+    assert "Gram matrix of W, limit" not in html
 
 
 def test_every_chart_that_has_numbers_is_drawn(content: str) -> None:
@@ -100,11 +128,11 @@ def test_the_specification_is_there_and_escaped() -> None:
 
 def test_an_article_has_its_address_and_leads_to_its_neighbours() -> None:
     other = RunSpec("cdt", {"gamma": 0.5}, counts=(40, 40, 4))
-    html = run_article(SPEC, "content", before=other)
+    html = run_article(SPEC, "content", bias=True, before=other)
     assert f'id="run-{SPEC.key}"' in html
     assert re.findall(r'href="([^"]*)"', html) == ["#runs", f"#run-{other.key}"]
     assert "LDT, γ = 0.5, seed 2" in html
-    assert "digits, step:3,10,0.333 of 40, mlp" in html
+    assert "digits, step:3,10,0.333 of 40, mlp, head with a bias" in html
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ from implicit_geometry.report.page.setting import (
     terminal_sentence,
 )
 from implicit_geometry.report.predictions import limit_geometry, setting_curves
-from implicit_geometry.rules import vs
+from implicit_geometry.rules import cdt, vs
 from implicit_geometry.summary import geometry_summary
 from implicit_geometry.theory.predict import predict
 from made_up_runs import RIDGE, made_up_run
@@ -108,6 +109,49 @@ def test_theory_reaches_as_far_as_the_runs_and_margins_are_not_negative() -> Non
     }
     assert (min(reach[cdt]), max(reach[cdt])) == (-2.5, 2.5)
     assert min(reach[ldam]) == 0
+
+
+@pytest.mark.parametrize("weight_decay", [5e-4, 0.0])
+def test_theory_is_that_of_the_head_of_the_runs(weight_decay: float) -> None:
+    plan = Optimization(weight_decay=weight_decay)
+    runs = [made_up_run(replace(item, optimization=plan), bias=True) for item in (spec(), spec("cdt", gamma=0.5))]
+    (setting,) = settings_of(runs)
+    figure = figures_of(setting, no_vectors)[0]
+    drawn = figure.draw(False)
+    lines = {line.get_label(): line for line in drawn.axes[0].lines}
+    exponents = np.asarray(lines["theory: limit"].get_xdata())
+    at = int(np.argmin(np.abs(exponents - 0.5)))
+    counts, free = setting.spec.class_counts(), weight_decay == 0
+    loss = cdt(counts, gamma=float(exponents[at]))
+    expected = {
+        "theory: limit": Problem(counts, loss, bias=free),
+        "theory: finite ridge": Problem(counts, loss, ridge=RIDGE, bias=True, bias_ridge=0.0 if free else RIDGE),
+    }
+    for name, problem in expected.items():
+        ratio = geometry_summary(predict(problem).geometry, counts)["classifier_norm_ratio"]
+        assert np.asarray(lines[name].get_ydata())[at] == pytest.approx(ratio), name
+    assert ("a free bias" if free else "a bias under weight decay") in figure.caption
+    assert setting.title.endswith("mlp, head with a bias")
+
+
+def test_runs_with_a_bias_and_without_are_two_settings() -> None:
+    settings = settings_of([made_up_run(spec(), bias=True), made_up_run(spec("cdt", gamma=0.5))])
+    assert sorted(setting.records["bias"].tolist() for setting in settings) == [[False], [True]]
+
+
+def test_runs_without_a_limit_are_not_in_figures_that_draw_it() -> None:
+    def without(run: TrainedRun, target: str) -> TrainedRun:
+        lacking = {name: None for name in run.record if f"_{target}_distance" in name}
+        return replace(run, record={**run.record, **lacking, "not_compared": {target: "too many kinds"}})
+
+    runs = [made_up_run(item, bias=True) for item in (spec(), spec("cdt", gamma=0.5))]
+    (setting,) = settings_of(without(run, "limit") for run in runs)
+    assert [figure.name for figure in figures_of(setting, no_vectors)] == ["geometry-cdt", "accuracy"]
+    mean = setting.records["classifier_ridge_distance"].mean()
+    assert f"classifiers stand {mean:.2f} from the regularised optimum that" in geometry_sentence(setting.records)
+    assert "nan" not in geometry_sentence(setting.records)
+    (setting,) = settings_of(without(run, "ridge") for run in runs)
+    assert "limit (mean distance of unit-norm Gram matrices), and " in geometry_sentence(setting.records)
 
 
 def test_balanced_counts_have_no_panels_of_majorities() -> None:

@@ -171,7 +171,7 @@ def test_a_smoothing_that_is_none_is_refused(given, message):
 
 
 def test_margins_that_outweigh_the_labels_are_refused():
-    with pytest.raises(InputError, match="margin must be above -0.9163"):
+    with pytest.raises(InputError, match=r"margin must be above -0\.9163"):
         predict(Problem([50, 5], Parameterization(margin=[0.0, -1.0]), label_smoothing=0.8 * 5 / 7))
     predict(Problem(STEP, ldam(STEP), label_smoothing=0.8))
 

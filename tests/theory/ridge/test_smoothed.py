@@ -102,7 +102,7 @@ def test_the_bounds_of_a_point_that_is_not_optimal_do_not_meet():
     ("rule", "given"),
     [
         ("ce", {}),
-        ("weighted", {"gamma": 0.5}),
+        ("weighted", {"gamma": 0.25}),
         ("logit_adjusted", {}),
         ("cdt", {"gamma": 0.4}),
         ("ldt", {"gamma": 0.25}),

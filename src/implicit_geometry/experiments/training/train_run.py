@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -19,24 +20,22 @@ from torch.utils.data import Dataset
 
 from implicit_geometry._validate import Ints
 from implicit_geometry._version import __version__
-from implicit_geometry.comparison import compare
 from implicit_geometry.data.load import Source, load_source
 from implicit_geometry.data.split import LabelledData, make_split
+from implicit_geometry.experiments.record_columns import COLUMNS
 from implicit_geometry.experiments.run import Array, TrainedRun
 from implicit_geometry.experiments.spec import DataSpec, RunSpec
 from implicit_geometry.experiments.training.batches import ordered_batches
 from implicit_geometry.experiments.training.evaluation import accuracies, predictions
 from implicit_geometry.experiments.training.fit import ANY_DEVICE, Hardware, build, fit
-from implicit_geometry.geometry import Geometry, simplex_etf
 from implicit_geometry.measurement import Measurement
 from implicit_geometry.nn.losses.criterion import VSLoss
 from implicit_geometry.nn.measuring.monitor import GeometryMonitor
+from implicit_geometry.nn.measuring.targets import Targets, reason
 from implicit_geometry.nn.measuring.two_passes import measure
-from implicit_geometry.nn.networks import make_network
+from implicit_geometry.nn.networks import linear_head, make_network
 from implicit_geometry.problem import Problem
-from implicit_geometry.summary import accuracy_summary, geometry_summary
-from implicit_geometry.theory.effective_ridge import ridge_search
-from implicit_geometry.theory.predict import predict
+from implicit_geometry.summary import accuracy_summary
 
 _PACKAGES = ("numpy", "scipy", "torch", "lightning", "scikit-learn", "torchvision", "timm")
 
@@ -118,7 +117,8 @@ def train_run(
     model = build(
         lambda: make_network(spec.network.name, data.input_shape, counts.num_classes, **spec.network.options), spec.seed
     )
-    problem = Problem(counts, parameterization)
+    head = linear_head(model, counts.num_classes)
+    problem = spec.problem(bias=head.bias is not None)
     history: list[dict[str, Any]] = []
     before = time.perf_counter()
     trainer = fit(
@@ -130,7 +130,7 @@ def train_run(
         hardware=resources.hardware,
         augmentation=data.augmentation,
         progress=progress,
-        callbacks=_recorders(spec, problem, data, history),
+        callbacks=_recorders(spec, problem, head.name, data, history),
         logger=logger,
         history=history,
         checkpoint=None if working is None else working / "checkpoint.safetensors",
@@ -142,6 +142,7 @@ def train_run(
     measured = measure(
         model,
         ordered_batches(data.train, spec.optimization.batch_size),
+        head=head.name,
         parameterization=parameterization,
     )
     train = accuracy_summary(measured.class_accuracy * counts.values, counts.values, counts)
@@ -150,10 +151,11 @@ def train_run(
         "rule": spec.rule,
         "data": spec.data.name,
         "network": spec.network.name,
+        "bias": problem.bias,
         **{f"train_{name}": value for name, value in train.items()},
         **held_out_accuracies(spec, data, model),
         "terminal_phase": train["overall"] == 1.0,
-        **compared(measured, problem),
+        **compared(measured, problem, quiet=spec.record_every > 0),
         "seconds": time.perf_counter() - started,
         "training_seconds": training_seconds,
         "versions": _versions(),
@@ -163,9 +165,11 @@ def train_run(
 
 
 def _arrays(measured: Measurement, data: LabelledData) -> dict[str, Array]:
+    bias = {} if measured.bias is None else {"bias": measured.bias}
     return {
         "classifier": np.asarray(measured.classifier, dtype=np.float64),
         "embedding": np.asarray(measured.embedding, dtype=np.float64),
+        **bias,
         "train_indices": np.asarray(data.train_indices, dtype=np.int64),
     }
 
@@ -201,29 +205,43 @@ def held_out_accuracies(spec: RunSpec, data: LabelledData, model: nn.Module) -> 
     }
 
 
-def compared(measured: Measurement, problem: Problem) -> dict[str, float | None]:
-    """The eight numbers of a measurement, its distances to theory and what the theory calls collapse."""
-    geometry = measured.geometry
-    limit = predict(problem).geometry
-    fitted = ridge_search(problem).nearest(geometry)
+def compared(measured: Measurement, problem: Problem, *, quiet: bool = False) -> dict[str, Any]:
+    """The eight numbers of a measurement, its distances to theory and what the theory calls collapse.
+
+    Args:
+        measured: the network.
+        problem: what it was trained with.
+        quiet: do not warn of what theory does not give, which a monitor has said before.
+
+    Returns:
+        Numbers, None for those of a target that theory does not give, and as ``not_compared`` why it does not.
+    """
+    geometry, everything = measured.geometry, np.arange(problem.num_classes)
+    targets = Targets(problem, problem.num_classes, has_bias=problem.bias)
+    columns: dict[str, Any] = {}
+    for part in targets.parts.values():
+        columns |= part(geometry, problem.counts, everything)
+    missing = {name: reason(error) for name, error in targets.missing.items()}
+    for name, why in missing.items():
+        if not quiet:
+            warnings.warn(f"no distances to the {name}: {why}", stacklevel=2)
+    lacking = [column.key for column in COLUMNS.values() if column.target in missing]
     return {
-        **geometry_summary(geometry, problem.counts),
-        **_distances("limit", geometry, limit),
-        **_distances("etf", geometry, simplex_etf(problem.counts.num_classes)),
-        "effective_ridge": fitted.ridge,
-        "classifier_ridge_distance": fitted.comparison.classifier,
-        "embedding_ridge_distance": fitted.comparison.embedding,
-        "cross_ridge_distance": fitted.comparison.cross,
+        **columns,
+        **dict.fromkeys(lacking),
+        **({"not_compared": missing} if missing else {}),
         "nc1": measured.nc1,
         "cdnv": measured.cdnv,
         "self_duality": measured.self_duality,
     }
 
 
-def _recorders(spec: RunSpec, problem: Problem, data: LabelledData, history: list[dict[str, Any]]) -> list[L.Callback]:
+def _recorders(
+    spec: RunSpec, problem: Problem, head: str, data: LabelledData, history: list[dict[str, Any]]
+) -> list[L.Callback]:
     if not spec.record_every:
         return []
-    monitor = GeometryMonitor(problem, head="model.fc", every=spec.record_every)
+    monitor = GeometryMonitor(problem, head=f"model.{head}", every=spec.record_every)
     monitor.history = history
     return [monitor, _HeldOutAccuracy(spec, data, history)]
 
@@ -246,10 +264,6 @@ class _HeldOutAccuracy(L.Callback):
         if len(self.history) > self.seen:
             self.history[-1].update(held_out_accuracies(self.spec, self.data, pl_module.model))  # type: ignore[arg-type]
         self.seen = len(self.history)
-
-
-def _distances(target: str, measured: Geometry, predicted: Geometry) -> dict[str, float]:
-    return {f"{block}_{target}_distance": value for block, value in asdict(compare(measured, predicted)).items()}
 
 
 def _versions() -> dict[str, str]:

@@ -17,12 +17,18 @@ from implicit_geometry.problem import Problem
 from implicit_geometry.summary import geometry_summary
 from implicit_geometry.theory.collapse import CollapseThresholds, collapse_thresholds
 from implicit_geometry.theory.effective_ridge import ridge_search
+from implicit_geometry.theory.measured_frame import in_measured_frame
 from implicit_geometry.theory.predict import predict
 
 _MOST_KINDS = 128  # of classes, by counts and parameters: with more, a ridge takes too long and too much memory
 _MOST_KINDS_WITH_BIAS = 12  # then half a hundred ridges take seconds
 _Columns = dict[str, float]
 _Part = Callable[[Geometry, ClassCounts, Ints], _Columns]
+
+
+def reason(error: Exception) -> str:
+    """Why something is missing, in words."""
+    return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
 
 
 class Targets:
@@ -63,9 +69,7 @@ class Targets:
         self._thresholds: CollapseThresholds | None = None
         if problem is not None:
             self._add("limit", lambda: _to_limit(problem), etf, counts)
-            kinds = group_classes(*varying_vectors(problem)).size.size
-            if kinds <= (_MOST_KINDS_WITH_BIAS if has_bias else _MOST_KINDS):
-                self._add("ridge", lambda: _to_nearest_ridge(problem), etf, counts)
+            self._add("ridge", lambda: _to_nearest_ridge(problem), etf, counts)
 
     def beyond_threshold(self, groups: list[list[int]], fitted_ridge: float) -> str:
         """What the theory says of merging classes at the ridge that was fitted to the network, as a clause."""
@@ -98,10 +102,16 @@ def _to_limit(problem: Problem) -> _Part:
     if solution.certificate.status not in (Status.OPTIMAL, Status.COLLAPSED):
         gap = solution.certificate.relative_gap
         raise InputError("problem", "must have a limit that can be computed accurately", f"a relative gap of {gap:.1e}")
-    return lambda geometry, counts, classes: _distances("limit", geometry, solution.geometry, classes)
+    limit = in_measured_frame(solution)
+    return lambda geometry, counts, classes: _distances("limit", geometry, limit, classes)
 
 
 def _to_nearest_ridge(problem: Problem) -> _Part:
+    kinds = group_classes(*varying_vectors(problem)).size.size
+    most = _MOST_KINDS_WITH_BIAS if problem.bias else _MOST_KINDS
+    if kinds > most:
+        head = "with a bias" if problem.bias else "without bias"
+        raise InputError("problem", f"must have at most {most} kinds of classes for a ridge of a head {head}", kinds)
     search = ridge_search(problem)
 
     def columns(geometry: Geometry, counts: ClassCounts, classes: Ints) -> _Columns:
@@ -109,8 +119,8 @@ def _to_nearest_ridge(problem: Problem) -> _Part:
             missing = np.setdiff1d(np.arange(problem.num_classes), classes)[:10].tolist()
             raise InputError("labels", "must hold every class for a ridge to be fitted", f"none of classes {missing}")
         fitted = search.nearest(geometry)
-        distances = {f"{block}_ridge_distance": value for block, value in asdict(fitted.comparison).items()}
-        return {"effective_ridge": fitted.ridge, **distances}
+        optimum = in_measured_frame(fitted.solution)
+        return {"effective_ridge": fitted.ridge, **_distances("ridge", geometry, optimum, classes)}
 
     return columns
 

@@ -30,7 +30,7 @@ from implicit_geometry.nn.measuring.head_hook import find_head
 from implicit_geometry.nn.measuring.history_plot import history_figure
 from implicit_geometry.nn.measuring.merging import Closeness, closeness, crowded, merging_groups, warning_of
 from implicit_geometry.nn.measuring.metric import GeometryMetric
-from implicit_geometry.nn.measuring.targets import Targets
+from implicit_geometry.nn.measuring.targets import Targets, reason
 from implicit_geometry.problem import Problem
 from implicit_geometry.summary import accuracy_summary
 
@@ -246,8 +246,7 @@ class GeometryWatch:
     def warn(self, what: str, message: str, error: Exception) -> None:
         """Say once why something is missing."""
         if what not in self._warned and _is_first_process():
-            reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-            warnings.warn(f"{message}: {reason}", stacklevel=3)
+            warnings.warn(f"{message}: {reason(error)}", stacklevel=3)
             self._warned.add(what)
 
     def _hook(self, layer: nn.Module, inputs: tuple[Tensor, ...], logits: Tensor) -> None:

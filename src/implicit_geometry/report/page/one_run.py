@@ -113,16 +113,24 @@ def run_content(run: MeasuredRun, history: pd.DataFrame, place: str, predicted: 
     return "\n".join(part for part in parts if part)
 
 
-def run_article(spec: RunSpec, content: str, *, before: RunSpec | None = None, after: RunSpec | None = None) -> str:
+def run_article(
+    spec: RunSpec,
+    content: str,
+    *,
+    bias: bool = False,
+    before: RunSpec | None = None,
+    after: RunSpec | None = None,
+) -> str:
     """The part of a page that shows one run; its address is ``#run-KEY``.
 
     Args:
         spec: the run.
         content: as :func:`run_content` makes it.
+        bias: whether its head has a bias.
         before: the run that the link "previous" leads to.
         after: the run that the link "next" leads to.
     """
-    setting = f"{data_text(spec.data)}, {profile_text(spec.counts)}, {network_text(spec.network)}"
+    setting = f"{data_text(spec.data)}, {profile_text(spec.counts)}, {network_text(spec.network, bias=bias)}"
     heading = f'<h2>{escape(run_title(spec))}</h2>\n<p class="lead">{escape(setting)}</p>'
     return f"""<article class="run" id="run-{spec.key}" tabindex="-1">
 {_links(before, after)}
@@ -239,10 +247,11 @@ def _facts(run: Run, place: str) -> dict[str, str]:
         "loss": loss_text(spec),
         "class counts": profile_text(spec.counts),
         "data": data_text(spec.data),
-        "network": network_text(spec.network),
+        "network": network_text(spec.network, bias=run.bias),
         "training": optimization_text(spec.optimization),
         "seed": str(spec.seed),
         **{name: f"{value:.4g}" for name, value in shown.items() if value is not None},
+        **{f"no distances to the {TARGETS.get(target, target)}": why for target, why in run.not_compared.items()},
         "versions": versions_text(record.get("versions", {})),
         "folder": place,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, partial
@@ -27,6 +28,11 @@ from implicit_geometry.rules import find_rule, in_order
 
 _SHOWN_EXPONENT = 0.5
 _MOST_SHOWN = 3
+_TARGETS = {
+    "limit": "their own predicted limit",
+    "ridge": "the regularised optimum that fits each best",
+    "etf": "the simplex ETF",
+}
 _ACCURACIES = ("test_balanced", "test_minority", "test_worst", "test_overall")
 
 
@@ -87,7 +93,8 @@ def settings_of(runs: Iterable[Run]) -> list[Setting]:
     groups: dict[str, list[Run]] = {}
     for run in runs:
         spec = run.spec
-        key = dumps([asdict(spec.data), list(spec.counts), asdict(spec.network), asdict(spec.optimization)])
+        what = [asdict(spec.data), list(spec.counts), asdict(spec.network), asdict(spec.optimization), run.bias]
+        key = dumps(what)
         groups.setdefault(key, []).append(run)
     return [_setting(groups[key]) for key in sorted(groups)]
 
@@ -103,7 +110,7 @@ def _setting(runs: Sequence[Run]) -> Setting:
 
 
 def setting_figures(
-    setting: Setting, load: Load, curves: Curves, limit: Callable[[RunSpec], Geometry]
+    setting: Setting, load: Load, curves: Curves, limit: Callable[[Run], Geometry]
 ) -> list[NamedFigure]:
     """Geometry over theory for every loss, accuracy, Gram matrices: those that the runs have the numbers for.
 
@@ -125,7 +132,8 @@ def setting_figures(
         caption = "Held-out test set. Dots are networks, lines go through the means over seeds; dashed is plain CE."
         draw = partial(_accuracy, records, metrics)
         figures.append(NamedFigure("accuracy", title, caption, draw))
-    return [*figures, _gram(setting, load, limit)]
+    chosen = _chosen_runs(setting)
+    return [*figures, _gram(chosen, _limit_text(setting), load, limit)] if chosen else figures
 
 
 def setting_facts(setting: Setting) -> dict[str, str]:
@@ -152,17 +160,16 @@ def setting_facts(setting: Setting) -> dict[str, str]:
 def geometry_sentence(records: pd.DataFrame, of_which: str = "") -> str:
     """How far networks stand from their limit, from the regularised optimum and from the ETF, on average."""
     mean = {
-        (block, target): f"{records[f'{block}_{target}_distance'].mean():.2f}"
+        (block, target): float(records[f"{block}_{target}_distance"].mean())
         for block in ("classifier", "embedding")
-        for target in ("limit", "ridge", "etf")
+        for target in _TARGETS
     }
+    targets = [target for target in _TARGETS if target == "etf" or not math.isnan(mean["classifier", target])]
+    first, *others = (f"{mean['classifier', target]:.2f} from {_TARGETS[target]}" for target in targets)
+    classifiers = _listed([f"{first} (mean distance of unit-norm Gram matrices)", *others], ", and")
+    embeddings = _listed([f"{mean['embedding', target]:.2f}" for target in targets], " and")
     start = f"{of_which} the" if of_which else "The"
-    return (
-        f"{start} classifiers stand {mean['classifier', 'limit']} from their own predicted limit (mean distance of "
-        f"unit-norm Gram matrices), {mean['classifier', 'ridge']} from the regularised optimum that fits each best, "
-        f"and {mean['classifier', 'etf']} from the simplex ETF; the embeddings stand {mean['embedding', 'limit']}, "
-        f"{mean['embedding', 'ridge']} and {mean['embedding', 'etf']} from theirs."
-    )
+    return f"{start} classifiers stand {classifiers}; the embeddings stand {embeddings} from theirs."
 
 
 def accuracy_sentence(records: pd.DataFrame) -> str:
@@ -198,6 +205,26 @@ def setting_sentences(records: pd.DataFrame) -> tuple[str, ...]:
     return geometry_sentence(records), *accuracy, terminal_sentence(records)
 
 
+def _limit_text(setting: Setting) -> str:
+    """What the limit is that figures draw."""
+    text = "the limit of vanishing weight decay"
+    problem = setting.runs[0].problem
+    if not problem.bias:
+        return text
+    head = "a free bias" if problem.free_bias else "a bias under weight decay, which comes to nothing in it"
+    return f"{text} for heads with {head}; embeddings are about their mean over the samples"
+
+
+def _listed(parts: Sequence[str], last: str) -> str:
+    """Parts in a row, the last after a word of its own.
+
+    Example:
+        >>> _listed(["a", "b", "c"], " and"), _listed(["a"], " and")
+        ('a, b and c', 'a')
+    """
+    return f"{', '.join(parts[:-1])}{last} {parts[-1]}" if len(parts) > 1 else parts[0]
+
+
 def _geometry(setting: Setting, rule: str, variant: str, curves: Curves) -> NamedFigure:
     runs = series_runs(setting.records, rule, variant)
     ridge = float(runs["effective_ridge"].median())
@@ -209,7 +236,7 @@ def _geometry(setting: Setting, rule: str, variant: str, curves: Curves) -> Name
     )
     caption = (
         "Squared norm ratio of majority to minority classes and mean cosines, classifiers W above, class-mean "
-        f"embeddings H below. Solid: the limit of vanishing weight decay. {regularised}Dashed: simplex ETF. Markers: "
+        f"embeddings H below. Solid: {_limit_text(setting)}. {regularised}Dashed: simplex ETF. Markers: "
         "trained networks, hollow where the training accuracy is below 100 %."
     )
     name = f"geometry-{rule}" + (f"-{variant.replace(', ', '-').replace(' ', '')}" if variant else "")
@@ -226,20 +253,21 @@ def _accuracy(records: pd.DataFrame, metrics: Sequence[str], narrow: bool) -> Fi
     return accuracy_figure(records, metrics, narrow=narrow)
 
 
-def _gram(setting: Setting, load: Load, limit: Callable[[RunSpec], Geometry]) -> NamedFigure:
+def _gram(chosen: Mapping[str, Run], limit_text: str, load: Load, limit: Callable[[Run], Geometry]) -> NamedFigure:
     return NamedFigure(
         "gram",
         "Gram matrices, predicted beside measured",
-        "Unit Frobenius norm, classes in the order of the data. Predicted: the limit of vanishing weight decay.",
-        partial(_gram_figure, _shown_runs(setting), load, limit),
+        f"Unit Frobenius norm, classes in the order of the data. Predicted: {limit_text}.",
+        partial(_gram_figure, chosen, load, limit),
     )
 
 
-def _shown_runs(setting: Setting) -> dict[str, Run]:
-    """Plain cross-entropy and two other losses at the exponent nearest 1/2, by name."""
+def _chosen_runs(setting: Setting) -> dict[str, Run]:
+    """Plain cross-entropy and two other losses at the exponent nearest 1/2, by name; of runs with a limit."""
     chosen: dict[str, Run] = {}
-    for rule in sorted(in_order(setting.records["rule"]), key=_shown_late):
-        mine = setting.records[setting.records["rule"] == rule]
+    records = setting.records[["limit" not in run.not_compared for run in setting.runs]]
+    for rule in sorted(in_order(records["rule"]), key=_shown_late):
+        mine = records[records["rule"] == rule]
         if len(chosen) < _MOST_SHOWN:
             at = int(mine.index[int((mine["exponent"] - _SHOWN_EXPONENT).abs().argmin())])
             at_exponent = "" if rule == "ce" else f" {exponent(setting.runs[at].spec):g}"
@@ -255,12 +283,12 @@ def _shown_late(rule: str) -> bool:
 def _gram_figure(
     chosen: Mapping[str, Run],
     load: Load,
-    limit: Callable[[RunSpec], Geometry],
+    limit: Callable[[Run], Geometry],
     narrow: bool,
 ) -> Figure:
     predicted, measured = {}, {}
     for name, run in chosen.items():
-        geometry = limit(run.spec)
+        geometry = limit(run)
         arrays = load(run.spec).arrays
         for letter, block in (("W", "classifier"), ("H", "embedding")):
             predicted[f"{name}: {letter}"] = drawn_entries(getattr(geometry, block))
