@@ -34,3 +34,10 @@ def test_curves_hold_the_limit_and_a_ridge_where_one_is_given():
     at_zero = curves[(curves["rule"] == "cdt") & (curves["exponent"] == 0.0)].set_index("kind")["classifier_norm_ratio"]
     assert at_zero["limit"] == pytest.approx(2.672, abs=5e-4)
     assert at_zero["ridge"] == pytest.approx(3.14, abs=5e-3)
+
+
+def test_values_that_a_rule_does_not_take_are_left_out():
+    counts = ClassCounts.step(num_classes=4, imbalance_ratio=10, max_count=50)
+    curves = theory_curves(counts, ["ldam", "cdt"], [-0.5, 0.5])
+    assert curves.loc[curves["rule"] == "ldam", "exponent"].tolist() == [0.5]
+    assert curves.loc[curves["rule"] == "cdt", "exponent"].tolist() == [-0.5, 0.5]

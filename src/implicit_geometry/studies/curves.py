@@ -36,7 +36,8 @@ def theory_curves(
 ) -> pd.DataFrame:
     """The eight numbers in the limit, and at one ridge per rule where one is given.
 
-    Points that theory does not give, such as those of a head with a bias and too many kinds of classes, are left out.
+    Points that theory does not give, such as those of a head with a bias and too many kinds of classes, are left out, and
+    so are values that a rule does not take.
 
     Args:
         counts: with minority classes.
@@ -56,8 +57,8 @@ def theory_curves(
         kinds = [("limit", 0.0)] + ([("ridge", ridges[rule])] if ridges and rule in ridges else [])
         for kind, ridge in kinds:
             for value in grid:
-                problem = Problem(counts, rule_at(rule, counts, value, **fixed), bias=bias, bias_ridge=bias_ridge)
                 with suppress(InputError):
+                    problem = Problem(counts, rule_at(rule, counts, value, **fixed), bias=bias, bias_ridge=bias_ridge)
                     numbers = _eight_numbers(problem, ridge)
                     rows.append({"rule": rule, "exponent": value, "kind": kind, **numbers})
     names = geometry_summary(simplex_etf(counts.num_classes), counts)
