@@ -36,8 +36,8 @@ def theory_curves(
 ) -> pd.DataFrame:
     """The eight numbers in the limit, and at one ridge per rule where one is given.
 
-    Points that theory does not give, such as those of a head with a bias and too many kinds of classes, are left out, and
-    so are values that a rule does not take.
+    Points that theory does not give, such as those of a head with a bias and too many kinds of classes, are left out,
+    and so are values that a rule does not take.
 
     Args:
         counts: with minority classes.
