@@ -258,7 +258,7 @@ def test_a_damaged_document_is_refused_with_what_is_wrong(text: str, message: st
 
 
 def logits_of(parameterization: Parameterization, seed: int) -> Any:
-    """One column a label."""
+    """One column per label."""
     return 3 * np.random.default_rng(seed).standard_normal((parameterization.num_classes,) * 2)
 
 

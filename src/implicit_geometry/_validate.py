@@ -250,7 +250,7 @@ def names_of_classes(values: Any, num_classes: int) -> tuple[str, ...]:
 
 
 def group_labels(name: str, values: Any, num_classes: int) -> Ints:
-    """Return consecutive group numbers 0, 1, ... for labels of any comparable kind, one a class."""
+    """Return consecutive group numbers 0, 1, ... for labels of any comparable kind, one per class."""
     try:
         array = np.asarray(values)
         if array.shape != (num_classes,):

@@ -31,7 +31,7 @@ class ClassCounts:
     """The number of training samples of every class, n_1 .. n_k.
 
     Args:
-        values: at least two whole numbers >= 1, one a class. Shape (num_classes,).
+        values: at least two whole numbers >= 1, one per class. Shape (num_classes,).
         class_names: names of the classes, where they have any. They take no part in comparisons: a profile is its
             counts.
 

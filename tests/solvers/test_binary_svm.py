@@ -73,7 +73,7 @@ def test_the_smaller_label_scale_gets_the_larger_margin():
         (([1.0, 2.0], [0, 1]), r"inputs must be a finite matrix.* got shape \(2,\)"),
         (([[np.nan], [2.0]], [0, 1]), "inputs must be a finite matrix"),
         (([[1.0], [-2.0]], [0, 2]), "labels must be 2 values 0 or 1"),
-        (([[1.0], [-2.0]], [0, 1, 1]), r"labels must be 2 values 0 or 1, one a sample, got shape \(3,\)"),
+        (([[1.0], [-2.0]], [0, 1, 1]), r"labels must be 2 values 0 or 1, one per sample, got shape \(3,\)"),
         (([[1.0], [-2.0]], [1, 0], [1.0, 0.0]), "label_scale must be finite and positive"),
         (([[1.0], [-2.0]], [1, 0], [1.0, 1.0, 1.0]), "label_scale must hold the scales of the 2 classes, got 3"),
     ],

@@ -72,7 +72,7 @@ def _number(record: Mapping[str, Any], key: str) -> str:
 
 
 def plan_table(specs: Sequence[RunSpec], states: Sequence[str]) -> Table:
-    """The runs to come, one a row; settings that vary get a column."""
+    """The runs to come, one per row; settings that vary get a column."""
     varying = varying_settings(specs)
     table = Table("loss", *varying, "seed", "state", title=f"{len(specs)} runs", box=box.SIMPLE_HEAD, padding=0)
     table.add_column("run", no_wrap=True)

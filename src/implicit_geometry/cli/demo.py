@@ -17,7 +17,9 @@ def demo(
     output: Annotated[Path, typer.Option(help="Folder of the results; finished runs in it are used again.")] = Path(
         "runs/demo"
     ),
-    workers: Annotated[int | None, typer.Option(help="Processes; one a core if left out.", show_default=False)] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes; one per core if left out.", show_default=False)
+    ] = None,
     epochs: Annotated[int, typer.Option(help="Passes over the training set of each run.")] = 300,
     seed: Annotated[int, typer.Option(help="Of data split, initial weights and batches.")] = 0,
 ) -> None:

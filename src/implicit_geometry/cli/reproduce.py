@@ -59,7 +59,7 @@ def reproduce(
     ridge: Annotated[float, typer.Option(help="Regularisation of the ufm; the paper has none.")] = 0.0,
     seeds: Annotated[int | None, typer.Option(help="Repetitions.", show_default="1; 5 for accuracy and logits")] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Processes that train networks.", show_default="one a core")
+        int | None, typer.Option(help="Processes that train networks.", show_default="one per core")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the rows of the tables as JSON.")] = False,
 ) -> None:

@@ -35,7 +35,7 @@ def sweep(
         typer.Option(help="Folder of the results; finished runs in it are used again.", show_default="runs/FILE"),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Processes of the local backend.", show_default="one a core")
+        int | None, typer.Option(help="Processes of the local backend.", show_default="one per core")
     ] = None,
     backend: Annotated[
         str, typer.Option(help="local: processes of this machine; ray: tasks of a Ray cluster.")

@@ -52,7 +52,7 @@ def imbalanced_split(
         test_per_class: test samples of every class, 0 where the data set has a test part of its own.
         validation_per_class: validation samples of every class.
         seed: of the draw.
-        class_names: for messages, one a class.
+        class_names: for messages, one per class.
 
     Raises:
         InputError: a class has fewer samples than asked for (the message names it), or labels do not fit counts.

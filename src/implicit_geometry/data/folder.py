@@ -34,7 +34,7 @@ class ImageFiles:
     """Images in files, read when asked for.
 
     Args:
-        paths: one a sample.
+        paths: one per sample.
         size: side in pixels to which every image is brought.
     """
 

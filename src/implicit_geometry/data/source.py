@@ -27,7 +27,7 @@ class Source:
         train_labels: class indices 0..k-1, every class at least once, shape (n,).
         test: the official test part, or None.
         test_labels: its class indices, shape (m,), or None.
-        class_names: one a class, k >= 2.
+        class_names: one per class, k >= 2.
         mirrors: whether a mirrored image keeps its class.
 
     Raises:

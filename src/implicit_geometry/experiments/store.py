@@ -1,10 +1,10 @@
-"""Results on disk: one folder a finished run, named by the content of its spec; whole or not there.
+"""Results on disk: one folder per finished run, named by the content of its spec; whole or not there.
 
 igeom-runs.json                    what this folder is
 trials/KEY/record.json             spec, one flat row of results, checksums of the files beside it and of itself
 trials/KEY/geometry.safetensors    measured vectors, indices of the training samples
 trials/KEY/weights.safetensors     the trained network
-trials/KEY/history.parquet         one row a recorded epoch
+trials/KEY/history.parquet         one row per recorded epoch
 working/KEY/                       state of an unfinished run
 failed/KEY.json                    spec and reason of a run that did not finish
 """
@@ -162,7 +162,7 @@ class RunStore:
         return _read(self.place(spec))
 
     def history(self, spec: RunSpec) -> pd.DataFrame:
-        """The recorded epochs of a finished run, one a row; empty where none was recorded.
+        """The recorded epochs of a finished run, one per row; empty where none was recorded.
 
         Raises:
             InputError: the file is damaged.

@@ -264,6 +264,6 @@ def _feature_dim(name: str, features: nn.Module, shape: Shape) -> int:
         raise InputError("input_shape", f"must be one that {name} takes", f"{shape} ({error})") from error
     if not isinstance(embeddings, torch.Tensor) or embeddings.ndim != 2:
         found = tuple(embeddings.shape) if isinstance(embeddings, torch.Tensor) else type(embeddings).__name__
-        raise InputError(name, "must give one embedding an input, shape (1, d)", found)
+        raise InputError(name, "must give one embedding per input, shape (1, d)", found)
     features.train()
     return int(embeddings.shape[1])

@@ -1,6 +1,6 @@
 """Gradient descent on the unconstrained-features model, all runs at once.
 
-Every run holds its own classifiers W (k, d) and one free embedding h_i (d) a sample. The runs of all losses and seeds
+Every run holds its own classifiers W (k, d) and one free embedding h_i (d) per sample. The runs of all losses and seeds
 are the leading dimension of one program, with gradients in closed form. A step on a mini-batch B subtracts
 ``learning_rate`` times the gradient of
 

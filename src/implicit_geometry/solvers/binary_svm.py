@@ -61,7 +61,7 @@ def _constraints(inputs: Any, labels: Any, label_scale: Any) -> Floats:
         )
     classes = np.asarray(labels)
     if classes.shape != (len(samples),) or not np.isin(classes, (0, 1)).all():
-        raise InputError("labels", f"must be {len(samples)} values 0 or 1, one a sample", f"shape {classes.shape}")
+        raise InputError("labels", f"must be {len(samples)} values 0 or 1, one per sample", f"shape {classes.shape}")
     scale = class_vector("label_scale", label_scale, positive=True)
     if scale.shape != (2,):
         raise InputError("label_scale", "must hold the scales of the 2 classes", scale.size)

@@ -24,7 +24,7 @@ GRID: tuple[tuple[str, dict[str, float]], ...] = (
 
 
 def demo_specs(*, seed: int = 0, epochs: int = PLAN.epochs) -> list[RunSpec]:
-    """The runs of the demo, one a loss and exponent."""
+    """The runs of the demo, one per loss and exponent."""
     plan = replace(PLAN, epochs=epochs)
     counts = tuple(COUNTS.values.tolist())
     return [

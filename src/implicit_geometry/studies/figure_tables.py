@@ -32,7 +32,7 @@ def network_records(store: RunStore, specs: Iterable[RunSpec]) -> pd.DataFrame:
 
 
 def network_histories(store: RunStore, specs: Iterable[RunSpec]) -> pd.DataFrame:
-    """One row a recorded epoch of a run."""
+    """One row per recorded epoch of a run."""
     parts = [
         store.history(spec).assign(
             model=spec.network.name,
@@ -111,7 +111,7 @@ def vector_table(measured: dict[tuple[str, Loss], Geometry], counts: ClassCounts
         counts: of the three classes.
 
     Returns:
-        One row a vector: ``model``, ``rule``, ``exponent``, ``factor`` (``"classifier"`` or ``"embedding"``),
+        One row per vector: ``model``, ``rule``, ``exponent``, ``factor`` (``"classifier"`` or ``"embedding"``),
         ``class``, ``count``, ``x``, ``y``.
     """
     rows: list[dict[str, Any]] = []

@@ -92,7 +92,7 @@ class Question:
         return self.loss(np.tile(scale, (len(self.vectors), 1)))
 
     def loss(self, scales: Floats) -> Parameterization:
-        """The family's loss with the given scales, one row a vector."""
+        """The family's loss with the given scales, one row per vector."""
         shift = logit_adjusted(self.counts).shift if self.family == "vs" else None
         return Parameterization(shift=shift, **dict(zip(self.vectors, scales, strict=True)))
 

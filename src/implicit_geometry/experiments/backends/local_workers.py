@@ -52,7 +52,7 @@ def run_missing(
         store: where results go.
         specs: wanted runs.
         resources: data folder and hardware of every run.
-        workers: processes; by default one a core, or a single one where a GPU trains.
+        workers: processes; by default one per core, or a single one where a GPU trains.
         on_done: called in this process after each run, finished or failed.
         on_wait: called in this process for each run that another process has in hand, the first time that is seen;
             says so on standard error where left out.

@@ -97,7 +97,7 @@ def run_content(run: MeasuredRun, history: pd.DataFrame, place: str, predicted: 
 
     Args:
         run: with its measured vectors.
-        history: one row a recorded epoch; may be empty.
+        history: one row per recorded epoch; may be empty.
         place: the folder of the run.
         predicted: geometries of the theory, by name.
     """
