@@ -43,8 +43,10 @@ def group_classes(*vectors: Floats | Ints) -> ClassGroups:
 
 
 def varying_vectors(problem: Problem, names: tuple[str, ...] = tuple(NEUTRAL)) -> list[Floats | Ints]:
-    """The counts and the named parameters that are not constant: what can tell classes apart."""
+    """The counts, the embeddings' prices and the named parameters that are not constant: what can tell classes apart."""
     parameters = [getattr(problem.parameterization, name) for name in names]
+    if not problem.pays_per_sample:
+        parameters.append(problem.embedding_cost)
     return [problem.counts.values, *(vector for vector in parameters if vector.min() != vector.max())]
 
 

@@ -273,10 +273,6 @@ class Pairwise:
         np.fill_diagonal(exponents, 0.0)
         return exponents
 
-    def natural(self, counts: Floats | Ints) -> Floats:
-        """The scales s for which all margins of the logits diag(s) / sqrt(n) are 1, shape (m,)."""
-        return np.asarray(np.sqrt(counts) / self.true_slope)
-
-    def strength(self, counts: Floats | Ints) -> Floats:
-        """How fast a class's loss falls in its own logit times sqrt(n) while its samples are all wrong, shape (m,)."""
-        return np.asarray(self.weight * self.true_slope * np.sqrt(counts))
+    def natural(self, cost: Floats | Ints) -> Floats:
+        """The scales s for which all margins of the logits diag(s) / sqrt(cost) are 1, shape (m,)."""
+        return np.asarray(np.sqrt(cost) / self.true_slope)

@@ -7,18 +7,20 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
-from implicit_geometry._validate import Floats, InputError, flag, instance, number
+from implicit_geometry._validate import Floats, InputError, class_vector, flag, frozen, instance, number
 from implicit_geometry.certificate import Certificate, NormError
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.parameterization import Parameterization
 
 _NUMBERS = ("ridge", "bias_ridge", "label_smoothing")
+_LARGEST_COST = 1e100
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Problem:
     """A training problem of the unconstrained-features model.
 
@@ -33,10 +35,17 @@ class Problem:
         label_smoothing: eps of the smoothed labels, 1 - eps + eps / k for the label and eps / k for every other class,
             in [0, 1). As in torch, ``weight`` then multiplies each class's term of the loss, and label scales and
             margins are those of the hard label.
+        count_exponent: a of the effective counts n_c^a that the embeddings of a class cost: the regulariser is
+            ``lambda / 2 * (|W|_F^2 + sum_c n_c^a |h_c|^2)``. 1 is one price per sample; 0, where weight decay acts on
+            the map that makes the features, the same price for every class.
+        embedding_cost: any prices m_c > 0 in place of n_c^a, shape (k,).
 
     Raises:
         InputError: counts and parameters differ in length, a ridge is negative or not finite, a head without bias has a
-            ridge on it, or labels smoothed by less than 0 or by 1 and more.
+            ridge on it, labels are smoothed by less than 0 or by 1 and more, prices are not positive, beyond 1e100 or
+            below its inverse, or both prices and a count exponent are given.
+
+    Source: Behnia et al. (2023), Section 2, whose embeddings cost n_c |h_c|^2.
 
     Example:
         >>> Problem(ClassCounts([50, 5])).parameterization
@@ -49,6 +58,7 @@ class Problem:
     bias: bool
     bias_ridge: float
     label_smoothing: float
+    embedding_cost: Floats
 
     def __init__(
         self,
@@ -58,6 +68,8 @@ class Problem:
         bias: bool = False,
         bias_ridge: float = 0.0,
         label_smoothing: float = 0.0,
+        count_exponent: float = 1.0,
+        embedding_cost: ArrayLike | None = None,
     ) -> None:
         values = ClassCounts(counts)
         parameters = Parameterization.neutral(values.num_classes) if parameterization is None else parameterization
@@ -77,16 +89,35 @@ class Problem:
         if smoothing == 1:
             raise InputError("label_smoothing", "must be below 1, where labels say nothing", "1")
         object.__setattr__(self, "label_smoothing", smoothing)
+        object.__setattr__(self, "embedding_cost", _prices(values, count_exponent, embedding_cost))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Problem) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    @property
+    def _identity(self) -> tuple[Any, ...]:
+        numbers = self.ridge, self.bias, self.bias_ridge, self.label_smoothing
+        return self.counts, self.parameterization, *numbers, self.embedding_cost.tobytes()
 
     def __repr__(self) -> str:
         parts = [repr(self.counts), f"loss with {', '.join(self.parameterization.effects()) or 'nothing set'}"]
         parts += [f"{name}={getattr(self, name):g}" for name in _NUMBERS if getattr(self, name)]
-        return f"Problem({', '.join([*parts, 'bias=True'] if self.bias else parts)})"
+        parts += ["bias=True"] if self.bias else []
+        parts += [] if self.pays_per_sample else ["embedding_cost not the counts"]
+        return f"Problem({', '.join(parts)})"
 
     @property
     def num_classes(self) -> int:
         """Number of classes k."""
         return self.counts.num_classes
+
+    @property
+    def pays_per_sample(self) -> bool:
+        """Whether the embeddings of a class cost as much as it has samples."""
+        return bool((self.embedding_cost == self.counts.values).all())
 
     @property
     def free_bias(self) -> bool:
@@ -109,6 +140,34 @@ class Problem:
             Problem(ClassCounts([50, 5]), loss with nothing set, ridge=0.1, bias_ridge=0.1, bias=True)
         """
         return replace(self, ridge=ridge, bias_ridge=self.relative_bias_ridge * ridge)
+
+
+def _prices(counts: ClassCounts, exponent: float, cost: ArrayLike | None) -> Floats:
+    """The price m_c of the embeddings of each class."""
+    power = number("count_exponent", exponent)
+    if cost is None:
+        with np.errstate(over="ignore", under="ignore"):
+            prices = counts.values.astype(np.float64) if power == 1 else counts.values.astype(np.float64) ** power
+        name, given = "count_exponent", f"{power:g}"
+    elif power != 1:
+        raise InputError("count_exponent", "must be left out where embedding_cost is given", f"{power:g}")
+    else:
+        prices = class_vector("embedding_cost", cost, positive=True)
+        name, given = "embedding_cost", f"{prices.min():g} to {prices.max():g}"
+        if prices.size != counts.num_classes:
+            raise InputError("embedding_cost", f"must have {counts.num_classes} entries", prices.size)
+    if not (prices.min() >= 1 / _LARGEST_COST and prices.max() <= _LARGEST_COST):
+        raise InputError(name, f"must keep the prices within {1 / _LARGEST_COST:g} and {_LARGEST_COST:g}", given)
+    return frozen(prices)
+
+
+def as_problem(counts: ClassCounts | ArrayLike | Problem, parameterization: Parameterization | None) -> Problem:
+    """The problem that is given, or that of counts and a loss."""
+    if not isinstance(counts, Problem):
+        return Problem(counts, parameterization)
+    if parameterization is not None:
+        raise InputError("parameterization", "must be left out where a Problem is given, which has one", "one")
+    return counts
 
 
 def require_problem(value: Any) -> None:

@@ -454,8 +454,6 @@ ATTACKS = [
         {
             "counts": lambda: [50, 50],
             "parameterization": lambda: None,
-            "bias": lambda: True,
-            "relative_bias_ridge": lambda: 1.0,
         },
         share=4,
         may_hold_nan=True,

@@ -161,7 +161,7 @@ BIASED_LOSSES = {
 @pytest.mark.parametrize("rule", BIASED_LOSSES)
 def test_with_a_bias_the_rank_of_the_logits_changes_at_the_three_thresholds_too(rule, relative):
     loss = make_parameterization(rule, STEP, **BIASED_LOSSES[rule])
-    found = collapse_thresholds(STEP, loss, bias=True, relative_bias_ridge=relative)
+    found = collapse_thresholds(Problem(STEP, loss, bias=True, ridge=1.0, bias_ridge=relative))
 
     def directions(ridge):
         return rank_of_logits(Problem(STEP, loss, ridge=ridge, bias=True, bias_ridge=relative * ridge))
@@ -173,8 +173,10 @@ def test_with_a_bias_the_rank_of_the_logits_changes_at_the_three_thresholds_too(
 
 
 def test_a_free_bias_takes_over_any_shift_and_lets_everything_collapse_earlier():
-    free = collapse_thresholds([500, 5], bias=True)
-    assert free.total == pytest.approx(collapse_thresholds([500, 5], logit_adjusted([500, 5]), bias=True).total)
+    free = collapse_thresholds(Problem([500, 5], bias=True))
+    assert free.total == pytest.approx(
+        collapse_thresholds(Problem([500, 5], logit_adjusted([500, 5]), bias=True)).total
+    )
     assert free.total < collapse_thresholds([500, 5]).total == pytest.approx(np.sqrt((500 + 5) / 2))
 
 
@@ -184,27 +186,36 @@ def test_the_total_threshold_of_a_free_bias_is_the_norm_of_the_dense_gradient_wh
     counts = np.random.default_rng(seed).integers(1, 500, 5)
     share = counts / counts.sum()
     gradient = (share[:, None] - np.eye(5)) * np.sqrt(counts)
-    assert collapse_thresholds(counts, bias=True).total == pytest.approx(np.linalg.norm(gradient, 2), rel=1e-9)
+    assert collapse_thresholds(Problem(counts, bias=True)).total == pytest.approx(np.linalg.norm(gradient, 2), rel=1e-9)
 
 
 def test_a_bias_of_large_ridge_is_none():
     for name in ("between_groups", "total"):
-        stiff = collapse_thresholds([50, 50, 5, 5], bias=True, relative_bias_ridge=1e9)
+        stiff = collapse_thresholds(Problem([50, 50, 5, 5], ridge=1.0, bias=True, bias_ridge=1e9))
         assert getattr(stiff, name) == pytest.approx(getattr(collapse_thresholds([50, 50, 5, 5]), name), rel=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"bias": 1}, "bias must be"),
-        ({"bias": True, "relative_bias_ridge": -1.0}, "relative_bias_ridge must be"),
-        ({"bias": True, "relative_bias_ridge": float("nan")}, "relative_bias_ridge must be"),
-        ({"relative_bias_ridge": 1.0}, "bias_ridge must be 0 for a head without bias"),
-    ],
-)
-def test_a_bias_that_makes_no_sense_is_refused(given, message):
-    with pytest.raises(InputError, match=message):
-        collapse_thresholds([50, 5], **given)
+def test_a_loss_beside_a_problem_is_refused():
+    with pytest.raises(InputError, match="parameterization must be left out where a Problem is given"):
+        collapse_thresholds(Problem([50, 5]), cdt([50, 5], gamma=0.5))
+
+
+# Embeddings of another price
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.7, 1.5])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_with_another_price_of_embeddings_groups_collapse_at_n_over_its_root(exponent, smoothing):
+    problem = Problem(STEP, cdt(STEP, gamma=0.3), label_smoothing=smoothing, count_exponent=exponent)
+    found = collapse_thresholds(problem)
+    n = STEP.values.astype(float)
+    wanted = (1 - smoothing) * problem.parameterization.class_scale * n / np.sqrt(n**exponent)
+    np.testing.assert_allclose(found.ridge, wanted, rtol=1e-14)
+    for threshold, lost in ((found.ridge[9], 4), (found.between_groups, 1), (found.ridge[0], 4)):
+        below, above = (rank_of_logits(problem.at_ridge(threshold * factor)) for factor in (0.999, 1.001))
+        assert below - above == lost
+    with pytest.raises(InputError, match="embedding_cost must be the counts"):
+        found.smallest_surviving_count(1e-3)
 
 
 def test_bad_input():

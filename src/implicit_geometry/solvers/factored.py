@@ -133,7 +133,7 @@ class _Model:
 
     @cached_property
     def root_count(self) -> Floats:
-        return np.sqrt(self.problem.counts.values)
+        return np.sqrt(self.problem.embedding_cost)
 
     @cached_property
     def class_weight(self) -> Floats:

@@ -49,7 +49,7 @@ def solve_margin(problem: Problem, *, tolerance: float = 1e-8) -> Solution:
         )
     program = margin_program(problem)
     excess, polar = minimise_excess(program, wanted)
-    logits, root_count = program.logits(excess), np.sqrt(problem.counts.values)
+    logits, root_count = program.logits(excess), np.sqrt(problem.embedding_cost)
     bias = program.shift(excess) / np.linalg.norm(root_count)
     margin = smallest_margin(problem, logits / root_count + bias[:, None])
     left, sigma, right = np.linalg.svd(logits / margin)
@@ -61,9 +61,9 @@ def solve_margin(problem: Problem, *, tolerance: float = 1e-8) -> Solution:
 
 def margin_program(problem: Problem) -> ExcessProgram:
     """The program over excess margins, one class per row."""
-    root_count, pairs = np.sqrt(problem.counts.values), Pairwise.of(problem.parameterization)
+    root_count, pairs = np.sqrt(problem.embedding_cost), Pairwise.of(problem.parameterization)
     return ExcessProgram(
-        natural=pairs.natural(problem.counts.values),
+        natural=pairs.natural(problem.embedding_cost),
         left_null=pairs.null / np.linalg.norm(pairs.null),
         right_null=root_count / np.linalg.norm(root_count) * problem.free_bias,
     )

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 
-from implicit_geometry._validate import Floats, flag, frozen, number, whole_number
+from implicit_geometry._validate import Floats, InputError, frozen, number, whole_number
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.groups import ClassGroups, gather
 from implicit_geometry.parameterization import Parameterization
-from implicit_geometry.problem import Problem
+from implicit_geometry.problem import Problem, as_problem
 from implicit_geometry.theory.ridge.biased import best_bias, optimum_with_bias
 from implicit_geometry.theory.ridge.optimum import optimum
 from implicit_geometry.theory.ridge.program import Logits, Point, Reduced
@@ -32,7 +32,8 @@ class CollapseThresholds:
 
     Classes that agree in counts and parameters form a group. The differences within a group of k_g >= 2 classes vanish
     together, exactly from the ``ridge`` of its classes on: weight * class_scale * label_scale * sqrt(n) without a
-    margin, whatever the other classes are. A class that is alone in its group has no such differences; its ``ridge`` is
+    margin, whatever the other classes are (times 1 - eps with smoothed labels; n / sqrt(m) in place of sqrt(n) where
+    embeddings cost m). A class that is alone in its group has no such differences; its ``ridge`` is
     the value that a group of its kind has without margin (``exact`` is False). It marks a scale, not an event: with
     plain cross-entropy the rank of the logits is the number of classes above the ridge, or one less, in every one of
     a thousand random problems tried; with strong shifts or class scales, or with a bias, it can differ.
@@ -41,7 +42,7 @@ class CollapseThresholds:
     ``between_groups`` and ``total``: a free bias tells groups apart by itself and leaves the logits less to do.
 
     Attributes:
-        counts: samples per class.
+        problem: what was asked; its ridge played no part.
         ridge: collapse threshold of every class, shape (k,).
         exact: whether the class is one of a group and ``ridge`` the exact threshold of that group, shape (k,).
         between_groups: ridge from which on the means of different groups coincide as well; NaN for a single group.
@@ -54,11 +55,16 @@ class CollapseThresholds:
         (array([50., 50.,  5.]), array([ True,  True, False]))
     """
 
-    counts: ClassCounts
+    problem: Problem
     ridge: Floats
     exact: NDArray[np.bool_]
     between_groups: float
     total: float
+
+    @property
+    def counts(self) -> ClassCounts:
+        """Samples per class."""
+        return self.problem.counts
 
     def __repr__(self) -> str:
         return (
@@ -82,7 +88,7 @@ class CollapseThresholds:
     def smallest_surviving_count(self, weight_decay: float) -> Floats:
         """How many samples per class needs to survive a weight decay, its parameters and the other samples held fixed.
 
-        Exact without margins.
+        Exact without margins, for embeddings that cost one price per sample.
 
         Args:
             weight_decay: coefficient of a mean loss over all samples of the counts, >= 0.
@@ -91,36 +97,30 @@ class CollapseThresholds:
             Whole numbers, shape (k,).
 
         Raises:
-            InputError: ``weight_decay`` is negative or not finite.
+            InputError: ``weight_decay`` is negative or not finite, or embeddings cost something else.
 
         Example:
             >>> collapse_thresholds([50, 50, 5, 5]).smallest_surviving_count(0.03)
             array([11., 11., 11., 11.])
         """
+        if not self.problem.pays_per_sample:
+            raise InputError("embedding_cost", "must be the counts for a smallest count", "other prices")
         ridge = number("weight_decay", weight_decay, minimum=0) * self.counts.num_samples
         return np.asarray(np.floor(self.counts.values * (ridge / self.ridge) ** 2) + 1)
 
 
 def collapse_thresholds(
-    counts: ClassCounts | ArrayLike,
-    parameterization: Parameterization | None = None,
-    *,
-    bias: bool = False,
-    relative_bias_ridge: float = 0.0,
-    label_smoothing: float = 0.0,
+    counts: ClassCounts | ArrayLike | Problem, parameterization: Parameterization | None = None
 ) -> CollapseThresholds:
     """Find the ridges, and with them the weight decays, at which classes collapse.
 
     Args:
-        counts: samples per class, shape (k,).
+        counts: samples per class, shape (k,); or a problem with its loss, whose ridge plays no part but for a bias with
+            a ridge of its own: their quotient is kept, 1 where the problem's ridge is 0.
         parameterization: the loss; plain cross-entropy by default.
-        bias: whether the head has a bias.
-        relative_bias_ridge: ridge of the bias over that of classifiers and embeddings; 0 leaves it free, 1 is the same
-            weight decay on all.
-        label_smoothing: eps of smoothed labels, which lowers every group's threshold by the factor 1 - eps.
 
     Raises:
-        InputError: as :class:`Problem`.
+        InputError: as :class:`Problem`, or a loss beside a problem.
 
     Source: the stationarity conditions of the convex program of
         :func:`implicit_geometry.theory.ridge.plain.ridge_solution`; minority collapse is Fang et al. (2021), Theorem 5.
@@ -129,21 +129,13 @@ def collapse_thresholds(
         >>> thresholds = collapse_thresholds([50, 50, 5, 5])
         >>> thresholds.ridge.round(3), round(thresholds.total, 3)
         (array([7.071, 7.071, 2.236, 2.236]), 7.071)
-        >>> round(collapse_thresholds([500, 5], bias=True).total, 3)  # 15.89 without a bias
+        >>> round(collapse_thresholds(Problem([500, 5], bias=True)).total, 3)  # 15.89 without a bias
         3.147
     """
-    decay = number("relative_bias_ridge", relative_bias_ridge, minimum=0.0)
-    problem = Problem(
-        counts,
-        parameterization,
-        ridge=1.0,
-        bias=flag("bias", bias),
-        bias_ridge=decay,
-        label_smoothing=label_smoothing,
-    )
+    problem = as_problem(counts, parameterization)
     groups, total = gather(problem), total_threshold(problem)
     return CollapseThresholds(
-        counts=problem.counts,
+        problem=problem,
         ridge=frozen(class_thresholds(problem)),
         exact=frozen((groups.size > 1)[groups.group]),
         between_groups=_between(problem, groups, total),

@@ -94,6 +94,7 @@ def design(
     weight_decay: float | None = None,
     bias: bool = False,
     label_smoothing: float = 0.0,
+    count_exponent: float = 1.0,
 ) -> Design:
     """Find the scales of a loss family that lead to a wanted geometry in the limit of vanishing weight decay.
 
@@ -121,6 +122,7 @@ def design(
         bias: whether the head has a free bias (one with weight decay of its own has the limit of a head without).
         label_smoothing: eps of smoothed labels; what it changes are the ``"vs"`` family, whose shift no longer drops
             out, and the collapse thresholds.
+        count_exponent: a where the embeddings of a class cost n^a (see :class:`Problem`); sqrt(n) is n^(a / 2) then.
 
     Returns:
         The loss with what it reaches; where the target is out of reach, the nearest loss found and a warning.
@@ -150,7 +152,7 @@ def design(
     if label_smoothing and target == "alignment" and family == "vs":
         raise InputError("family", "must have no shift (ldt, cdt or cdt+ldt) to be aligned with smoothed labels", "vs")
     ridge = None if weight_decay is None else ridge_from_weight_decay(weight_decay, values.num_samples)
-    question = Question(values, target, family, _wanted(values, target, value), bias, label_smoothing)
+    question = Question(values, target, family, _wanted(values, target, value), bias, label_smoothing, count_exponent)
     question.problem(question.power_loss(0.0))  # refuses a smoothing that is none
     if target == "no_collapse":
         if ridge is None or free:
@@ -188,20 +190,22 @@ def _exact(question: Question, free: bool) -> Found | None:
     counts, family = question.counts, question.family
     if question.target not in (*DEVIATIONS, "alignment"):
         return None
-    if counts.imbalance_ratio == 1:  # nor has a vs loss a shift then
-        exponent = 0.0
-    elif question.label_smoothing and question.family == "vs":
+    half = 0.5 * question.count_exponent  # the embeddings' price is sqrt(m) = n^half in s
+    balanced = counts.imbalance_ratio == 1
+    if question.label_smoothing and family == "vs" and not balanced:  # the shift does not drop out
         return None
+    if balanced or half == 0:
+        exponent = 0.0
     elif question.bias:
         if question.target != "alignment":
             return None
-        exponent = -0.5
+        exponent = -half
     elif question.target == "alignment":
-        exponent = 0.5 / len(question.vectors)
+        exponent = half / len(question.vectors)
     elif family == "ldt":
-        exponent = 0.5
+        exponent = half
     elif family == "cdt+ldt" and free:
-        return Found(ldt(counts, gamma=0.5), None, question.wanted, None)
+        return Found(ldt(counts, gamma=half), None, question.wanted, None)
     else:
         return None
     return Found(question.power_loss(exponent), exponent, question.wanted, None)
@@ -212,7 +216,7 @@ def _without_collapse(question: Question, ridge: float) -> Design:
 
     The smallest threshold rises from exponent 0 down to where all are equal, and no scales of mean 1 lift it further.
     """
-    level = -0.5 / len(question.vectors)
+    level = -(1 - 0.5 * question.count_exponent) / len(question.vectors)
 
     def lowest(exponent: float) -> float:
         return float(_thresholds(question, question.power_loss(exponent)).min()) / ridge

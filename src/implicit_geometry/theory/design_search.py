@@ -52,6 +52,7 @@ class Question:
         wanted: the number.
         bias: whether the head has a free bias.
         label_smoothing: eps of smoothed labels.
+        count_exponent: of the embeddings' cost.
     """
 
     counts: ClassCounts
@@ -60,6 +61,7 @@ class Question:
     wanted: float
     bias: bool
     label_smoothing: float
+    count_exponent: float
 
     @property
     def vectors(self) -> tuple[str, ...]:
@@ -98,7 +100,13 @@ class Question:
 
     def problem(self, loss: Parameterization) -> Problem:
         """The limit of a loss."""
-        return Problem(self.counts, loss, bias=self.bias, label_smoothing=self.label_smoothing)
+        return Problem(
+            self.counts,
+            loss,
+            bias=self.bias,
+            label_smoothing=self.label_smoothing,
+            count_exponent=self.count_exponent,
+        )
 
     def _classifier(self, loss: Parameterization) -> Gram:
         return predict(self.problem(loss)).geometry.classifier

@@ -117,11 +117,7 @@ class RidgeSearch:
         self.highest = self._HIGHEST * total_threshold(problem)
         self.coarse = range(-self.STEPS * self.DECADES, 1, self.COARSE)
         ridges = [self.ridge(step) for step in self.coarse]
-        path = (
-            [self._solve(step) for step in self.coarse]
-            if problem.bias
-            else ridge_path(problem.counts, problem.parameterization, ridges, label_smoothing=problem.label_smoothing)
-        )
+        path = [self._solve(step) for step in self.coarse] if problem.bias else ridge_path(problem, None, ridges)
         self.solved = {step: (each, self._unit_entries(each)) for step, each in zip(self.coarse, path, strict=True)}
 
     def ridge(self, step: float) -> float:

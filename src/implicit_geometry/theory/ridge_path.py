@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from implicit_geometry._validate import class_vector
+from implicit_geometry._validate import InputError, class_vector
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.groups import gather
 from implicit_geometry.parameterization import Parameterization
-from implicit_geometry.problem import Problem, Solution
+from implicit_geometry.problem import Problem, Solution, as_problem
 from implicit_geometry.theory.ridge.optimum import optimum
 from implicit_geometry.theory.ridge.plain import plain_solution
 from implicit_geometry.theory.ridge.program import Logits, within_float64
@@ -21,19 +21,15 @@ from implicit_geometry.theory.ridge.smoothed_program import reduce_smoothed
 
 
 def ridge_path(
-    counts: ClassCounts | ArrayLike,
-    parameterization: Parameterization | None,
-    ridges: ArrayLike,
-    *,
-    label_smoothing: float = 0.0,
+    counts: ClassCounts | ArrayLike | Problem, parameterization: Parameterization | None, ridges: ArrayLike
 ) -> tuple[Solution, ...]:
     """Solve one problem at many ridges, each started from its neighbour.
 
     Args:
-        counts: samples per class, shape (k,).
+        counts: samples per class, shape (k,); or a problem of a head without bias, with its loss, whose ridge plays no
+            part.
         parameterization: the loss; None for plain cross-entropy.
         ridges: positive, in any order, shape (r,).
-        label_smoothing: eps of smoothed labels.
 
     Returns:
         One solution per ridge, in the order given.
@@ -47,7 +43,9 @@ def ridge_path(
         ['optimal', 'collapsed']
     """
     values = class_vector("ridges", ridges, positive=True)
-    base = Problem(counts, parameterization, label_smoothing=label_smoothing)
+    base = as_problem(counts, parameterization)
+    if base.bias:
+        raise InputError("counts", "must be a problem without bias", "one with")
     groups = gather(base)
     solutions: dict[int, Solution] = {}
     warm: Logits | None = None

@@ -110,7 +110,7 @@ def test_the_bounds_of_a_point_that_is_not_optimal_do_not_meet():
 )
 def test_groups_collapse_where_the_threshold_says(rule, given, head):
     loss, smoothing = make_parameterization(rule, STEP, **given), 0.2
-    found = collapse_thresholds(STEP, loss, label_smoothing=smoothing, bias=head != "no bias")
+    found = collapse_thresholds(Problem(STEP, loss, label_smoothing=smoothing, bias=head != "no bias"))
     strength = loss.weight * loss.class_scale * loss.label_scale * np.sqrt(STEP.values)
     np.testing.assert_allclose(found.ridge, (1 - smoothing) * strength, rtol=1e-14)
 
@@ -126,7 +126,7 @@ def test_groups_collapse_where_the_threshold_says(rule, given, head):
 
 def test_a_margin_raises_the_threshold_of_smoothed_labels_too():
     loss = ldam(STEP, max_margin=2.0)
-    found = collapse_thresholds(STEP, loss, label_smoothing=0.2)
+    found = collapse_thresholds(Problem(STEP, loss, label_smoothing=0.2))
     assert found.ridge[9] > 0.8 * np.sqrt(5) * 1.01
     for factor, apart in ((0.999, True), (1.001, False)):
         gram = predict(Problem(STEP, loss, ridge=found.ridge[9] * factor, label_smoothing=0.2)).geometry.classifier
@@ -138,7 +138,7 @@ def test_a_margin_raises_the_threshold_of_smoothed_labels_too():
 
 def test_a_path_has_the_solutions_of_its_ridges():
     loss, ridges = vs(STEP, gamma=0.2), [3.0, 1e-3, 0.1]
-    for solution, ridge in zip(ridge_path(STEP, loss, ridges, label_smoothing=0.1), ridges, strict=True):
+    for solution, ridge in zip(ridge_path(Problem(STEP, loss, label_smoothing=0.1), None, ridges), ridges, strict=True):
         alone = predict(Problem(STEP, loss, ridge=ridge, label_smoothing=0.1))
         assert solution.problem == alone.problem
         assert solution.certificate.primal == pytest.approx(alone.certificate.primal, rel=1e-8)

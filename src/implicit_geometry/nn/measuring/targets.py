@@ -76,12 +76,7 @@ class Targets:
         if self._problem is None or not np.isfinite(fitted_ridge):
             return ""
         if self._thresholds is None:
-            self._thresholds = collapse_thresholds(
-                self._problem.counts,
-                self._problem.parameterization,
-                bias=self._problem.bias,
-                relative_bias_ridge=self._problem.relative_bias_ridge,
-            )
+            self._thresholds = collapse_thresholds(self._problem)
         classes = [c for group in groups for c in group]
         beyond = int(np.count_nonzero(self._thresholds.ridge[classes] <= fitted_ridge))
         fitted = f"the ridge fitted to the network, {fitted_ridge:.2g}"

@@ -103,10 +103,10 @@ def biased_limit(problem: Problem) -> BiasedLimit:
         InputError: the scales span more than float64 holds.
     """
     groups = group_classes(*varying_vectors(problem, ("class_scale", "label_scale")))
-    counts, pairs = problem.counts.values[groups.first], Pairwise.of(problem.parameterization, groups.first)
-    root_count = np.sqrt(counts)
+    cost, pairs = problem.embedding_cost[groups.first], Pairwise.of(problem.parameterization, groups.first)
+    root_count = np.sqrt(cost)
     with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
-        natural, left_null = pairs.natural(counts), pairs.null
+        natural, left_null = pairs.natural(cost), pairs.null
         span = (natural.max() / natural.min()) * (root_count.max() / root_count.min()) / left_null.min()
         extremes = np.array([span, natural.max(), 1 / natural.min()])
         within = np.isfinite(extremes**4).all()

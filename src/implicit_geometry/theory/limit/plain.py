@@ -66,10 +66,10 @@ def limit_solution(problem: Problem) -> Solution:
     require_problem(problem)
     require_hard_labels(problem, "the limit of hard labels")
     groups = group_classes(*varying_vectors(problem, ("class_scale", "label_scale")))
-    size, counts = groups.size, problem.counts.values[groups.first]
-    root_count, pairs = np.sqrt(counts), Pairwise.of(problem.parameterization, groups.first)
+    size, cost = groups.size, problem.embedding_cost[groups.first]
+    root_count, pairs = np.sqrt(cost), Pairwise.of(problem.parameterization, groups.first)
     with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
-        s = pairs.natural(counts)
+        s = pairs.natural(cost)
         _check_range(s, pairs)
         v = pairs.null / np.sqrt(size @ pairs.null**2)
         geometry, nuclear_norm, rule = _assemble(size, groups.group, root_count, s, v)

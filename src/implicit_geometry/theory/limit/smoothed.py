@@ -67,7 +67,7 @@ class SmoothedLimit:
         groups = gather(problem)
         pairs, size = Pairwise.of(problem.parameterization, groups.first), groups.size
         labels = SmoothedLabels.of(problem, pairs, size)
-        root_count = np.sqrt(problem.counts.values[groups.first].astype(np.float64))
+        root_count = np.sqrt(problem.embedding_cost[groups.first])
         with np.errstate(all="ignore"):
             own, shift = labels.log_odds * pairs.natural(root_count**2), labels.shift / pairs.class_scale
             reach, right_null = root_count / pairs.label_scale, np.zeros_like(size)

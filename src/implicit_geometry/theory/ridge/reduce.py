@@ -15,7 +15,8 @@ def reduce_problem(problem: Problem, groups: ClassGroups) -> Reduced:
     """Set up the reduced problem (the ridge must be positive) on the groups that :func:`gather` finds."""
     pairs = Pairwise.of(problem.parameterization, groups.first)
     size, count = groups.size, problem.counts.values[groups.first].astype(np.float64)
-    root_count = np.sqrt(count)
+    cost = problem.embedding_cost[groups.first]
+    root_count = np.sqrt(cost)
     with np.errstate(divide="ignore"):
         offset = pairs.offsets + np.log(size[:, None] - np.eye(size.size))  # a class is not wrong for its own samples
     logit_slope = pairs.slopes / root_count / np.sqrt(np.outer(size, size))
@@ -28,7 +29,7 @@ def reduce_problem(problem: Problem, groups: ClassGroups) -> Reduced:
         copies=np.maximum(size - 1, 1.0),
         live=(size > 1) & (collapse_range(problem, groups)[1] > problem.ridge),
         root_count=root_count,
-        natural=pairs.natural(count),
+        natural=pairs.natural(cost),
         null=null / np.linalg.norm(null),
         group_weight=size * count * pairs.weight / problem.ridge,
         offset=offset,
@@ -50,14 +51,15 @@ def _check_range(problem: Problem, reduced: Reduced) -> None:
 def collapse_range(problem: Problem, groups: ClassGroups) -> tuple[Floats, Floats]:
     """Bounds of the ridge from which on each group collapses, shapes (G,).
 
-    With q the shares of the label and p the probabilities of the label's class y and of another one c of its group, the
-    within-group gradient at collapse is class_scale label_scale sqrt(n) times weight (q_yy - q_yc - p_yy + p_yc), where
-    p_yc = exp(margin) p_yy and 0 <= p_yy <= 1 / (1 + (k_g - 1) exp(margin)). Without a margin both bounds are the same.
+    With m the embeddings' price, q the shares of the label and p the probabilities of the label's class y and of another
+    one c of its group, the within-group gradient at collapse is class_scale label_scale n / sqrt(m) times
+    weight (q_yy - q_yc - p_yy + p_yc), where p_yc = exp(margin) p_yy and 0 <= p_yy <= 1 / (1 + (k_g - 1) exp(margin)).
+    Without a margin both bounds are the same.
     """
     pairs, size, eps = Pairwise.of(problem.parameterization, groups.first), groups.size, problem.label_smoothing
     label = pairs.weight * (1 - eps)  # weight (q_yy - q_yc)
     weight = label + eps * float(size @ pairs.weight) / problem.num_classes
-    per_sample = pairs.true_slope * np.sqrt(problem.counts.values[groups.first])
+    per_sample = pairs.true_slope * (problem.counts.values / np.sqrt(problem.embedding_cost))[groups.first]
     low, high = rise_range(size, np.where(size > 1, pairs.margin, 0.0))
     return np.asarray(per_sample * (label + weight * low)), np.asarray(per_sample * (label + weight * high))
 

@@ -72,7 +72,7 @@ def reduce_smoothed(problem: Problem, groups: ClassGroups) -> SmoothedReduced:
         InputError: what float64 does not hold, or a margin that takes away what the smoothing leaves of the log-odds.
     """
     hard = reduce_problem(problem, groups)
-    pairs, size, count = Pairwise.of(problem.parameterization, groups.first), groups.size, hard.root_count**2
+    pairs, size, count = Pairwise.of(problem.parameterization, groups.first), groups.size, problem.counts.values
     labels = SmoothedLabels.of(problem, pairs, size)
     wrong = size[:, None] - np.eye(size.size)
     share = wrong * labels.each[:, None] / labels.weight
@@ -86,7 +86,7 @@ def reduce_smoothed(problem: Problem, groups: ClassGroups) -> SmoothedReduced:
     return SmoothedReduced(
         **{
             **given,
-            "group_weight": size * count * labels.weight / problem.ridge,
+            "group_weight": size * count[groups.first] * labels.weight / problem.ridge,
         },
         labels=share,
         hard_share=labels.hard_share,
