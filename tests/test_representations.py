@@ -66,6 +66,7 @@ VALUES: dict[str, Callable[[], object]] = {
     "Cross": lambda: ig.simplex_etf(MANY).cross,
     "Rule": lambda: ig.Rule(ig.cdt, "CDT", exponent="gamma"),
     "Design": lambda: ig.design([5000, 500, 50], target="etf", weight_decay=0.1),
+    "EffectiveCounts": lambda: ig.effective_counts(ig.simplex_etf(3), ig.Problem(SMALL), fit_ridge=False),
     "EffectiveRidge": lambda: ig.effective_ridge(ig.simplex_etf(3), ig.Problem(SMALL)),
     "Geometry": lambda: ig.simplex_etf(MANY),
     "Gram": lambda: ig.Gram.from_factors(np.ones((MANY, 3))),

@@ -34,6 +34,8 @@ from .theory.collapse import CollapseThresholds as CollapseThresholds
 from .theory.collapse import collapse_thresholds as collapse_thresholds
 from .theory.design import Design as Design
 from .theory.design import design as design
+from .theory.effective_counts import EffectiveCounts as EffectiveCounts
+from .theory.effective_counts import effective_counts as effective_counts
 from .theory.effective_ridge import EffectiveRidge as EffectiveRidge
 from .theory.effective_ridge import effective_ridge as effective_ridge
 from .theory.predict import predict as predict

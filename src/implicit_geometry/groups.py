@@ -43,7 +43,7 @@ def group_classes(*vectors: Floats | Ints) -> ClassGroups:
 
 
 def varying_vectors(problem: Problem, names: tuple[str, ...] = tuple(NEUTRAL)) -> list[Floats | Ints]:
-    """The counts, the embeddings' prices and the named parameters that are not constant: what can tell classes apart."""
+    """What can tell classes apart: counts, prices of embeddings and the named parameters that are not constant."""
     parameters = [getattr(problem.parameterization, name) for name in names]
     if not problem.pays_per_sample:
         parameters.append(problem.embedding_cost)

@@ -341,6 +341,24 @@ def check_effective_ridge(seed: int) -> str:
     return ORACLE
 
 
+def check_effective_counts(seed: int) -> str:
+    """The count exponent of a predicted geometry is found again, from the dense logits of the limit."""
+    ask = draw_ask(seed, most_classes=6, decades=2, exponent=0.4)
+    counts = np.array(ask.counts, dtype=np.float64)
+    if len(set(ask.counts)) < 2 or ask.num_classes < 3:
+        return HELD
+    exponent = float(np.random.default_rng(seed).uniform(-0.5, 1.5))
+    truth = limit_geometry(counts**exponent, ask.vector("class_scale"), ask.vector("label_scale"))
+    problem = replace(ask, ridge=0.0).problem()
+    measured = ig.predict(replace(problem, embedding_cost=counts**exponent)).geometry
+    assert scaled_distance(measured.classifier.dense(), truth.classifier) < 1e-9
+    found = ig.effective_counts(measured, problem, fit_ridge=False)
+    low, high = found.interval
+    assert low <= found.count_exponent <= high
+    assert abs(found.count_exponent - exponent) < 1e-3, (found.count_exponent, exponent)
+    return ORACLE
+
+
 # Closed forms on STEP profiles
 
 
@@ -432,6 +450,7 @@ ATTACKS = [
     ),
     Attack("collapse_thresholds: groups", ("collapse_thresholds",), seeds.map(draw_twins), check_collapse_within, 8),
     Attack("design", ("design", "Design"), seeds.map(draw_design), check_design, 20, ("counts", "family")),
+    Attack("effective_counts", ("effective_counts", "EffectiveCounts"), seeds, check_effective_counts, 2),
     Attack("effective_ridge", ("effective_ridge", "EffectiveRidge"), seeds, check_effective_ridge, 1),
     Attack(
         "STEP formulas",
@@ -480,6 +499,13 @@ ATTACKS = [
         },
         share=4,
         names=("ridge",),
+    ),
+    nonsense_for(
+        "effective_counts",
+        ig.effective_counts,
+        {"measured": lambda: _GEOMETRY, "problem": _problem, "fit_ridge": lambda: False},
+        share=2,
+        names=("counts", "problem"),
     ),
     nonsense_for(
         "effective_ridge",

@@ -10,7 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from implicit_geometry import ClassCounts, InputError, Parameterization, Problem, cdt, design, ldt, predict, ridge_path
+from implicit_geometry import (
+    ClassCounts,
+    Geometry,
+    InputError,
+    Parameterization,
+    Problem,
+    cdt,
+    design,
+    effective_counts,
+    ldt,
+    predict,
+    ridge_path,
+    simplex_etf,
+)
 from implicit_geometry.certificate import Status
 from implicit_geometry.solvers.factored import solve_factored
 from implicit_geometry.solvers.margin import solve_margin
@@ -185,3 +198,65 @@ def test_problems_of_other_prices_are_others():
 def test_prices_that_are_none_are_refused(given, message):
     with pytest.raises(InputError, match=message):
         Problem([50, 5], **given)
+
+
+# The way back: from a measured geometry to its prices
+
+
+@pytest.mark.parametrize("counts", [STEP, ClassCounts([500, 200, 90, 30, 8])])
+@pytest.mark.parametrize("labels", [{}, {"label_smoothing": 0.1}])
+@pytest.mark.parametrize("head", [{}, {"bias": True}])
+@pytest.mark.parametrize("exponent", [-0.2, 0.7, 1.0])
+def test_the_exponent_of_a_prediction_is_recovered(counts, labels, head, exponent):
+    asked = Problem(counts, ldt(counts, gamma=0.2), **labels, **head)
+    truth = Problem(counts, ldt(counts, gamma=0.2), count_exponent=exponent, **labels, **head)
+    in_limit = effective_counts(predict(truth).geometry, asked, fit_ridge=False)
+    assert in_limit.count_exponent == pytest.approx(exponent, abs=1e-5)
+    assert in_limit.ridge == 0
+    assert in_limit.comparison.embedding < 1e-5
+    at_ridge = effective_counts(predict(truth.at_ridge(0.2)).geometry, asked)
+    assert at_ridge.count_exponent == pytest.approx(exponent, abs=1e-3)
+    assert at_ridge.ridge == pytest.approx(0.2, rel=1e-2)
+    assert at_ridge.solution.problem.label_smoothing == asked.label_smoothing
+
+
+def noisy(geometry, draw, size):
+    def rattled(gram):
+        left = np.linalg.cholesky(gram.dense() + 1e-9 * np.eye(gram.num_classes))
+        return left * (1 + size * draw.standard_normal(left.shape))
+
+    return Geometry.from_factors(rattled(geometry.classifier), rattled(geometry.embedding))
+
+
+def test_the_interval_over_seeds_is_students_and_that_over_classes_holds_the_truth_about_as_often_as_it_says():
+    draw = np.random.default_rng(0)
+    problem = Problem(STEP, label_smoothing=0.1)
+    truth = predict(replace(problem, embedding_cost=STEP.values**0.7)).geometry
+    runs = [noisy(truth, draw, 0.05) for _ in range(20)]
+    alone = [effective_counts(run, problem, fit_ridge=False) for run in runs]
+    exponents = np.array([found.count_exponent for found in alone])
+    together = effective_counts(runs, problem, fit_ridge=False)
+    assert together.count_exponent == pytest.approx(exponents.mean())
+    half = 2.093 * exponents.std(ddof=1) / np.sqrt(20)  # t_0.975 with 19 degrees of freedom
+    assert together.interval == pytest.approx((exponents.mean() - half, exponents.mean() + half), abs=1e-4)
+    covered = sum(found.interval[0] <= 0.7 <= found.interval[1] for found in alone)
+    assert covered >= 15
+    widths = [found.interval[1] - found.interval[0] for found in alone]
+    assert np.median(widths) < 8 * exponents.std(ddof=1)
+
+
+@pytest.mark.parametrize(
+    ("measured", "problem", "message"),
+    [
+        (simplex_etf(3), Problem([50, 5]), "measured must have the 2 classes"),
+        (simplex_etf(3), Problem([5, 5, 5]), "counts must be imbalanced"),
+        ([], Problem([50, 20, 5]), "measured must hold at least one geometry"),
+        ([simplex_etf(3), 1], Problem([50, 20, 5]), "measured must be"),
+        (simplex_etf(2), Problem([50, 5]), "problem must have 3 to 2,000 classes"),
+        (simplex_etf(2), [50, 5], "problem must be"),
+        (simplex_etf(3000), Problem(ClassCounts.zipf(num_classes=3000, num_samples=10**6)), "3 to 2,000 classes"),
+    ],
+)
+def test_what_cannot_be_fitted_is_refused(measured, problem, message):
+    with pytest.raises(InputError, match=message):
+        effective_counts(measured, problem)

@@ -51,8 +51,8 @@ def _check_range(problem: Problem, reduced: Reduced) -> None:
 def collapse_range(problem: Problem, groups: ClassGroups) -> tuple[Floats, Floats]:
     """Bounds of the ridge from which on each group collapses, shapes (G,).
 
-    With m the embeddings' price, q the shares of the label and p the probabilities of the label's class y and of another
-    one c of its group, the within-group gradient at collapse is class_scale label_scale n / sqrt(m) times
+    With m the price of embeddings, q the shares of the label and p the probabilities of the label's class y and of
+    another one c of its group, the within-group gradient at collapse is class_scale label_scale n / sqrt(m) times
     weight (q_yy - q_yc - p_yy + p_yc), where p_yc = exp(margin) p_yy and 0 <= p_yy <= 1 / (1 + (k_g - 1) exp(margin)).
     Without a margin both bounds are the same.
     """
