@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from implicit_geometry._validate import Floats, InputError, class_vector, flag, frozen, instance, number
+from implicit_geometry._validate import Floats, InputError, choice, class_vector, flag, frozen, instance, number
 from implicit_geometry.certificate import Certificate, NormError
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.parameterization import Parameterization
+
+FEATURES = ("free", "nonnegative")
+"""What embeddings may be."""
 
 _NUMBERS = ("ridge", "bias_ridge", "label_smoothing")
 _LARGEST_COST = 1e100
@@ -35,6 +38,7 @@ class Problem:
         label_smoothing: eps of the smoothed labels, 1 - eps + eps / k for the label and eps / k for every other class,
             in [0, 1). As in torch, ``weight`` then multiplies each class's term of the loss, and label scales and
             margins are those of the hard label.
+        features: ``"free"``, or ``"nonnegative"`` for embeddings that cannot be negative, as those behind a ReLU.
         count_exponent: a of the effective counts n_c^a that the embeddings of a class cost: the regulariser is
             ``lambda / 2 * (|W|_F^2 + sum_c n_c^a |h_c|^2)``. 1 is one price per sample; 0, where weight decay acts on
             the map that makes the features, the same price for every class.
@@ -43,7 +47,7 @@ class Problem:
     Raises:
         InputError: counts and parameters differ in length, a ridge is negative or not finite, a head without bias has a
             ridge on it, labels are smoothed by less than 0 or by 1 and more, prices are not positive, beyond 1e100 or
-            below its inverse, or both prices and a count exponent are given.
+            below its inverse, both prices and a count exponent are given, or other features.
 
     Source: Behnia et al. (2023), Section 2, whose embeddings cost n_c |h_c|^2.
 
@@ -58,6 +62,7 @@ class Problem:
     bias: bool
     bias_ridge: float
     label_smoothing: float
+    features: str
     embedding_cost: Floats
 
     def __init__(
@@ -68,6 +73,7 @@ class Problem:
         bias: bool = False,
         bias_ridge: float = 0.0,
         label_smoothing: float = 0.0,
+        features: str = "free",
         count_exponent: float = 1.0,
         embedding_cost: ArrayLike | None = None,
     ) -> None:
@@ -89,6 +95,7 @@ class Problem:
         if smoothing == 1:
             raise InputError("label_smoothing", "must be below 1, where labels say nothing", "1")
         object.__setattr__(self, "label_smoothing", smoothing)
+        object.__setattr__(self, "features", choice("features", features, FEATURES))
         object.__setattr__(self, "embedding_cost", _prices(values, count_exponent, embedding_cost))
 
     def __eq__(self, other: object) -> bool:
@@ -99,13 +106,14 @@ class Problem:
 
     @property
     def _identity(self) -> tuple[Any, ...]:
-        numbers = self.ridge, self.bias, self.bias_ridge, self.label_smoothing
+        numbers = self.ridge, self.bias, self.bias_ridge, self.label_smoothing, self.features
         return self.counts, self.parameterization, *numbers, self.embedding_cost.tobytes()
 
     def __repr__(self) -> str:
         parts = [repr(self.counts), f"loss with {', '.join(self.parameterization.effects()) or 'nothing set'}"]
         parts += [f"{name}={getattr(self, name):g}" for name in _NUMBERS if getattr(self, name)]
         parts += ["bias=True"] if self.bias else []
+        parts += [] if self.features == "free" else [f"features={self.features!r}"]
         parts += [] if self.pays_per_sample else ["embedding_cost not the counts"]
         return f"Problem({', '.join(parts)})"
 
@@ -173,6 +181,12 @@ def as_problem(counts: ClassCounts | ArrayLike | Problem, parameterization: Para
 def require_problem(value: Any) -> None:
     """Refuse what is no :class:`Problem`, such as bare counts."""
     instance("problem", value, Problem, "Problem(counts) makes one of class counts")
+
+
+def require_free_features(problem: Problem, where: str) -> None:
+    """Refuse nonnegative features for a method that knows free ones only."""
+    if problem.features != "free":
+        raise InputError("features", f"must be 'free' for {where}", repr(problem.features))
 
 
 def require_hard_labels(problem: Problem, where: str) -> None:

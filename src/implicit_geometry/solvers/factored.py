@@ -15,7 +15,7 @@ from implicit_geometry._validate import Floats, InputError, whole_number
 from implicit_geometry.certificate import TOLERANCE, Certificate
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.parameterization import Pairwise
-from implicit_geometry.problem import Problem, Solution, require_hard_labels, require_problem
+from implicit_geometry.problem import Problem, Solution, require_free_features, require_hard_labels, require_problem
 from implicit_geometry.theory.balance import balancing_weights
 
 _ROUNDS = 5
@@ -53,6 +53,7 @@ def solve_factored(problem: Problem, feature_dim: int | None = None) -> Solution
         (-0.367, 'optimal')
     """
     require_problem(problem)
+    require_free_features(problem, "this solver")
     require_hard_labels(problem, "this solver")
     if problem.ridge <= 0:
         raise InputError("problem", "must have ridge > 0", f"{problem.ridge:g}; the limit is solved by solve_margin")

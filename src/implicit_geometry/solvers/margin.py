@@ -8,7 +8,7 @@ from implicit_geometry._validate import Floats, InputError, number
 from implicit_geometry.certificate import Certificate
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.parameterization import Pairwise
-from implicit_geometry.problem import Problem, Solution, require_hard_labels, require_problem
+from implicit_geometry.problem import Problem, Solution, require_free_features, require_hard_labels, require_problem
 from implicit_geometry.theory.limit.nuclear_norm import ExcessProgram, minimise_excess
 
 MAX_CLASSES = 100
@@ -39,6 +39,7 @@ def solve_margin(problem: Problem, *, tolerance: float = 1e-8) -> Solution:
         (-0.3821, True)
     """
     require_problem(problem)
+    require_free_features(problem, "this solver")
     require_hard_labels(problem, "a margin program")
     wanted = number("tolerance", tolerance, minimum=0, maximum=1, exclusive=True)
     if problem.num_classes > MAX_CLASSES:

@@ -13,7 +13,7 @@ from implicit_geometry._validate import Floats, InputError, frozen, number, whol
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.groups import ClassGroups, gather
 from implicit_geometry.parameterization import Parameterization
-from implicit_geometry.problem import Problem, as_problem
+from implicit_geometry.problem import Problem, as_problem, require_free_features
 from implicit_geometry.theory.ridge.biased import best_bias, optimum_with_bias
 from implicit_geometry.theory.ridge.optimum import optimum
 from implicit_geometry.theory.ridge.program import Logits, Point, Reduced
@@ -120,7 +120,7 @@ def collapse_thresholds(
         parameterization: the loss; plain cross-entropy by default.
 
     Raises:
-        InputError: as :class:`Problem`, or a loss beside a problem.
+        InputError: as :class:`Problem`, a loss beside a problem, or nonnegative features.
 
     Source: the stationarity conditions of the convex program of
         :func:`implicit_geometry.theory.ridge.plain.ridge_solution`; minority collapse is Fang et al. (2021), Theorem 5.
@@ -133,6 +133,7 @@ def collapse_thresholds(
         3.147
     """
     problem = as_problem(counts, parameterization)
+    require_free_features(problem, "collapse thresholds")
     groups, total = gather(problem), total_threshold(problem)
     return CollapseThresholds(
         problem=problem,
@@ -151,6 +152,7 @@ def class_thresholds(problem: Problem) -> Floats:
 
 def total_threshold(problem: Problem) -> float:
     """The ``total`` of :func:`collapse_thresholds` alone; the problem's own ridge plays no part but for a bias's."""
+    require_free_features(problem, "a search of ridges")
     groups = gather(problem)
     low = float(collapse_range(problem, groups)[0].min()) / 2  # every group is alive there
 

@@ -6,25 +6,36 @@ from collections.abc import Callable
 
 from implicit_geometry.problem import Problem, Solution, require_problem
 from implicit_geometry.theory.limit.biased import bias_limit_solution, penalised_bias_limit_solution
+from implicit_geometry.theory.limit.nonnegative import nonnegative_limit_solution
 from implicit_geometry.theory.limit.plain import limit_solution
 from implicit_geometry.theory.limit.smoothed import smoothed_limit_solution
+from implicit_geometry.theory.nonnegative import require_no_bias
 from implicit_geometry.theory.ridge.biased import bias_ridge_solution
+from implicit_geometry.theory.ridge.nonnegative import nonnegative_ridge_solution
 from implicit_geometry.theory.ridge.plain import ridge_solution
 from implicit_geometry.theory.ridge.smoothed import smoothed_ridge_solution
 
-_METHODS: dict[tuple[str, str, str], Callable[[Problem], Solution]] = {
-    ("limit", "no bias", "hard labels"): limit_solution,
-    ("limit", "free bias", "hard labels"): bias_limit_solution,
-    ("limit", "bias with a ridge", "hard labels"): penalised_bias_limit_solution,
-    ("ridge", "no bias", "hard labels"): ridge_solution,
-    ("ridge", "free bias", "hard labels"): bias_ridge_solution,
-    ("ridge", "bias with a ridge", "hard labels"): bias_ridge_solution,
-    ("limit", "no bias", "smoothed labels"): smoothed_limit_solution,
-    ("limit", "free bias", "smoothed labels"): smoothed_limit_solution,
-    ("limit", "bias with a ridge", "smoothed labels"): smoothed_limit_solution,
-    ("ridge", "no bias", "smoothed labels"): smoothed_ridge_solution,
-    ("ridge", "free bias", "smoothed labels"): smoothed_ridge_solution,
-    ("ridge", "bias with a ridge", "smoothed labels"): smoothed_ridge_solution,
+_METHODS: dict[tuple[str, str, str, str], Callable[[Problem], Solution]] = {
+    ("limit", "no bias", "hard labels", "free"): limit_solution,
+    ("limit", "free bias", "hard labels", "free"): bias_limit_solution,
+    ("limit", "bias with a ridge", "hard labels", "free"): penalised_bias_limit_solution,
+    ("ridge", "no bias", "hard labels", "free"): ridge_solution,
+    ("ridge", "free bias", "hard labels", "free"): bias_ridge_solution,
+    ("ridge", "bias with a ridge", "hard labels", "free"): bias_ridge_solution,
+    ("limit", "no bias", "smoothed labels", "free"): smoothed_limit_solution,
+    ("limit", "free bias", "smoothed labels", "free"): smoothed_limit_solution,
+    ("limit", "bias with a ridge", "smoothed labels", "free"): smoothed_limit_solution,
+    ("ridge", "no bias", "smoothed labels", "free"): smoothed_ridge_solution,
+    ("ridge", "free bias", "smoothed labels", "free"): smoothed_ridge_solution,
+    ("ridge", "bias with a ridge", "smoothed labels", "free"): smoothed_ridge_solution,
+    **{
+        ("limit", "no bias", labels, "nonnegative"): nonnegative_limit_solution
+        for labels in ("hard labels", "smoothed labels")
+    },
+    **{
+        ("ridge", "no bias", labels, "nonnegative"): nonnegative_ridge_solution
+        for labels in ("hard labels", "smoothed labels")
+    },
 }
 
 
@@ -38,7 +49,8 @@ def predict(problem: Problem) -> Solution:
         The geometry with its certificate, and the bias of a head with one.
 
     Raises:
-        InputError: scales beyond float64, or a head with a bias and more kinds of classes than can be computed.
+        InputError: scales beyond float64, a head with a bias and more kinds of classes than can be computed, or
+            nonnegative features that are not known to be orthogonal, as with a bias or with a shift at a larger ridge.
 
     Example:
         >>> from implicit_geometry.counts import ClassCounts
@@ -54,7 +66,9 @@ def predict(problem: Problem) -> Solution:
         array([ 2.708, -0.903, -0.903, -0.903])
     """
     require_problem(problem)
-    return _METHODS[_regime(problem), _head(problem), _labels(problem)](problem)
+    if problem.features == "nonnegative":
+        require_no_bias(problem)
+    return _METHODS[_regime(problem), _head(problem), _labels(problem), problem.features](problem)
 
 
 def _regime(problem: Problem) -> str:

@@ -11,7 +11,7 @@ from implicit_geometry._validate import InputError, class_vector
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.groups import gather
 from implicit_geometry.parameterization import Parameterization
-from implicit_geometry.problem import Problem, Solution, as_problem
+from implicit_geometry.problem import Problem, Solution, as_problem, require_free_features
 from implicit_geometry.theory.ridge.optimum import optimum
 from implicit_geometry.theory.ridge.plain import plain_solution
 from implicit_geometry.theory.ridge.program import Logits, within_float64
@@ -44,6 +44,7 @@ def ridge_path(
     """
     values = class_vector("ridges", ridges, positive=True)
     base = as_problem(counts, parameterization)
+    require_free_features(base, "a path")
     if base.bias:
         raise InputError("counts", "must be a problem without bias", "one with")
     groups = gather(base)

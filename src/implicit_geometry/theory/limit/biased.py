@@ -14,7 +14,7 @@ import numpy as np
 from implicit_geometry._validate import Floats, InputError
 from implicit_geometry.certificate import Certificate
 from implicit_geometry.lowrank import LowRank
-from implicit_geometry.problem import Problem, Solution, require_hard_labels, require_problem
+from implicit_geometry.problem import Problem, Solution, require_free_features, require_hard_labels, require_problem
 from implicit_geometry.theory.expand import grouped_geometry
 from implicit_geometry.theory.limit.biased_closed_form import BiasedLimit, biased_limit, closed_form
 from implicit_geometry.theory.limit.nuclear_norm import ExcessProgram, minimise_excess
@@ -48,6 +48,7 @@ def bias_limit_solution(problem: Problem) -> Solution:
         (2.292, True)
     """
     require_problem(problem)
+    require_free_features(problem, "this method")
     require_hard_labels(problem, "the limit of hard labels")
     limit = biased_limit(problem)
     closed = closed_form(limit)

@@ -21,7 +21,7 @@ from implicit_geometry.gram import Gram
 from implicit_geometry.groups import group_classes, varying_vectors
 from implicit_geometry.lowrank import LowRank
 from implicit_geometry.parameterization import Pairwise
-from implicit_geometry.problem import Problem, Solution, require_hard_labels, require_problem
+from implicit_geometry.problem import Problem, Solution, require_free_features, require_hard_labels, require_problem
 from implicit_geometry.theory.limit.quadrature import InverseSquareRoot, inverse_square_root
 
 _MAX_DECADES = 110
@@ -64,6 +64,7 @@ def limit_solution(problem: Problem) -> Solution:
         (2.672, True)
     """
     require_problem(problem)
+    require_free_features(problem, "this method")
     require_hard_labels(problem, "the limit of hard labels")
     groups = group_classes(*varying_vectors(problem, ("class_scale", "label_scale")))
     size, cost = groups.size, problem.embedding_cost[groups.first]

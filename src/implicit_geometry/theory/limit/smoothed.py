@@ -23,7 +23,7 @@ from implicit_geometry.gram import Gram
 from implicit_geometry.groups import ClassGroups, gather
 from implicit_geometry.lowrank import LowRank
 from implicit_geometry.parameterization import Pairwise
-from implicit_geometry.problem import Problem, Solution, require_problem
+from implicit_geometry.problem import Problem, Solution, require_free_features, require_problem
 from implicit_geometry.theory.expand import grouped_geometry
 from implicit_geometry.theory.limit.diagonal_less_low_rank import DiagonalLessLowRank
 from implicit_geometry.theory.limit.quadrature import inverse_square_root
@@ -114,6 +114,7 @@ def smoothed_limit_solution(problem: Problem) -> Solution:
         (1.995, 2.708)
     """
     require_problem(problem)
+    require_free_features(problem, "this method")
     if not problem.label_smoothing:
         raise InputError("label_smoothing", "must be positive here", 0)
     limit = SmoothedLimit.of(problem)

@@ -19,7 +19,7 @@ import numpy as np
 
 from implicit_geometry._validate import Floats, InputError
 from implicit_geometry.groups import gather
-from implicit_geometry.problem import Problem, Solution, require_hard_labels, require_problem
+from implicit_geometry.problem import Problem, Solution, require_free_features, require_hard_labels, require_problem
 from implicit_geometry.theory.balance import balancing_weights
 from implicit_geometry.theory.ridge.best_bias import best_levels
 from implicit_geometry.theory.ridge.bias_levels import Levels
@@ -73,6 +73,7 @@ def bias_ridge_solution(problem: Problem) -> Solution:
         (array([ 1.694,  1.694, -1.694, -1.694]), True)
     """
     require_problem(problem)
+    require_free_features(problem, "this method")
     require_hard_labels(problem, "the optimum of hard labels")
     if problem.ridge <= 0 or not problem.bias:
         raise InputError("problem", "must have ridge > 0 and bias=True", f"{problem.ridge:g} and {problem.bias}")

@@ -13,7 +13,7 @@ import numpy as np
 
 from implicit_geometry._validate import LARGEST_COUNT, InputError, number, whole_number
 from implicit_geometry.groups import ClassGroups, gather
-from implicit_geometry.problem import Problem, Solution, require_hard_labels, require_problem
+from implicit_geometry.problem import Problem, Solution, require_free_features, require_hard_labels, require_problem
 from implicit_geometry.theory.ridge.norm_error import Proof, certified_geometry
 from implicit_geometry.theory.ridge.optimum import Optimum, optimum
 from implicit_geometry.theory.ridge.program import Reduced, proven, within_float64
@@ -44,6 +44,7 @@ def ridge_solution(problem: Problem) -> Solution:
         (3.14, True)
     """
     require_problem(problem)
+    require_free_features(problem, "this method")
     require_hard_labels(problem, "the optimum of hard labels")
     if problem.ridge <= 0 or problem.bias:
         raise InputError(

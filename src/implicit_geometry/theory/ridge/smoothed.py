@@ -19,7 +19,7 @@ import numpy as np
 
 from implicit_geometry._validate import Floats, InputError
 from implicit_geometry.groups import ClassGroups, gather
-from implicit_geometry.problem import Problem, Solution, require_problem
+from implicit_geometry.problem import Problem, Solution, require_free_features, require_problem
 from implicit_geometry.theory.expand import grouped_geometry
 from implicit_geometry.theory.ridge.biased import Biased
 from implicit_geometry.theory.ridge.newton import Factored
@@ -63,6 +63,7 @@ def smoothed_ridge_solution(problem: Problem) -> Solution:
         (2.59, True)
     """
     require_problem(problem)
+    require_free_features(problem, "this method")
     if problem.ridge <= 0 or not problem.label_smoothing:
         given = f"{problem.ridge:g} and {problem.label_smoothing:g}"
         raise InputError("problem", "must have ridge > 0 and label_smoothing > 0", given)

@@ -1,0 +1,184 @@
+"""Features that cannot be negative, against bounded descent on heads and features, W any and H >= 0."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+
+from implicit_geometry import (
+    ClassCounts,
+    InputError,
+    Parameterization,
+    Problem,
+    cdt,
+    collapse_thresholds,
+    compare,
+    ldam,
+    ldt,
+    logit_adjusted,
+    predict,
+)
+from implicit_geometry.certificate import Status
+from implicit_geometry.solvers.factored import solve_factored
+from smoothed_oracles import label_entropy, smoothed_loss
+from strategies import class_counts
+
+STEP = ClassCounts.step(num_classes=10, imbalance_ratio=10, max_count=50)
+
+
+def bounded_descent(problem, starts=3):
+    """The smallest objective with H >= 0 (entropy of the labels taken off), and the three blocks there."""
+    k, d = problem.num_classes, problem.num_classes + 2
+    root = torch.tensor(np.sqrt(np.array(problem.embedding_cost)))
+
+    def objective(x):
+        point = torch.tensor(x, requires_grad=True)
+        w, h = point[: k * d].reshape(k, d), point[k * d :].reshape(k, d) / root[:, None]
+        value = smoothed_loss(problem, h @ w.T) + problem.ridge / 2 * (point**2).sum()
+        (gradient,) = torch.autograd.grad(value, point)
+        return value.item(), gradient.numpy()
+
+    bounds = [(None, None)] * (k * d) + [(0, None)] * (k * d)
+    options = {"maxiter": 20_000, "maxfun": 100_000, "ftol": 1e-16, "gtol": 1e-11, "maxcor": 50}
+    found = [
+        minimize(
+            objective,
+            np.abs(np.random.default_rng(seed).normal(size=2 * k * d)),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=bounds,
+            options=options,
+        )
+        for seed in range(starts)
+    ]
+    best = min(found, key=lambda result: result.fun)
+    w, h = best.x[: k * d].reshape(k, d), best.x[k * d :].reshape(k, d) / root.numpy()[:, None]
+    entropy = label_entropy(problem) if problem.label_smoothing else 0.0
+    return best.fun - entropy, (w @ w.T, h @ h.T, w @ h.T)
+
+
+CASES = {
+    "ce": Parameterization.neutral(4),
+    "cdt": Parameterization(class_scale=[1.0, 0.8, 0.5, 0.4]),
+    "ldt": Parameterization(label_scale=[1.0, 0.8, 0.5, 0.4]),
+    "both": Parameterization(class_scale=[1.0, 1.3, 0.8, 1.1], label_scale=[1.0, 0.8, 0.5, 0.4]),
+    "ldam": Parameterization(margin=[0.1, 0.2, 0.4, 0.8]),
+}
+
+
+@pytest.mark.parametrize("given", [{}, {"label_smoothing": 0.1}, {"count_exponent": 0.4}])
+@pytest.mark.parametrize("ridge", [0.01, 0.5])
+@pytest.mark.parametrize("name", CASES)
+def test_no_head_and_nonnegative_features_have_a_smaller_objective(name, ridge, given):
+    problem = Problem([60, 25, 10, 5], CASES[name], ridge=ridge, features="nonnegative", **given)
+    solution = predict(problem)
+    objective, blocks = bounded_descent(problem)
+    certificate = solution.certificate
+    assert certificate.status is Status.OPTIMAL
+    assert certificate.dual <= objective * (1 + 1e-9)
+    assert certificate.primal == pytest.approx(objective, rel=1e-8)
+    for block, wanted in zip(("classifier", "embedding", "cross"), blocks, strict=True):
+        found = getattr(solution.geometry, block).dense()
+        assert np.abs(found - wanted).max() < 1e-4 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_groups_of_equal_classes_are_what_their_classes_are_apart(name):
+    twice = {key: np.repeat(getattr(CASES[name], key), 2) for key in ("class_scale", "label_scale", "margin")}
+    counts = np.repeat([60, 25, 10, 5], 2)
+    together = Problem(counts, Parameterization(**twice), ridge=0.2, features="nonnegative")
+    nearly = replace(together, embedding_cost=counts * (1 + 1e-9 * np.arange(8)))
+    for block in ("classifier", "embedding", "cross"):
+        one, other = (getattr(predict(problem).geometry, block).dense() for problem in (together, nearly))
+        np.testing.assert_allclose(one, other, atol=1e-6 * np.abs(other).max())
+
+
+@settings(deadline=None, max_examples=40)
+@given(class_counts(), st.floats(-1, 1), st.floats(0.0, 0.5))
+def test_the_limit_has_the_mean_logits_of_free_features_and_orthogonal_embeddings(counts, gamma, smoothing):
+    loss = cdt(counts, gamma=gamma)
+    free, relu = (
+        predict(Problem(counts, loss, label_smoothing=smoothing, features=features))
+        for features in ("free", "nonnegative")
+    )
+    wanted = free.geometry.cross.dense()
+    np.testing.assert_allclose(relu.geometry.cross.dense(), wanted, atol=1e-12 * np.abs(wanted).max())
+    embedding = relu.geometry.embedding.dense()
+    assert not (embedding - np.diag(embedding.diagonal())).any()
+    norms = np.linalg.norm(wanted, axis=0)
+    root = np.sqrt(counts.values)
+    np.testing.assert_allclose(embedding.diagonal(), norms / root, rtol=1e-9)
+    classifier = (wanted * (root / norms)) @ wanted.T
+    np.testing.assert_allclose(relu.geometry.classifier.dense(), classifier, atol=1e-11 * classifier.max())
+    assert relu.certificate.primal == pytest.approx(float(root @ norms), rel=1e-9)
+    assert relu.certificate.primal >= free.certificate.dual
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_falling_ridge_leads_to_the_limit(smoothing):
+    problem = Problem(STEP, ldt(STEP, gamma=0.3), features="nonnegative", label_smoothing=smoothing)
+    limit = predict(problem).geometry
+    far, near = (compare(predict(problem.at_ridge(ridge)).geometry, limit) for ridge in (1e-2, 1e-4))
+    assert near.classifier < (0.05 if smoothing else 0.8) * far.classifier
+    assert near.cross < (0.05 if smoothing else 0.8) * far.cross
+
+
+@pytest.mark.parametrize(("gamma", "cosine"), [(0.5, 0.24), (1.0, 0.56), (1.5, 0.81)])
+def test_centred_embeddings_of_majorities_close_up_under_class_scales_as_those_of_relu_networks_do(gamma, cosine):
+    embedding = predict(Problem(STEP, cdt(STEP, gamma=gamma), features="nonnegative")).geometry.embedding.dense()
+    centring = np.eye(10) - 0.1
+    centred = centring @ embedding @ centring
+    assert centred[0, 1] / centred[0, 0] == pytest.approx(cosine, abs=0.005)
+
+
+def test_a_class_collapses_where_its_gradient_at_zero_is_no_longer_than_the_ridge():
+    """CE: at sqrt(n (k - 1) / k)."""
+    for count in (50, 5):
+        threshold = np.sqrt(count * 0.9)
+        for factor, alive in ((0.999, True), (1.001, False)):
+            solution = predict(Problem(STEP, ridge=threshold * factor, features="nonnegative"))
+            label = 0 if count == 50 else 9
+            assert (solution.geometry.embedding.entry(label, label) > 0) == alive
+    assert predict(Problem(STEP, ridge=7.0, features="nonnegative")).certificate.status is Status.COLLAPSED
+
+
+def test_a_shift_at_a_larger_ridge_is_refused_where_bounded_descent_finds_embeddings_that_are_not_orthogonal():
+    problem = Problem([60, 25, 10, 5], logit_adjusted([60, 25, 10, 5]), ridge=0.5, features="nonnegative")
+    with pytest.raises(InputError, match="two classes' gradients point the same way"):
+        predict(problem)
+    _, (_, embedding, _) = bounded_descent(problem)
+    norms = np.sqrt(np.diag(embedding))
+    assert (embedding / np.outer(norms, norms) - np.eye(4)).max() > 0.05
+
+
+@pytest.mark.parametrize(
+    ("problem", "message"),
+    [
+        (Problem([50, 5], bias=True, features="nonnegative"), "features must be 'free' for a head with a bias"),
+        (
+            Problem([50, 5], bias=True, ridge=0.1, features="nonnegative"),
+            "features must be 'free' for a head with a bias",
+        ),
+        (
+            Problem([50, 20, 5], logit_adjusted([50, 20, 5]), label_smoothing=0.1, features="nonnegative"),
+            "features must be 'free' for smoothed labels and a shift",
+        ),
+    ],
+)
+def test_what_has_no_closed_form_is_refused_with_the_reason(problem, message):
+    with pytest.raises(InputError, match=message):
+        predict(problem)
+
+
+def test_other_methods_refuse_nonnegative_features():
+    problem = Problem([50, 5], ridge=0.1, features="nonnegative")
+    for ask in (solve_factored, collapse_thresholds):
+        with pytest.raises(InputError, match="features must be 'free' for"):
+            ask(problem)
+    with pytest.raises(InputError, match="features must be free or nonnegative"):
+        Problem([50, 5], features="relu")
+    assert predict(Problem(STEP, ldam(STEP), features="nonnegative")).certificate.status is Status.OPTIMAL
