@@ -32,6 +32,7 @@ def theory_curves(
     ridges: dict[str, float] | None = None,
     bias: bool = False,
     bias_ridge: float = 0.0,
+    label_smoothing: float = 0.0,
     **fixed: Any,
 ) -> pd.DataFrame:
     """The eight numbers in the limit, and at one ridge per rule where one is given.
@@ -45,6 +46,7 @@ def theory_curves(
         ridges: rule to positive ridge; rules left out get their limit only.
         bias: whether heads have a bias.
         bias_ridge: of the limit; where positive, the ridge on the bias is at every ridge equal to it.
+        label_smoothing: of the labels.
         **fixed: other hyperparameters of the rules.
 
     Returns:
@@ -56,7 +58,8 @@ def theory_curves(
         kinds = [("limit", 0.0)] + ([("ridge", ridges[rule])] if ridges and rule in ridges else [])
         for kind, ridge in kinds:
             for value in grid:
-                problem = Problem(counts, rule_at(rule, counts, value, **fixed), bias=bias, bias_ridge=bias_ridge)
+                loss = rule_at(rule, counts, value, **fixed)
+                problem = Problem(counts, loss, bias=bias, bias_ridge=bias_ridge, label_smoothing=label_smoothing)
                 with suppress(InputError):
                     numbers = _eight_numbers(problem, ridge)
                     rows.append({"rule": rule, "exponent": value, "kind": kind, **numbers})
