@@ -16,6 +16,7 @@ from implicit_geometry.geometry import Geometry
 from implicit_geometry.parameterization import Parameterization
 
 _NUMBERS = ("ridge", "bias_ridge", "label_smoothing")
+_LEAST_SMOOTHING = 1e-100  # below, shares of a label times weights leave float64
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,7 +37,7 @@ class Problem:
 
     Raises:
         InputError: counts and parameters differ in length, a ridge is negative or not finite, a head without bias has a
-            ridge on it, or labels smoothed by less than 0 or by 1 and more.
+            ridge on it, or labels are smoothed by less than 0, by 1 and more, or by less than 1e-100 but not 0.
 
     Example:
         >>> Problem(ClassCounts([50, 5])).parameterization
@@ -76,6 +77,8 @@ class Problem:
         smoothing = number("label_smoothing", label_smoothing, minimum=0.0, maximum=1.0)
         if smoothing == 1:
             raise InputError("label_smoothing", "must be below 1, where labels say nothing", "1")
+        if 0 < smoothing < _LEAST_SMOOTHING:
+            raise InputError("label_smoothing", f"must be 0 or at least {_LEAST_SMOOTHING:g}", f"{smoothing:g}")
         object.__setattr__(self, "label_smoothing", smoothing)
 
     def __repr__(self) -> str:

@@ -94,7 +94,7 @@ def draw_ask(
         strength = ask.vector("weight") * ask.vector("class_scale") * ask.vector("label_scale") * np.sqrt(counts)
         value = float(strength.max() * 10 ** -rng.uniform(*ridge))
         bias_ridge = value if bias and rng.random() < 0.4 else 0.0
-    smoothing = float(min(10 ** rng.uniform(-4, 0), 0.95)) if smoothed else 0.0
+    smoothing = float(10 ** -rng.uniform(0, 20) if rng.random() < 0.5 else rng.uniform(0.01, 0.98)) if smoothed else 0.0
     return Ask(counts, vectors, value, bias, bias_ridge, smoothing)
 
 

@@ -189,7 +189,7 @@ def check_path(seed: int) -> str:
 def draw_smoothed(seed: int) -> Ask:
     """A problem of the limit or at a ridge, with any head."""
     rng = np.random.default_rng(seed)
-    ridge, head = (None, (-0.2, 3.0))[int(rng.integers(2))], bool(rng.random() < 0.5)
+    ridge, head = (None, (-0.2, 6.0))[int(rng.integers(2))], bool(rng.random() < 0.5)
     few, decades = (3, 2.0) if ridge and rng.random() < 0.3 else (6, 4.0)
     return draw_ask(
         int(rng.integers(2**32)),

@@ -145,6 +145,7 @@ def test_a_zipf_profile_of_many_kinds_agrees_with_its_dense_decomposition():
     [
         ({"label_smoothing": 1.0}, "label_smoothing must be below 1"),
         ({"label_smoothing": -0.1}, "label_smoothing must be a finite number"),
+        ({"label_smoothing": 5e-324}, "label_smoothing must be 0 or at least 1e-100"),
         ({"label_smoothing": float("nan")}, "label_smoothing must be a finite number"),
         ({"label_smoothing": "0.1"}, "label_smoothing must be a number"),
     ],
