@@ -80,7 +80,7 @@ def test_a_run_is_shown_kept_where_a_sweep_finds_it_and_not_trained_again(featur
 def test_smoothed_labels_are_said_and_compared_with_their_own_theory(features, arguments, tmp_path, igeom):
     code, out, err = igeom(*arguments, "--label-smoothing", 0.1)
     assert code == 0, err
-    assert "vs gamma=0.5, tau=1.0, labels smoothed by 0.1" in " ".join(out.split())
+    assert "vs gamma=0.5, tau=1, labels smoothed by 0.1" in " ".join(out.split())
     assert "W Hᵀ over limit" in out
     store, spec = open_store(tmp_path / "runs"), replace(same_run_in_a_sweep(features), label_smoothing=0.1)
     (run,) = store.contents().runs
