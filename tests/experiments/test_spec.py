@@ -60,8 +60,8 @@ def test_texts_say_that_labels_are_smoothed():
     assert run_title(spec) == "CDT, γ = 0.5, labels smoothed by 0.1, seed 3"
     assert "labels smoothed by 0.1" in run_text(spec)
     assert "smoothed" not in loss_text(SPEC) + run_title(SPEC) + run_text(SPEC)
-    assert varying_settings([SPEC, spec]) == ["label_smoothing"]
-    assert setting_texts(spec, ["label_smoothing"]) == ["0.1"]
+    assert varying_settings([SPEC, spec]) == ["label smoothing"]
+    assert setting_texts(spec, ["label smoothing"]) == ["0.1"]
 
 
 def test_parameterization_is_that_of_the_rule():

@@ -171,7 +171,7 @@ def _settings(spec: RunSpec) -> dict[str, Any]:
     data, plan = asdict(spec.data), asdict(spec.optimization)
     network = {"network": spec.network.name, **spec.network.options}
     described = {"data": data.pop("name"), "counts": profile_text(spec.counts), **data, **network, **plan}
-    return {**described, "label_smoothing": spec.label_smoothing}
+    return {**described, "label smoothing": spec.label_smoothing}
 
 
 def _is_exponential(values: Any, ratio: float, largest: int) -> bool:

@@ -280,7 +280,7 @@ def _chosen_runs(setting: Setting) -> dict[str, Run]:
 
 
 def _shown_late(rule: str) -> bool:
-    """Whether a loss other than plain cross-entropy leads to the same limit."""
+    """Whether a loss other than plain cross-entropy leads to the same limit, as it does on hard labels."""
     return rule != "ce" and find_rule(rule).has_limit_of_ce
 
 
