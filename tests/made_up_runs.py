@@ -24,7 +24,13 @@ def made_up_run(spec: RunSpec, *, terminal_phase: bool = True, accuracy: float =
     """A finished run of a spec; its noise depends on the spec alone."""
     noise = np.random.default_rng(int(spec.key, 16))
     decayed = bias and spec.optimization.weight_decay > 0
-    problem = Problem(spec.class_counts(), spec.parameterization(), bias=bias, bias_ridge=float(decayed))
+    problem = Problem(
+        spec.class_counts(),
+        spec.parameterization(),
+        bias=bias,
+        bias_ridge=float(decayed),
+        label_smoothing=spec.label_smoothing,
+    )
     limit = in_measured_frame(predict(problem))
     optimum = in_measured_frame(predict(replace(problem, ridge=RIDGE, bias_ridge=RIDGE * decayed)))
     classifier, embedding = _vectors(optimum, noise)

@@ -1,4 +1,4 @@
-"""Independent answers for smoothed labels: torch's own loss on a head and on features, minimised by L-BFGS."""
+"""Independent answers for smoothed labels: dense logits of the limit, and torch's own loss minimised by L-BFGS."""
 
 from __future__ import annotations
 
@@ -13,6 +13,22 @@ from scipy.optimize import minimize
 from implicit_geometry.problem import Problem
 
 Floats = NDArray[np.float64]
+
+
+def dense_logits(problem: Problem) -> Floats:
+    """X* = P [M S - (iota / delta) (sqrt(n) / Delta)^T] P_r, formed entry by entry from theory."""
+    loss, n, k = problem.parameterization, problem.counts.values, problem.num_classes
+    eps = problem.label_smoothing
+    odds = np.log((1 - eps + eps / k) / (eps / k)) + loss.margin
+    shift = loss.shift - np.log(loss.weight)
+    logits = np.diag(odds * np.sqrt(n) / loss.class_scale / loss.label_scale)
+    logits -= np.outer(shift / loss.class_scale, np.sqrt(n) / loss.label_scale)
+    logits = _null_projection(1 / loss.class_scale) @ logits
+    return np.asarray(logits @ _null_projection(np.sqrt(n)) if problem.free_bias else logits)
+
+
+def _null_projection(vector: Floats) -> Floats:
+    return np.asarray(np.eye(vector.size) - np.outer(vector, vector) / (vector @ vector))
 
 
 def label_entropy(problem: Problem) -> float:

@@ -300,24 +300,12 @@ def test_natural_scales_make_every_margin_one_and_the_null_direction_changes_non
     assert pairs.null.max() == 1
 
 
-def test_strength_is_the_slope_of_the_loss_of_a_class_that_is_wrong_everywhere() -> None:
-    pairs = Pairwise.of(Parameterization(**VECTORS))
-    counts, step = np.array([9, 4]), 1e-3
-    far = -1e3 * np.eye(2)
-
-    def losses(own: float) -> Any:
-        logits = far + own * np.eye(2) / np.sqrt(counts)
-        return counts * pairs.weight * np.logaddexp.reduce(pairs.exponents(logits), axis=0)
-
-    np.testing.assert_allclose((losses(0.0) - losses(step)) / step, pairs.strength(counts), rtol=1e-8)
-
-
 def test_pairs_of_chosen_classes_are_those_among_all() -> None:
     parameterization = Parameterization(shift=[0, 1, 2], class_scale=[1, 2, 3], margin=[1, 1, 4], weight=[5, 6, 7])
     some, every = Pairwise.of(parameterization, np.array([2, 0])), Pairwise.of(parameterization)
     for name in ("slopes", "offsets"):
         np.testing.assert_array_equal(getattr(some, name), getattr(every, name)[np.ix_([2, 0], [2, 0])])
-    assert some.strength(np.array([4, 9])).tolist() == every.strength(np.array([9, 1, 4]))[[2, 0]].tolist()
+    assert some.natural(np.array([4, 9])).tolist() == every.natural(np.array([9, 1, 4]))[[2, 0]].tolist()
 
 
 # Gauge

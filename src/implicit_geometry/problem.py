@@ -21,6 +21,7 @@ FEATURES = ("free", "nonnegative")
 
 _NUMBERS = ("ridge", "bias_ridge", "label_smoothing")
 _LARGEST_COST = 1e100
+_LEAST_SMOOTHING = 1e-100  # below, shares of a label times weights leave float64
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -46,8 +47,9 @@ class Problem:
 
     Raises:
         InputError: counts and parameters differ in length, a ridge is negative or not finite, a head without bias has a
-            ridge on it, labels are smoothed by less than 0 or by 1 and more, prices are not positive, beyond 1e100 or
-            below its inverse, both prices and a count exponent are given, or other features.
+            ridge on it, labels are smoothed by less than 0, by 1 and more, or by less than 1e-100 but not 0, prices are
+            not positive, beyond 1e100 or below its inverse, both prices and a count exponent are given, or features are
+            neither.
 
     Source: Behnia et al. (2023), Section 2, whose embeddings cost n_c |h_c|^2.
 
@@ -94,6 +96,8 @@ class Problem:
         smoothing = number("label_smoothing", label_smoothing, minimum=0.0, maximum=1.0)
         if smoothing == 1:
             raise InputError("label_smoothing", "must be below 1, where labels say nothing", "1")
+        if 0 < smoothing < _LEAST_SMOOTHING:
+            raise InputError("label_smoothing", f"must be 0 or at least {_LEAST_SMOOTHING:g}", f"{smoothing:g}")
         object.__setattr__(self, "label_smoothing", smoothing)
         object.__setattr__(self, "features", choice("features", features, FEATURES))
         object.__setattr__(self, "embedding_cost", _prices(values, count_exponent, embedding_cost))

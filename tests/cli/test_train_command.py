@@ -5,12 +5,15 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from implicit_geometry import Problem, compare, predict
 from implicit_geometry.experiments.store import open_store
 from implicit_geometry.experiments.sweep_file.read import sweep_specs
+from implicit_geometry.geometry import Geometry
 from processes import linux_only, processes_of, seconds_until_none_is_left
 
 COUNTS = (30, 20, 10)
@@ -74,6 +77,25 @@ def test_a_run_is_shown_kept_where_a_sweep_finds_it_and_not_trained_again(featur
     assert "finished before" in err
 
 
+def test_smoothed_labels_are_said_and_compared_with_their_own_theory(features, arguments, tmp_path, igeom):
+    code, out, err = igeom(*arguments, "--label-smoothing", 0.1)
+    assert code == 0, err
+    assert "vs gamma=0.5, tau=1, labels smoothed by 0.1" in " ".join(out.split())
+    assert "W Hᵀ over limit" in out
+    store, spec = open_store(tmp_path / "runs"), replace(same_run_in_a_sweep(features), label_smoothing=0.1)
+    (run,) = store.contents().runs
+    assert run.spec == spec
+    code, out, _ = igeom(*arguments, "--label-smoothing", 0.1, "--json")
+    document = json.loads(out)
+    assert document["spec"]["label_smoothing"] == 0.1
+    measured = Geometry.from_factors(*(store.load(spec).arrays[name] for name in ("classifier", "embedding")))
+    limit = predict(Problem(COUNTS, spec.parameterization(), label_smoothing=0.1)).geometry
+    assert document["cross_limit_distance"] == pytest.approx(compare(measured, limit).cross)
+    code, _, err = igeom("report", tmp_path / "runs")
+    assert code == 0, err
+    assert "labels smoothed by 0.1" in (tmp_path / "runs" / "report.html").read_text(encoding="utf-8")
+
+
 def test_a_logger_gets_the_rows_of_the_history(features, arguments, tmp_path, igeom):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -108,6 +130,9 @@ def test_a_run_that_diverges_is_recorded_and_told_by_the_exit_code(arguments, tm
         (("--option", "depth=0"), "network.depth must be"),
         (("--loss", "vs2"), "losses.rule must be one of"),
         (("--max-margin", 1), "key must be one of rule, gamma, tau, normalize"),
+        (("--label-smoothing", 1), "losses.label_smoothing must be below 1"),
+        (("--label-smoothing", "nan"), "losses.label_smoothing must be a finite number"),
+        (("--label-smoothing", "x"), "--label-smoothing"),
         (("--epochs", 0), "optimization.epochs must be"),
         (("--counts", "step:3"), "counts must have the form step:K,R"),
         (("--counts", "50,20,10"), "class 0 has 60 samples"),

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from implicit_geometry import InputError
-from implicit_geometry.experiments.record_columns import records_frame
+from implicit_geometry.experiments.record_columns import DESCRIPTION, records_frame
 from implicit_geometry.experiments.run import Failure, TrainedRun
 from implicit_geometry.experiments.spec import DataSpec, NetworkSpec, Optimization, RunSpec
 from implicit_geometry.experiments.spec_texts import exponent, profile_text, variant
@@ -58,10 +58,10 @@ def test_runs_of_several_sweeps_can_be_told_apart():
         RunSpec("cdt", {"gamma": 0.5}, counts=COUNTS, data=DataSpec("mnist", test_per_class=None)),
         RunSpec("cdt", {"gamma": 0.5}, counts=COUNTS, network=NetworkSpec("mlp", {"width": 64})),
         RunSpec("cdt", {"gamma": 0.5}, counts=COUNTS, optimization=Optimization(epochs=2)),
+        RunSpec("cdt", {"gamma": 0.5}, counts=COUNTS, label_smoothing=0.1),
     ]
     table = records_frame([finished(spec) for spec in (SPEC, *others)])
-    described = table[["data", "profile", "network", "optimization"]]
-    assert len(described.drop_duplicates()) == 5
+    assert len(table[[*DESCRIPTION]].drop_duplicates()) == 6
     assert table.loc[0, ["num_classes", "num_samples", "imbalance_ratio"]].tolist() == [2, 22, 10.0]
     assert [RunSpec.from_dict(json.loads(text)) for text in table["spec"]] == [SPEC, *others]
 

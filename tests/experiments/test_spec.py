@@ -5,6 +5,7 @@ import pytest
 
 from implicit_geometry import InputError, cdt
 from implicit_geometry.experiments.spec import DataSpec, NetworkSpec, Optimization, RunSpec
+from implicit_geometry.experiments.spec_texts import loss_text, run_text, run_title, setting_texts, varying_settings
 
 SPEC = RunSpec("cdt", {"gamma": 0.5}, counts=(20, 2), seed=3)
 
@@ -24,8 +25,10 @@ def test_key_names_the_content():
         replace(SPEC, data=DataSpec("mnist")),
         replace(SPEC, network=NetworkSpec("mlp", {"depth": 2})),
         replace(SPEC, record_every=1),
+        replace(SPEC, label_smoothing=0.1),
+        replace(SPEC, label_smoothing=0.2),
     ]
-    assert len({SPEC.key, *(other.key for other in others)}) == 9
+    assert len({SPEC.key, *(other.key for other in others)}) == 11
 
 
 def test_keys_stay_what_they_were():
@@ -33,6 +36,32 @@ def test_keys_stay_what_they_were():
     assert RunSpec("cdt", {"gamma": 0.5}, counts=(100, 10)).key == "f8bf2ce011dc5b25"
     wide = NetworkSpec("resnet18", {"width": 8})
     assert RunSpec("ce", {}, (40, 40, 4), network=wide, record_every=5).key == "284f39b9d15a8105"
+
+
+@pytest.mark.parametrize("smoothing", [0, 0.0, -0.0])
+def test_specs_of_hard_labels_are_what_they_were_before_labels_could_be_smoothed(smoothing):
+    spec = RunSpec("cdt", {"gamma": 0.5}, counts=(100, 10), label_smoothing=smoothing)
+    assert spec.key == "f8bf2ce011dc5b25"
+    assert "label_smoothing" not in spec.to_dict()
+    assert RunSpec.from_dict({**spec.to_dict(), "label_smoothing": smoothing}) == spec
+
+
+def test_smoothed_labels_are_part_of_the_document_and_of_the_problem():
+    spec = replace(SPEC, label_smoothing=0.1)
+    assert spec.to_dict() == {**SPEC.to_dict(), "label_smoothing": 0.1}
+    assert RunSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+    for bias in (False, True):
+        assert spec.problem(bias=bias) == replace(SPEC.problem(bias=bias), label_smoothing=0.1)
+
+
+def test_texts_say_that_labels_are_smoothed():
+    spec = replace(SPEC, label_smoothing=0.1)
+    assert loss_text(spec) == "cdt gamma=0.5, labels smoothed by 0.1"
+    assert run_title(spec) == "CDT, γ = 0.5, labels smoothed by 0.1, seed 3"
+    assert "labels smoothed by 0.1" in run_text(spec)
+    assert "smoothed" not in loss_text(SPEC) + run_title(SPEC) + run_text(SPEC)
+    assert varying_settings([SPEC, spec]) == ["label smoothing"]
+    assert setting_texts(spec, ["label smoothing"]) == ["0.1"]
 
 
 def test_parameterization_is_that_of_the_rule():
@@ -48,6 +77,11 @@ def test_parameterization_is_that_of_the_rule():
         ({"counts": (20, 0)}, "counts must be at least 1"),
         ({"seed": -1}, "seed must be"),
         ({"record_every": -1}, "record_every must be"),
+        ({"label_smoothing": 1.0}, "label_smoothing must be below 1"),
+        ({"label_smoothing": -0.1}, "label_smoothing must be a finite number"),
+        ({"label_smoothing": float("nan")}, "label_smoothing must be a finite number"),
+        ({"label_smoothing": "0.1"}, "label_smoothing must be a number"),
+        ({"label_smoothing": None}, "label_smoothing must be a number"),
     ],
 )
 def test_bad_specs_are_refused(change, message):

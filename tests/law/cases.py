@@ -27,6 +27,7 @@ class Ask:
     ridge: float = 0.0
     bias: bool = False
     bias_ridge: float = 0.0
+    label_smoothing: float = 0.0
 
     @property
     def num_classes(self) -> int:
@@ -38,7 +39,8 @@ class Ask:
 
     def problem(self) -> Problem:
         loss = Parameterization(**self.vectors) if self.vectors else None
-        return Problem(self.counts, loss, ridge=self.ridge, bias=self.bias, bias_ridge=self.bias_ridge)
+        heads = {"bias": self.bias, "bias_ridge": self.bias_ridge}
+        return Problem(self.counts, loss, ridge=self.ridge, label_smoothing=self.label_smoothing, **heads)
 
     def predict(self) -> Solution:
         return predict(self.problem())
@@ -71,6 +73,7 @@ def draw_ask(
     ridge: tuple[float, float] | None = None,
     bias: bool = False,
     everything: bool = False,
+    smoothed: bool = False,
 ) -> Ask:
     """A problem drawn from a seed; ``ridge`` are the decades below the largest collapse threshold of a class."""
     rng = np.random.default_rng(seed)
@@ -91,7 +94,8 @@ def draw_ask(
         strength = ask.vector("weight") * ask.vector("class_scale") * ask.vector("label_scale") * np.sqrt(counts)
         value = float(strength.max() * 10 ** -rng.uniform(*ridge))
         bias_ridge = value if bias and rng.random() < 0.4 else 0.0
-    return Ask(counts, vectors, value, bias, bias_ridge)
+    smoothing = float(10 ** -rng.uniform(0, 20) if rng.random() < 0.5 else rng.uniform(0.01, 0.98)) if smoothed else 0.0
+    return Ask(counts, vectors, value, bias, bias_ridge, smoothing)
 
 
 def asks(**options: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -167,7 +168,7 @@ RULES: list[dict[str, Any] | str] = [
     "ce",
     {"rule": "cdt", "gamma": 0.5},
     {"rule": ["ldt", "weighted"], "gamma": [-0.5, 0.25]},
-    {"rule": "ldam", "max_margin": 0.5},
+    {"rule": "ldam", "max_margin": 0.5, "label_smoothing": [0, 0.1, 0.25]},
 ]
 
 
@@ -195,7 +196,8 @@ def check_sweep(seed: int) -> str:
         return len(value) if isinstance(value, list) else 1
 
     losses = sum(
-        size(loss["rule"]) * size(loss.get("gamma")) if isinstance(loss, dict) else 1 for loss in document["losses"]
+        math.prod(size(loss.get(key)) for key in ("rule", "gamma", "label_smoothing")) if isinstance(loss, dict) else 1
+        for loss in document["losses"]
     )
     profiles = (
         size(document["counts"]) if isinstance(document["counts"], str) or isinstance(document["counts"][0], str) else 1
@@ -264,6 +266,7 @@ yaml_texts = (
             b"? {a: 1}\n: 2\n",
             b"- 1\n- 2\n",
             b"counts: .nan\nlosses: ce\n",
+            b"counts: [2, 1]\nlosses: {rule: ce, label_smoothing: .nan}\n",
             b"counts: 12:30:45\nlosses: ce\n",
             b"counts: 2020-01-01\nlosses: ce\n",
             b"<<: 3\n",
@@ -362,6 +365,7 @@ SPEC = {
     "optimization": Optimization,
     "seed": lambda: 0,
     "record_every": lambda: 1,
+    "label_smoothing": lambda: 0.1,
 }
 ATTACKS = [
     Attack(
@@ -509,6 +513,14 @@ ATTACKS = [
         share=1,
         covers=("sweep files",),
         names=("sweep", "counts", "losses"),
+    ),
+    nonsense_for(
+        "smoothing in a sweep",
+        lambda **given: sweep_specs({"counts": [2, 1], "losses": {"rule": "ce", **given}}),
+        {"label_smoothing": lambda: 0.1},
+        share=2,
+        covers=("sweep files",),
+        names=("sweep",),
     ),
     nonsense_for(
         "load_features",

@@ -454,6 +454,7 @@ ATTACKS = [
             "batch_size": lambda: 1,
             "learning_rate": lambda: 0.1,
             "ridge": lambda: 0.0,
+            "label_smoothing": lambda: 0.0,
             "initial_scale": lambda: 0.1,
             "seeds": lambda: (0,),
             "record_epochs": lambda: None,

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from hypothesis import strategies as st
 
 import implicit_geometry as ig
@@ -26,7 +27,8 @@ from law.cases import Ask, asks, close, draw_ask, seeds
 from law.nonsense import nonsense_for
 from law.precise import biased_candidate, largest_entry, limit_of, ridge_bounds
 from law.values import scaled_distance
-from oracles import DenseGeometry, fenchel_certificate, limit_geometry, precise_limit_geometry
+from oracles import DenseGeometry, factor_logits, fenchel_certificate, limit_geometry, precise_limit_geometry
+from smoothed_oracles import dense_logits, label_entropy, minimise_smoothed, smoothed_loss
 
 OPTIMAL, COLLAPSED, INACCURATE = ig.Status.OPTIMAL, ig.Status.COLLAPSED, ig.Status.INACCURATE
 
@@ -178,6 +180,53 @@ def check_path(seed: int) -> str:
     for ridge, solution in zip(ridges, path, strict=True):
         assert solution.problem.ridge == ridge
         _check_ridge(replace(ask, ridge=ridge), solution, 1e-6)
+    return ORACLE
+
+
+# Smoothed labels
+
+
+def draw_smoothed(seed: int) -> Ask:
+    """A problem of the limit or at a ridge, with any head."""
+    rng = np.random.default_rng(seed)
+    ridge, head = (None, (-0.2, 6.0))[int(rng.integers(2))], bool(rng.random() < 0.5)
+    few, decades = (3, 2.0) if ridge and rng.random() < 0.3 else (6, 4.0)
+    return draw_ask(
+        int(rng.integers(2**32)),
+        most_classes=few,
+        decades=decades,
+        ridge=ridge,
+        bias=head,
+        everything=bool(rng.random() < 0.7),
+        smoothed=True,
+    )
+
+
+def check_smoothed(ask: Ask) -> str:
+    """The limit against dense logits; at a ridge the objective by torch, and the smallest one found by descent."""
+    solution = ask.predict()
+    assert_finite(solution)
+    problem, certificate = solution.problem, solution.certificate
+    assert (solution.bias is None) == (not ask.bias)
+    found = blocks(solution.geometry)
+    if not ask.ridge:
+        assert certificate.status is OPTIMAL, certificate
+        for block, dense in zip(found, factor_logits(dense_logits(problem), problem.counts.values), strict=True):
+            assert close(block, dense, 1e-7, 1e-9 * largest_entry(dense))
+        return ORACLE
+    bias = np.zeros(ask.num_classes) if solution.bias is None else solution.bias
+    loss = float(smoothed_loss(problem, torch.tensor(found.cross.T + bias)))
+    decay = ask.bias_ridge / 2 * float(bias @ bias)
+    nuclear_norm = float(np.linalg.norm(found.cross * np.sqrt(ask.counts), "nuc"))
+    total, rounding = loss - label_entropy(problem) + decay + ask.ridge * nuclear_norm, 1e-12 * loss
+    assert certificate.dual <= total * (1 + 1e-8) + rounding, (certificate, total)
+    if certificate.status is INACCURATE:
+        return HELD
+    assert close(certificate.primal, total, 1e-6, rounding), (certificate, total)
+    if ask.num_classes <= 3 and sum(ask.counts) <= 300:
+        least = minimise_smoothed(problem).objective
+        assert certificate.dual <= least * (1 + 1e-7) + rounding, (certificate, least)
+        assert certificate.primal <= least * (1 + 1e-5) + rounding, (certificate, least)
     return ORACLE
 
 
@@ -390,6 +439,7 @@ PROBLEM = {
     "ridge": lambda: 0.1,
     "bias": lambda: True,
     "bias_ridge": lambda: 0.0,
+    "label_smoothing": lambda: 0.0,
 }
 LOSS = ("parameterization",)
 ATTACKS = [
@@ -438,6 +488,7 @@ ATTACKS = [
         check_biased_ridge,
         35,
     ),
+    Attack("predict: smoothed labels", ("predict",), seeds.map(draw_smoothed), check_smoothed, 20, ("margin",)),
     Attack("predict: extremes", ("predict",), seeds.map(draw_extreme), check_extreme, 30, None),
     Attack("predict: limit, many classes", ("predict",), asks(most_classes=150, exponent=0.8), check_limit, 10),
     Attack("ridge_path", ("ridge_path",), seeds, check_path, 6),
@@ -464,7 +515,12 @@ ATTACKS = [
     nonsense_for(
         "ridge_path",
         ig.ridge_path,
-        {"counts": lambda: [50, 5], "parameterization": lambda: None, "ridges": lambda: [0.1]},
+        {
+            "counts": lambda: [50, 5],
+            "parameterization": lambda: None,
+            "ridges": lambda: [0.1],
+            "label_smoothing": lambda: 0.0,
+        },
         share=4,
     ),
     nonsense_for(
@@ -496,6 +552,7 @@ ATTACKS = [
             "free": lambda: False,
             "weight_decay": lambda: 1e-3,
             "bias": lambda: True,
+            "label_smoothing": lambda: 0.0,
         },
         share=4,
         names=("ridge",),

@@ -27,10 +27,12 @@ MIXED = Parameterization(
 )
 
 
-def loop_loss(logits, labels, loss):
-    """The loss of every sample, by the formula at the head of ``parameterization.py``."""
+def loop_loss(logits, labels, loss, smoothing=0.0):
+    """The loss of every sample, by the formula at the head of ``parameterization.py``; of smoothed labels, torch's."""
     weight, shift, class_scale, label_scale, margin = (torch.tensor(getattr(loss, name)) for name in NEUTRAL)
     adjusted = label_scale[labels, None] * class_scale * logits + shift - margin[labels, None] * torch.eye(3)[labels]
+    if smoothing:
+        return F.cross_entropy(adjusted, labels, weight=weight, label_smoothing=smoothing, reduction="none")
     return weight[labels] * F.cross_entropy(adjusted, labels, reduction="none")
 
 
@@ -44,7 +46,7 @@ def class_means(samples, labels):
     return np.stack([samples.detach().numpy()[labels.numpy() == c].mean(axis=0) for c in range(3)])
 
 
-def train_by_loop(loss, seed, *, width, epochs, size, rate, ridge, scale):
+def train_by_loop(loss, seed, *, width, epochs, size, rate, ridge, scale, smoothing):
     """One run, one step at a time: autograd on the objective of the batch."""
     labels = torch.tensor([0, 0, 0, 0, 1, 1, 2])
     generator, classifier, samples = initial_values(seed, 7, scale, width)
@@ -53,7 +55,8 @@ def train_by_loop(loss, seed, *, width, epochs, size, rate, ridge, scale):
         order = order[torch.randperm(7, generator=generator)]
         for batch in order.split(size):
             rows = samples[batch]
-            per_sample = loop_loss(rows @ classifier.T, labels[batch], loss) + ridge / 2 * rows.square().sum(1)
+            losses = loop_loss(rows @ classifier.T, labels[batch], loss, smoothing)
+            per_sample = losses + ridge / 2 * rows.square().sum(1)
             objective = per_sample.mean() + ridge / (2 * 7) * classifier.square().sum()
             gradients = torch.autograd.grad(objective, (classifier, samples))
             with torch.no_grad():
@@ -62,13 +65,13 @@ def train_by_loop(loss, seed, *, width, epochs, size, rate, ridge, scale):
     logits = samples @ classifier.T
     hits = (logits.argmax(1) == labels).double()
     accuracy = [hits[labels == c].mean().item() for c in range(3)]
-    mean_loss = loop_loss(logits, labels, loss).mean().item()
+    mean_loss = loop_loss(logits, labels, loss, smoothing).mean().item()
     return classifier.detach().numpy(), class_means(samples, labels), mean_loss, accuracy
 
 
 @pytest.mark.parametrize("size", [1, 3, 7])  # 3 leaves a last batch of one sample
-@pytest.mark.parametrize("ridge", [0.0, 0.3])
-def test_every_run_is_the_plain_autograd_loop(size, ridge):
+@pytest.mark.parametrize(("ridge", "smoothing"), [(0.0, 0.0), (0.3, 0.0), (0.3, 0.2)])
+def test_every_run_is_the_plain_autograd_loop(size, ridge, smoothing):
     losses, seeds = [MIXED, CE, cdt(COUNTS, 1.0), weighted(COUNTS)], [3, 11]
     history = train_ufm(
         COUNTS,
@@ -78,12 +81,14 @@ def test_every_run_is_the_plain_autograd_loop(size, ridge):
         batch_size=size,
         learning_rate=0.4,
         ridge=ridge,
+        label_smoothing=smoothing,
         initial_scale=0.5,
         seeds=seeds,
     )
     for p, loss in enumerate(losses):
         for s, seed in enumerate(seeds):
-            expected = train_by_loop(loss, seed, width=4, epochs=4, size=size, rate=0.4, ridge=ridge, scale=0.5)
+            plan = {"size": size, "rate": 0.4, "ridge": ridge, "smoothing": smoothing}
+            expected = train_by_loop(loss, seed, width=4, epochs=4, scale=0.5, **plan)
             found = (history.classifier, history.embedding, history.loss, history.class_accuracy)
             for values, reference in zip(found, expected, strict=True):
                 np.testing.assert_allclose(values[p, s, -1], reference, rtol=1e-12, atol=1e-13)
@@ -212,6 +217,31 @@ def test_with_ridge_the_geometry_is_the_predicted_one(regularised):
     )
 
 
+def test_smoothed_labels_lead_to_the_predicted_optimum_in_absolute_scale():
+    losses = [CE, MIXED, logit_adjusted(COUNTS)]
+    history = train_ufm(
+        COUNTS,
+        losses,
+        feature_dim=4,
+        epochs=4000,
+        batch_size=7,
+        learning_rate=1.0,
+        ridge=RIDGE,
+        label_smoothing=0.1,
+        initial_scale=0.3,
+        seeds=[0, 1],
+    )
+    assert history.label_smoothing == 0.1
+    targets = [predict(Problem(COUNTS, loss, ridge=RIDGE, label_smoothing=0.1)).geometry for loss in losses]
+    hard = [predict(Problem(COUNTS, loss, ridge=RIDGE)).geometry for loss in losses]
+    for block in ("classifier", "embedding", "cross"):
+        assert history.distances(block, targets)[..., -1].max() < 1e-6
+        for p, target in enumerate(targets):
+            found, wanted = (getattr(geometry, block).dense() for geometry in (history.geometry(p, 1), target))
+            np.testing.assert_allclose(found, wanted, atol=1e-6 * np.abs(wanted).max())
+    assert history.distances("cross", hard)[..., -1].min() > 1e-2
+
+
 def test_small_batches_with_ridge_stay_near_the_same_point(regularised):
     losses, history = regularised
     targets = [history.geometry(p) for p in range(len(losses))]
@@ -290,6 +320,7 @@ def test_history_is_read_only():
         ({"batch_size": 8}, "batch_size must be .* between 1 and 7, got 8"),
         ({"learning_rate": 0.0}, "learning_rate must be .* above 0"),
         ({"ridge": -1.0}, "ridge must be .* at least 0"),
+        ({"label_smoothing": 1.0}, "label_smoothing must be below 1"),
         ({"initial_scale": 0.0}, "initial_scale must be .* above 0"),
         ({"seeds": []}, "seeds must hold at least one value"),
         ({"seeds": [-1]}, "seeds must be .* between 0"),

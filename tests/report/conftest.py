@@ -83,6 +83,7 @@ def _record(rule: str, exponent: float, seed: int, noise: np.random.Generator) -
         "data": "digits",
         "profile": "step:10,10 of 120",
         "network": "mlp",
+        "label_smoothing": 0.0,
         "optimization": "300 epochs",
         **geometry,
         **distances,

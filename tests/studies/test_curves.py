@@ -24,6 +24,15 @@ def test_the_exponent_is_the_one_each_rule_is_plotted_against():
     assert rule_at("ce", COUNTS, 0.5) == cdt(COUNTS, gamma=0.0)
 
 
+def test_curves_of_smoothed_labels_are_those_of_their_problem():
+    curves = theory_curves(COUNTS, ["vs"], [0.25], ridges={"vs": 0.1}, label_smoothing=0.1)
+    for kind, ridge in (("limit", 0.0), ("ridge", 0.1)):
+        problem = Problem(COUNTS, vs(COUNTS, gamma=0.25), ridge=ridge, label_smoothing=0.1)
+        expected = geometry_summary(predict(problem).geometry, COUNTS)
+        (row,) = curves[curves["kind"] == kind].to_dict("records")
+        assert {name: row[name] for name in expected} == pytest.approx(expected, rel=1e-6)
+
+
 def test_curves_hold_the_limit_and_a_ridge_where_one_is_given():
     curves = theory_curves(COUNTS, ("cdt", "weighted"), (0.0, 0.5), ridges={"cdt": 1e-3})
     assert curves.groupby(["rule", "kind"]).size().to_dict() == {

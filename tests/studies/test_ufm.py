@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from implicit_geometry import Problem, cdt, compare, predict
+from implicit_geometry import ClassCounts, Problem, cdt, compare, logit_adjusted, predict
+from implicit_geometry.nn import train_ufm
 from implicit_geometry.studies.figure_plans import FIGURES, Loss
-from implicit_geometry.studies.ufm import study_records, train_study
+from implicit_geometry.studies.ufm import measured_geometry, study_records, train_study
 
 LOSSES = [Loss("cdt", 0.5), Loss("ldt", -0.5)]
 COUNTS = FIGURES["fig3"].ufm_counts(10)
@@ -42,6 +43,17 @@ def test_distances_are_those_to_the_limit_by_hand(history):
     by_hand = np.linalg.norm(gram / np.linalg.norm(gram) - target / np.linalg.norm(target))
     assert last["classifier_limit_distance"] == pytest.approx(by_hand, rel=1e-10)
     assert last["cross_limit_distance"] == pytest.approx(compare(history.geometry(0, 1), limit).cross, rel=0.2)
+
+
+def test_smoothed_labels_are_compared_with_their_own_limit():
+    counts, losses = ClassCounts([4, 2, 1]), [Loss("logit_adjusted", 1.0)]
+    loss = logit_adjusted(counts)
+    history = train_ufm(counts, [loss], feature_dim=3, epochs=30, label_smoothing=0.1)
+    (record,) = study_records(history, losses).to_dict("records")
+    own, hard = (predict(Problem(counts, loss, label_smoothing=eps)).geometry for eps in (0.1, 0.0))
+    found = measured_geometry(history, 0, 0, -1)
+    assert record["cross_limit_distance"] == pytest.approx(compare(found, own).cross)
+    assert abs(compare(found, own).cross - compare(found, hard).cross) > 1e-2
 
 
 def test_training_comes_nearer_to_the_limit(history):

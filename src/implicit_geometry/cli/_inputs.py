@@ -30,6 +30,7 @@ Gamma = Annotated[float | None, typer.Option(help="Exponent of weighted, cdt, ld
 Tau = Annotated[float | None, typer.Option(help="Strength of logit_adjusted and vs.")]
 MaxMargin = Annotated[float | None, typer.Option(help="Largest margin of ldam.")]
 Normalize = Annotated[str | None, typer.Option(help="Scales with 'mean' 1, 'max' 1, or 'none'.")]
+LabelSmoothing = Annotated[float, typer.Option(help="Of the labels, in [0, 1).")]
 Param = Annotated[
     list[str] | None,
     typer.Option(help="NAME=VALUE of any hyperparameter of the loss; may be given again.", show_default=False),

@@ -46,7 +46,7 @@ def run_table(run: Run) -> Table:
         numbers = (_number(record, f"{block}_{target}_distance") for block in ("classifier", "embedding"))
         table.add_row(f"distance to {title}", *numbers)
     table.add_section()
-    for key in ("effective_ridge", "seconds"):
+    for key in ("effective_ridge", *(["cross_limit_scale"] if "cross_limit_scale" in record else []), "seconds"):
         table.add_row(experiments.COLUMNS[key].title, _number(record, key), "")
     return table
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from implicit_geometry._files import dumps, write_atomically
-from implicit_geometry.cli._inputs import COUNTS_HELP
+from implicit_geometry.cli._inputs import COUNTS_HELP, LabelSmoothing
 from implicit_geometry.cli._tables import add_rows
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.groups import group_classes
@@ -46,7 +46,7 @@ def design(
         float | None, typer.Option(help="Of a mean loss; for no_collapse, and to be warned of collapse.")
     ] = None,
     bias: Annotated[bool, typer.Option("--bias", help="The head has a free bias.")] = False,
-    label_smoothing: Annotated[float, typer.Option(help="Of the labels, in [0, 1).")] = 0.0,
+    label_smoothing: LabelSmoothing = 0.0,
     max_count: Annotated[int, typer.Option(help="Largest class of step: and exp: profiles.")] = 5000,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
     output: Annotated[

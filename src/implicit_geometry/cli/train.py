@@ -18,6 +18,7 @@ from implicit_geometry.cli._inputs import (
     DataRoot,
     Download,
     Gamma,
+    LabelSmoothing,
     LoggerName,
     MaxMargin,
     Normalize,
@@ -59,6 +60,7 @@ def train(
     max_margin: MaxMargin = None,
     normalize: Normalize = None,
     param: Param = None,
+    label_smoothing: LabelSmoothing = 0.0,
     epochs: Annotated[int, typer.Option(help="Passes over the training set.")] = Optimization.epochs,
     batch_size: Annotated[int, typer.Option(help="Samples per step.")] = Optimization.batch_size,
     learning_rate: Annotated[float, typer.Option(help="Initial rate.")] = Optimization.learning_rate,
@@ -88,6 +90,8 @@ def train(
       igeom train --data mnist --data-root ~/data --counts exp:10,100 --network resnet18 --option width=16 --epochs 30
 
       igeom train --data features:embeddings.npz --counts 500,50,5 --network linear --logger tensorboard
+
+      igeom train --counts step:10,10 --max-count 120 --label-smoothing 0.1
     """
     require("igeom train", "train")
     if devices > 1:
@@ -107,6 +111,7 @@ def train(
         "losses": {
             "rule": loss,
             **hyperparameters(param, gamma=gamma, tau=tau, max_margin=max_margin, normalize=normalize),
+            "label_smoothing": label_smoothing,
         },
         "optimization": {
             "epochs": epochs,

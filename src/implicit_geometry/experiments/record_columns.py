@@ -80,6 +80,7 @@ COLUMNS = {
         Column("rule", "loss", kind="text"),
         Column("exponent", "exponent", "g"),
         Column("variant", "variant", kind="text"),
+        Column("label_smoothing", "label smoothing", "g"),
         Column("seed", "seed", "g"),
         Column("data", "data", kind="text"),
         Column("profile", "class counts", kind="text"),
@@ -99,6 +100,7 @@ COLUMNS = {
         *(_distance(block, target) for target in ("limit", "etf") for block in BLOCKS),
         Column("effective_ridge", "effective ridge", ".3g", always=True, target="ridge"),
         *(_distance(block, "ridge") for block in BLOCKS),
+        Column("cross_limit_scale", "W Hᵀ over limit", ".3f", "size of the mean logits over that of their limit"),
         Column("not_compared", "not compared", kind="texts"),
         Column("nc1", "NC1", ".2g"),
         Column("cdnv", "CDNV", ".2g"),
@@ -114,8 +116,8 @@ COLUMNS = {
 }
 """Every column of records, of the table of runs and of a history, in their order."""
 
-DESCRIPTION = ("data", "profile", "network", "optimization")
-"""Columns that say in words what a run was, beside its loss and seed."""
+DESCRIPTION = ("data", "profile", "network", "label_smoothing", "optimization")
+"""Columns that say what a run was, beside its loss and seed."""
 
 
 def columns(*keys: str) -> tuple[Column, ...]:
@@ -181,6 +183,7 @@ def _row(run: Run) -> dict[str, Any]:
         "rule": spec.rule,
         "exponent": exponent(spec),
         "variant": variant(spec),
+        "label_smoothing": spec.label_smoothing,
         "seed": spec.seed,
         "data": data_text(spec.data),
         "profile": profile_text(counts),

@@ -111,6 +111,7 @@ class RunSpec:
         optimization: how to train.
         seed: of the data split, the initial weights and the order of the batches.
         record_every: epochs between the rows of the run's history; 0 for none.
+        label_smoothing: eps of the loss, as :class:`implicit_geometry.problem.Problem` has it.
 
     Raises:
         InputError: a value is out of range, or the rule does not take the hyperparameters.
@@ -129,13 +130,14 @@ class RunSpec:
     optimization: Optimization = field(default_factory=Optimization)
     seed: int = 0
     record_every: int = 0
+    label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "counts", tuple(int(n) for n in ClassCounts(self.counts).values))
         object.__setattr__(self, "hyperparameters", _named("hyperparameters", self.hyperparameters))
         for name in ("seed", "record_every"):
             whole_number(name, getattr(self, name), minimum=0)
-        self.parameterization()
+        object.__setattr__(self, "label_smoothing", self.problem(bias=False).label_smoothing)
 
     def class_counts(self) -> ClassCounts:
         """The counts as a value."""
@@ -158,7 +160,13 @@ class RunSpec:
             Problem(ClassCounts([100, 10]), loss with nothing set, bias_ridge=1, bias=True)
         """
         decayed = bias and self.optimization.weight_decay > 0
-        return Problem(self.class_counts(), self.parameterization(), bias=bias, bias_ridge=float(decayed))
+        return Problem(
+            self.class_counts(),
+            self.parameterization(),
+            bias=bias,
+            bias_ridge=float(decayed),
+            label_smoothing=self.label_smoothing,
+        )
 
     @property
     def key(self) -> str:
@@ -167,8 +175,11 @@ class RunSpec:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
-        """The spec as plain JSON values."""
-        return {**asdict(self), "counts": list(self.counts)}
+        """The spec as plain JSON values; of hard labels without ``label_smoothing``, as earlier versions wrote it."""
+        document = {**asdict(self), "counts": list(self.counts)}
+        if not self.label_smoothing:
+            del document["label_smoothing"]
+        return document
 
     @classmethod
     def from_dict(cls, document: dict[str, Any]) -> RunSpec:
@@ -177,7 +188,7 @@ class RunSpec:
         Raises:
             InputError: a key is missing or unknown, or a value is out of range.
         """
-        _exact_keys("spec", document, cls)
+        _exact_keys("spec", document, cls, optional="label_smoothing")
         parts: dict[str, Any] = {}
         for name, part in _PARTS.items():
             _exact_keys(name, document[name], part)
@@ -199,8 +210,8 @@ def _named(name: str, values: Any) -> dict[str, Any]:
     return dict(values)
 
 
-def _exact_keys(name: str, document: Any, cls: type[Any]) -> None:
-    expected = {item.name for item in fields(cls)}
-    found = set(document) if isinstance(document, dict) else None
+def _exact_keys(name: str, document: Any, cls: type[Any], *, optional: str = "") -> None:
+    expected = {item.name for item in fields(cls)} - {optional}
+    found = set(document) - {optional} if isinstance(document, dict) else None
     if found != expected:
         raise InputError(name, f"must have the keys {sorted(expected)}", document if found is None else sorted(found))

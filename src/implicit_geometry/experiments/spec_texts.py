@@ -98,14 +98,26 @@ def optimization_text(plan: Optimization) -> str:
 
 
 def loss_text(spec: RunSpec) -> str:
-    """A loss as one writes it: rule and hyperparameters.
+    """A loss as one writes it: rule, hyperparameters and smoothing.
 
     Example:
         >>> loss_text(RunSpec("vs", {"gamma": 0.5, "tau": 1.0}, counts=(20, 2)))
         'vs gamma=0.5, tau=1'
+        >>> loss_text(RunSpec("ce", {}, counts=(20, 2), label_smoothing=0.1))
+        'ce, labels smoothed by 0.1'
     """
     given = ", ".join(f"{name}={_short(value)}" for name, value in spec.hyperparameters.items())
-    return f"{spec.rule} {given}".strip()
+    return f"{spec.rule} {given}".strip() + _after_comma(smoothing_text(spec))
+
+
+def smoothing_text(spec: RunSpec) -> str:
+    """That the labels are smoothed; empty where they are not.
+
+    Example:
+        >>> smoothing_text(RunSpec("ce", {}, counts=(20, 2), label_smoothing=0.1))
+        'labels smoothed by 0.1'
+    """
+    return f"labels smoothed by {spec.label_smoothing:g}" if spec.label_smoothing else ""
 
 
 def series_title(rule: str, variant: str) -> str:
@@ -128,7 +140,8 @@ def run_title(spec: RunSpec) -> str:
     """
     rule = find_rule(spec.rule)
     value = f", {rule.symbol or rule.exponent} = {exponent(spec):g}" if rule.exponent else ""
-    return f"{series_title(spec.rule, variant(spec))}{value}, seed {spec.seed}"
+    smoothing = _after_comma(smoothing_text(spec))
+    return f"{series_title(spec.rule, variant(spec))}{value}{smoothing}, seed {spec.seed}"
 
 
 def run_text(spec: RunSpec) -> str:
@@ -157,7 +170,8 @@ def setting_texts(spec: RunSpec, names: Sequence[str]) -> list[str]:
 def _settings(spec: RunSpec) -> dict[str, Any]:
     data, plan = asdict(spec.data), asdict(spec.optimization)
     network = {"network": spec.network.name, **spec.network.options}
-    return {"data": data.pop("name"), "counts": profile_text(spec.counts), **data, **network, **plan}
+    described = {"data": data.pop("name"), "counts": profile_text(spec.counts), **data, **network, **plan}
+    return {**described, "label smoothing": spec.label_smoothing}
 
 
 def _is_exponential(values: Any, ratio: float, largest: int) -> bool:
@@ -177,6 +191,10 @@ def _unusual(data: DataSpec) -> dict[str, Any]:
 def _with_options(name: str, options: dict[str, Any]) -> str:
     texts = [option if value is True else f"{option} {_short(value)}" for option, value in options.items()]
     return f"{name} ({', '.join(texts)})" if texts else name
+
+
+def _after_comma(text: str) -> str:
+    return f", {text}" if text else ""
 
 
 def _short(value: Any) -> str:

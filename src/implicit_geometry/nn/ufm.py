@@ -51,6 +51,7 @@ class UFMHistory:
         counts: samples per class.
         parameterizations: the P losses.
         seeds: the S seeds.
+        label_smoothing: of all losses.
         epochs: when each record was taken, rising, shape (T,).
         classifier: W, shape (P, S, T, k, d).
         embedding: class means of the h_i, neither centred nor projected, shape (P, S, T, k, d).
@@ -61,6 +62,7 @@ class UFMHistory:
     counts: ClassCounts
     parameterizations: tuple[Parameterization, ...]
     seeds: tuple[int, ...]
+    label_smoothing: float
     epochs: Ints
     classifier: Floats
     embedding: Floats
@@ -141,6 +143,7 @@ def train_ufm(
     batch_size: int = 5,
     learning_rate: float = 1.0,
     ridge: float = 0.0,
+    label_smoothing: float = 0.0,
     initial_scale: float = 0.03,
     seeds: Sequence[int] = (0,),
     record_epochs: Sequence[int] | None = None,
@@ -158,6 +161,7 @@ def train_ufm(
         learning_rate: of the mean loss of a batch. In the paper's set-up (the defaults, with CDT and LDT of
             |gamma| <= 1.5) 2 is stable and 5 is not.
         ridge: lambda of :class:`implicit_geometry.problem.Problem`; 0 is training without regularisation.
+        label_smoothing: eps of the same, of all losses.
         initial_scale: standard deviation of the initial entries of W and of the h_i.
         seeds: of the initial values and the batches, which all losses share.
         record_epochs: whole numbers in 0..epochs, 0 being the initial values; the last epoch is always recorded. By
@@ -190,14 +194,14 @@ def train_ufm(
     for loss in parameterizations:
         if not isinstance(loss, Parameterization):
             raise InputError("parameterizations", "must hold Parameterizations", type(loss).__name__)
-    losses = tuple(Problem(values, loss).parameterization for loss in parameterizations)
+    problems = [Problem(values, loss, label_smoothing=label_smoothing) for loss in parameterizations]
     streams = tuple(whole_number("seeds", seed, minimum=0, maximum=_LARGEST_SEED) for seed in seeds)
-    if not losses or not streams:
+    if not problems or not streams:
         raise InputError(
-            "parameterizations and seeds", "must hold at least one value each", f"{len(losses)} and {len(streams)}"
+            "parameterizations and seeds", "must hold at least one value each", f"{len(problems)} and {len(streams)}"
         )
     width = dimension("feature_dim", feature_dim, minimum=values.num_classes - 1)
-    runs, samples = len(losses) * len(streams), values.num_samples
+    runs, samples = len(problems) * len(streams), values.num_samples
     refuse_too_many_entries(
         "runs (losses x seeds x samples x (feature_dim + num_classes))", runs * samples * (width + values.num_classes)
     )
@@ -210,7 +214,7 @@ def train_ufm(
     place = check.device("device", device)
 
     with torch.inference_mode(), _one_thread():
-        descent = _Descent(values, losses, streams, width, size, scale, place)
+        descent = _Descent(problems, streams, width, size, scale, place)
         records = [descent.record()] if 0 in recorded else []
         for epoch in range(1, last + 1):
             descent.run_epoch(rate, decay)
@@ -220,7 +224,8 @@ def train_ufm(
             if on_epoch is not None:
                 on_epoch(epoch)
     stacked = (np.stack(arrays, axis=2) for arrays in zip(*records, strict=True))
-    return UFMHistory(values, losses, streams, np.array(recorded), *stacked)
+    losses = tuple(problem.parameterization for problem in problems)
+    return UFMHistory(values, losses, streams, problems[0].label_smoothing, np.array(recorded), *stacked)
 
 
 class _Batch(NamedTuple):
@@ -247,26 +252,35 @@ class _Descent:
 
     def __init__(
         self,
-        counts: ClassCounts,
-        losses: tuple[Parameterization, ...],
+        problems: list[Problem],
         seeds: tuple[int, ...],
         width: int,
         size: int,
         scale: float,
         device: torch.device,
     ) -> None:
+        counts, num_losses = problems[0].counts, len(problems)
         k, n = counts.num_classes, counts.num_samples
-        self.counts, self.losses, self.seeds = counts, losses, seeds
-        self.num_runs = len(losses) * len(seeds)
+        self.counts, self.num_losses, self.seeds = counts, num_losses, seeds
+        self.num_runs = num_losses * len(seeds)
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         self.rows = _rows(n, self.num_runs, size)
-        self.criteria = [VSLoss(loss, reduction="none", device=device, dtype=_DTYPE) for loss in losses]
-        self.tables = [table.to(device) for table in _tables(losses)]
+        self.criteria = [
+            VSLoss(
+                problem.parameterization,
+                reduction="none",
+                label_smoothing=problem.label_smoothing,
+                device=device,
+                dtype=_DTYPE,
+            )
+            for problem in problems
+        ]
+        self.tables = [table.to(device) for table in _tables(problems)]
 
         draws = [scale * torch.randn(k + n, width, generator=stream, dtype=_DTYPE) for stream in self.generators]
-        self.classifier = torch.stack([draw[:k] for draw in draws]).repeat(len(losses), 1, 1).to(device)
+        self.classifier = torch.stack([draw[:k] for draw in draws]).repeat(num_losses, 1, 1).to(device)
         after = torch.empty(n * self.num_runs, width, dtype=_DTYPE)
-        after[self.rows] = torch.stack([draw[k:] for draw in draws], 1).repeat(1, len(losses), 1)
+        after[self.rows] = torch.stack([draw[k:] for draw in draws], 1).repeat(1, num_losses, 1)
         labels = torch.arange(k).repeat_interleave(torch.tensor(counts.values))
         code = torch.empty(n * self.num_runs, dtype=torch.int64)  # (loss, label), a row of the tables
         code[self.rows] = torch.arange(self.num_runs) // len(seeds) * k + labels[:, None]
@@ -292,7 +306,7 @@ class _Descent:
         n = self.counts.num_samples
         order = torch.stack([torch.randperm(n, generator=stream) for stream in self.generators], 1)
         source = torch.empty_like(self.code, device="cpu")
-        source[self.rows] = self.rows.gather(0, order.repeat(1, len(self.losses)))
+        source[self.rows] = self.rows.gather(0, order.repeat(1, self.num_losses))
         source = source.to(self.code.device)
         torch.index_select(self.after, 0, source, out=self.before)
         self.code = self.code[source]
@@ -328,7 +342,7 @@ class _Descent:
 
     def record(self) -> list[Floats]:
         """Classifiers, class means, loss and accuracy by class, each of shape (P, S, ...)."""
-        k, runs = self.counts.num_classes, (len(self.losses), len(self.seeds))
+        k, runs = self.counts.num_classes, (self.num_losses, len(self.seeds))
         samples, labels = self.after[self.rows.T], self.code[self.rows.T] % k  # (runs, n, d) and (runs, n)
         sizes = torch.tensor(self.counts.values, device=labels.device)[:, None]
         members = one_hot(labels, k).to(_DTYPE).mT  # (runs, k, n)
@@ -359,17 +373,18 @@ def _rows(num_samples: int, num_runs: int, size: int) -> Tensor:
     return (start * num_runs + place - start)[:, None] + torch.arange(num_runs) * length[:, None]
 
 
-def _tables(losses: tuple[Parameterization, ...]) -> list[Tensor]:
+def _tables(problems: list[Problem]) -> list[Tensor]:
     """Slopes and offsets of :class:`_Batch` by (loss, label), each of shape (P k, k).
 
-    The exponents of :class:`Pairwise` are slope * z + offset up to a constant, of which the softmax knows nothing.
+    The exponents of :class:`Pairwise` are slope * z + offset up to a constant, of which the softmax knows nothing. As
+    in torch, the weight of each class is on its own share of a smoothed label.
     """
     rows = []
-    for loss in losses:
-        pairs = Pairwise.of(loss)
+    for problem in problems:
+        pairs, k, eps = Pairwise.of(problem.parameterization), problem.num_classes, problem.label_smoothing
         slope, offset = pairs.slopes.T, pairs.exponents(np.zeros_like(pairs.slopes)).T
-        gradient_slope = pairs.weight[:, None] * slope
-        rows.append((slope, offset, gradient_slope, -np.diag(gradient_slope.diagonal())))
+        label = pairs.weight * ((1 - eps) * np.eye(k) + eps / k)
+        rows.append((slope, offset, label.sum(axis=1, keepdims=True) * slope, -label * slope))
     return [torch.from_numpy(np.concatenate(table)) for table in zip(*rows, strict=True)]
 
 

@@ -47,5 +47,6 @@ def setting_curves(setting: Setting, rule: str, variant: str, ridge: float) -> p
         ridges={rule: ridge} if ridge > 0 else None,
         bias=problem.bias,
         bias_ridge=problem.bias_ridge,
+        label_smoothing=problem.label_smoothing,
         **fixed,
     )

@@ -32,6 +32,7 @@ def theory_curves(
     ridges: dict[str, float] | None = None,
     bias: bool = False,
     bias_ridge: float = 0.0,
+    label_smoothing: float = 0.0,
     **fixed: Any,
 ) -> pd.DataFrame:
     """The eight numbers in the limit, and at one ridge per rule where one is given.
@@ -46,6 +47,7 @@ def theory_curves(
         ridges: rule to positive ridge; rules left out get their limit only.
         bias: whether heads have a bias.
         bias_ridge: of the limit; where positive, the ridge on the bias is at every ridge equal to it.
+        label_smoothing: of the labels.
         **fixed: other hyperparameters of the rules.
 
     Returns:
@@ -58,7 +60,8 @@ def theory_curves(
         for kind, ridge in kinds:
             for value in grid:
                 with suppress(InputError):
-                    problem = Problem(counts, rule_at(rule, counts, value, **fixed), bias=bias, bias_ridge=bias_ridge)
+                    loss = rule_at(rule, counts, value, **fixed)
+                    problem = Problem(counts, loss, bias=bias, bias_ridge=bias_ridge, label_smoothing=label_smoothing)
                     numbers = _eight_numbers(problem, ridge)
                     rows.append({"rule": rule, "exponent": value, "kind": kind, **numbers})
     names = geometry_summary(simplex_etf(counts.num_classes), counts)

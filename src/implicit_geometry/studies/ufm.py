@@ -42,7 +42,7 @@ def study_records(history: UFMHistory, losses: Sequence[Loss], *, every_epoch: b
     """
     rows = []
     for p, loss in enumerate(losses):
-        problem = Problem(history.counts, history.parameterizations[p])
+        problem = Problem(history.counts, history.parameterizations[p], label_smoothing=history.label_smoothing)
         limit = predict(problem).geometry
         for s, seed in enumerate(history.seeds):
             records = range(len(history.epochs)) if every_epoch else [len(history.epochs) - 1]

@@ -20,6 +20,7 @@ from scipy.optimize import brentq
 from implicit_geometry._validate import Floats, InputError, choice, flag, number
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.parameterization import Parameterization
+from implicit_geometry.problem import Problem
 from implicit_geometry.rules import ldt
 from implicit_geometry.theory.collapse import class_thresholds
 from implicit_geometry.theory.design_search import (
@@ -149,11 +150,12 @@ def design(
     flag("free", free)
     if flag("bias", bias) and target == "alignment" and family == "ldt":
         raise InputError("family", "must scale classes (cdt, vs or cdt+ldt) to align a head with a bias", "ldt")
-    if label_smoothing and target == "alignment" and family == "vs":
+    smoothing = Problem(values, label_smoothing=label_smoothing).label_smoothing
+    if smoothing and target == "alignment" and family == "vs":
         raise InputError("family", "must have no shift (ldt, cdt or cdt+ldt) to be aligned with smoothed labels", "vs")
     ridge = None if weight_decay is None else ridge_from_weight_decay(weight_decay, values.num_samples)
-    question = Question(values, target, family, _wanted(values, target, value), bias, label_smoothing, count_exponent)
-    question.problem(question.power_loss(0.0))  # refuses a smoothing that is none
+    wanted = _wanted(values, target, value)
+    question = Question(values, target, family, wanted, bias, smoothing, number("count_exponent", count_exponent))
     if target == "no_collapse":
         if ridge is None or free:
             raise InputError(

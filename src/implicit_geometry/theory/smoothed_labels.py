@@ -45,9 +45,9 @@ class SmoothedLabels:
         eps, k = problem.label_smoothing, problem.num_classes
         each, rest = pairs.weight * (eps / k), pairs.weight * (1 - eps)
         weight = rest + float(size @ each)
-        log_odds = np.log1p(k * (1 - eps) / eps) + pairs.margin
+        plain = np.logaddexp(0.0, np.log(k * (1 - eps)) - np.log(eps))
+        log_odds = plain + pairs.margin
         if not log_odds.min() > 0:
-            least = -np.log1p(k * (1 - eps) / eps)
-            raise InputError("margin", f"must be above {least:.4g} with these labels", pairs.margin.min())
+            raise InputError("margin", f"must be above {-plain:.4g} with these labels", pairs.margin.min())
         shift = pairs.shift - np.log(pairs.weight)
         return cls(weight, each, (rest + each) / weight, log_odds, shift - size @ shift / k)

@@ -99,6 +99,15 @@ def test_every_list_is_a_grid():
     assert [spec.seed for spec in specs] == [7] * 192 + [3] * 192
 
 
+def test_the_smoothing_of_labels_is_an_axis_of_a_loss():
+    losses = ["ce", {"rule": ["cdt", "ldt"], "gamma": [0.25, 0.5], "label_smoothing": [0, 0.1]}]
+    specs = sweep_specs({**SMALL, "losses": losses})
+    found = [(spec.rule, spec.hyperparameters.get("gamma"), spec.label_smoothing) for spec in specs]
+    assert found == [("ce", None, 0.0), *product(("cdt", "ldt"), (0.25, 0.5), (0.0, 0.1))]
+    (alone,) = sweep_specs({**SMALL, "losses": {"rule": "ce", "label_smoothing": 0.1}})
+    assert alone == RunSpec("ce", {}, (20, 2), record_every=1, label_smoothing=0.1)
+
+
 def test_runs_that_are_the_same_are_one():
     assert len(sweep_specs({**SMALL, "losses": ["ce", "ce"], "seeds": [1, 1]})) == 1
 
@@ -193,7 +202,7 @@ def test_every_mistake_is_named_with_its_place():
         ({"seeds": MAX_RUNS + 1}, "seeds must be"),
         (
             {"network": {"name": "mlp", "widht": 8}},
-            "network: options of mlp must be among depth, width, head_bias, got 'widht'; did",
+            "network: options of mlp must be among depth, width, head_bias, got",
         ),
         ({"network": {"name": []}}, "network.name must not be empty"),
         ({"network": "resnet81"}, "network must be one of"),
@@ -204,6 +213,15 @@ def test_every_mistake_is_named_with_its_place():
             {"losses": {"rule": "cdt", "gamma": 1, "normalize": "sum"}},
             "losses.normalize must be one of mean, max, none",
         ),
+        ({"losses": {"rule": "ce", "label_smoothing": 1}}, "losses.label_smoothing must be below 1"),
+        ({"losses": {"rule": "ce", "label_smoothing": -0.1}}, "losses.label_smoothing must be a finite number"),
+        ({"losses": {"rule": "ce", "label_smoothing": math.nan}}, "losses.label_smoothing must be a finite number"),
+        (
+            {"losses": ["ce", {"rule": "ce", "label_smoothing": [0, "x"]}]},
+            "losses[1].label_smoothing[1] must be a number",
+        ),
+        ({"losses": {"rule": "ce", "label_smoothing": None}}, "losses.label_smoothing must be a number"),
+        ({"losses": {"rule": "ce", "label_smoothing": []}}, "losses.label_smoothing must not be empty"),
         ({"data": 3}, "data must be a name"),
         ({"data": {"name": "digits", "image_size": True}}, "data.image_size must be a whole number"),
     ],

@@ -2,12 +2,14 @@
 
 import sys
 import warnings
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import lightning as L
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+import torch.nn.functional as F
 
 from implicit_geometry import ClassCounts, Problem, compare, predict
 from implicit_geometry.experiments.record_columns import missing_columns, records_frame
@@ -19,6 +21,7 @@ from implicit_geometry.experiments.training.train_run import Resources, train_ru
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.report.write import write_report
 from implicit_geometry.theory.effective_ridge import effective_ridge
+from implicit_geometry.theory.measured_frame import in_measured_frame
 
 COUNTS = (30, 20, 10)
 PLAN = Optimization(epochs=6, batch_size=16, learning_rate=0.1, weight_decay=1e-3)
@@ -124,6 +127,44 @@ def test_a_head_without_bias_is_compared_as_ever(data):
     assert "not_compared" not in run.record
     assert run.record["cross_limit_distance"] == pytest.approx(compare(measured, predict(problem).geometry).cross)
     assert run.record["effective_ridge"] == pytest.approx(effective_ridge(measured, problem).ridge, rel=1e-2)
+
+
+@pytest.mark.parametrize("head", [{}, {"head_bias": True}], ids=["no bias", "bias"])
+def test_smoothed_labels_are_trained_and_compared_with_their_own_theory(data, head):
+    plan = Optimization(epochs=300, batch_size=60, learning_rate=0.5, weight_decay=1e-2)
+    network = NetworkSpec("linear", head)
+    spec = RunSpec("vs", {"gamma": 0.25}, COUNTS, data, network, plan, record_every=300, label_smoothing=0.2)
+    run, hard = (train_run(each, resources=CPU) for each in (spec, replace(spec, label_smoothing=0.0)))
+    problem = spec.problem(bias=bool(head))
+    assert problem.label_smoothing == 0.2
+    measured = Geometry.from_factors(run.arrays["classifier"], run.arrays["embedding"])
+    limit = in_measured_frame(predict(problem))
+    optimum = in_measured_frame(predict(problem.at_ridge(run.record["effective_ridge"])))
+    for block, value in asdict(compare(measured, limit)).items():
+        assert run.record[f"{block}_limit_distance"] == pytest.approx(value, abs=1e-9)
+    for block, value in asdict(compare(measured, optimum)).items():
+        assert run.record[f"{block}_ridge_distance"] == pytest.approx(value, abs=1e-9)
+    scale = np.linalg.norm(measured.cross.dense()) / np.linalg.norm(limit.cross.dense())
+    assert run.record["cross_limit_scale"] == pytest.approx(scale)
+    assert "cross_limit_scale" not in hard.record
+    (row,) = run.history
+    assert row["cross_limit_scale"] == pytest.approx(scale, rel=1e-4)
+    assert row["cross_limit_distance"] == pytest.approx(run.record["cross_limit_distance"], abs=1e-4)
+    gradient = smoothed_gradient(run, data, head)
+    assert np.abs(gradient).max() < 1e-4
+
+
+def smoothed_gradient(run, data, head):
+    """Of what a linear head is trained on, by torch's own loss on adjusted logits: zero where training has ended."""
+    archive, rows = np.load(data.name.removeprefix("features:")), run.arrays["train_indices"]
+    inputs = torch.tensor(archive["embeddings"].astype(np.float32)[rows])
+    labels, loss = torch.tensor(archive["labels"][rows]), run.spec.parameterization()
+    weight = torch.tensor(run.weights["fc.weight"], requires_grad=True)
+    bias = torch.tensor(run.weights["fc.bias"]) if head else 0.0
+    adjusted = (inputs @ weight.T + bias) * torch.tensor(loss.class_scale.copy()).float()
+    adjusted = adjusted + torch.tensor(loss.shift.copy()).float()
+    value = F.cross_entropy(adjusted, labels, label_smoothing=0.2) + 1e-2 / 2 * weight.square().sum()
+    return torch.autograd.grad(value, weight)[0].numpy()
 
 
 def test_heads_of_the_library_have_a_bias_where_the_spec_says_so(data):

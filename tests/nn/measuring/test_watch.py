@@ -17,11 +17,13 @@ from implicit_geometry.nn import GeometryMetric, GeometryWatch, VSLoss, measure,
 from implicit_geometry.nn.measuring.batches import labels_of
 from implicit_geometry.nn.measuring.head_hook import find_head
 from implicit_geometry.nn.measuring.merging import closeness, crowded, merging_groups, warning_of
+from implicit_geometry.nn.measuring.targets import Targets
 
 K, D = 4, 6
 COUNTS = ig.ClassCounts([24, 16, 8, 4])
 PROBLEM = ig.Problem(COUNTS, ig.cdt(COUNTS, gamma=0.5))
 BIASED = ig.Problem(COUNTS, ig.cdt(COUNTS, gamma=0.5), bias=True)
+SMOOTHED = ig.Problem(COUNTS, ig.vs(COUNTS, gamma=0.5), label_smoothing=0.1)
 
 
 def batches(seed: int = 0) -> list[tuple[Tensor, Tensor]]:
@@ -48,7 +50,7 @@ def expected(model: nn.Sequential, problem: ig.Problem) -> dict[str, float]:
     return {"cdnv": found.cdnv, "classifier_limit_distance": limit.classifier, "cross_limit_distance": limit.cross}
 
 
-@pytest.mark.parametrize("problem", [PROBLEM, BIASED], ids=["without bias", "with a bias"])
+@pytest.mark.parametrize("problem", [PROBLEM, BIASED, SMOOTHED], ids=["without bias", "with a bias", "smoothed labels"])
 class TestARow:
     def check(self, watch: GeometryWatch, model: nn.Sequential, problem: ig.Problem) -> None:
         row = watch.end_epoch()
@@ -84,6 +86,25 @@ class TestARow:
             watch.end(torch.tensor(2.0), len(labels))
         assert math.isclose(watch._sums.totals()[2], 2.0)
         self.check(watch, model, problem)
+
+
+@pytest.mark.filterwarnings("ignore:epoch 1 has no geometry over the ridge")
+def test_the_scale_of_the_mean_logits_is_told_where_the_limit_has_one() -> None:
+    model, classes = network(), [0, 1, 3]  # class 2 is not seen
+    watch = GeometryWatch(model, SMOOTHED)
+    for inputs, labels in batches():
+        seen = labels != 2
+        embeddings = model[:2](inputs[seen])
+        watch.observe(embeddings, labels[seen], model[2](embeddings))
+    metric = GeometryMetric(K, D)
+    for inputs, labels in batches():
+        metric.update(model[:2](inputs[labels != 2]), labels[labels != 2])
+    loss = SMOOTHED.parameterization
+    found = metric.compute(model[2].weight, parameterization=loss, leave_out_unseen=True)
+    limit = ig.predict(SMOOTHED).geometry.cross.dense()[np.ix_(classes, classes)]
+    wanted = np.linalg.norm(found.geometry.cross.dense()) / np.linalg.norm(limit)
+    assert watch.end_epoch()["cross_limit_scale"] == pytest.approx(wanted, rel=1e-6)
+    assert "cross_limit_scale" not in Targets(PROBLEM, K, has_bias=False).columns["limit"]
 
 
 def test_without_logits_there_are_no_accuracies() -> None:
@@ -298,6 +319,13 @@ class TestMerging:
     def test_the_threshold_is_compared_with_the_fitted_ridge(self) -> None:
         with pytest.warns(UserWarning, match=r"the ridge fitted to the network, .*, is beyond the collapse thr"):
             self.epochs(ig.Problem(COUNTS), [0.8, 0.99])
+
+    def test_the_threshold_is_that_of_smoothed_labels(self) -> None:
+        targets = Targets(ig.Problem(COUNTS, label_smoothing=0.6), K, has_bias=False)
+        between = 0.7 * math.sqrt(min(COUNTS.values))  # beyond the threshold of these labels, not of hard ones
+        assert "beyond the collapse threshold of 1 of these 2" in targets.beyond_threshold([[0, 3]], between)
+        hard = Targets(ig.Problem(COUNTS), K, has_bias=False)
+        assert "beyond the collapse threshold of 0 of these 2" in hard.beyond_threshold([[0, 3]], between)
 
     def test_it_can_be_switched_off(self) -> None:
         with warnings.catch_warnings():

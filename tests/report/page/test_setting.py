@@ -59,10 +59,13 @@ def test_settings_differ_in_anything_but_loss_and_seed() -> None:
         RunSpec(**base, data=DataSpec("mnist")),
         RunSpec(**base, network=NetworkSpec("mlp", {"width": 8})),
         RunSpec(**base, optimization=Optimization(weight_decay=0.0)),
+        RunSpec(**base, label_smoothing=0.1),
+        RunSpec("ldt", {"gamma": 0.5}, COUNTS, label_smoothing=0.1),
     ]
     settings = settings_of(map(made_up_run, specs))
     found = sorted(sorted(specs.index(run.spec) for run in setting.runs) for setting in settings)
-    assert found == [[0, 1, 2], [3], [4], [5], [6]]
+    assert found == [[0, 1, 2], [3], [4], [5], [6], [7, 8]]
+    assert [s.title.endswith("labels smoothed by 0.1") for s in settings] == [len(s.runs) == 2 for s in settings]
 
 
 def test_runs_are_in_the_order_of_rules_exponents_and_seeds() -> None:
@@ -99,6 +102,24 @@ def test_every_loss_and_variant_has_a_figure_over_its_theory() -> None:
     mine = setting.records[setting.records["variant"] == "tau 0.25"]
     assert list(measured.get_ydata()) == mine["classifier_norm_ratio"].tolist()
     assert f"ridge {RIDGE:g}" in figures[1].caption
+
+
+def test_smoothed_labels_are_compared_with_the_lines_of_their_own_theory() -> None:
+    soft = [RunSpec("vs", {"gamma": gamma}, COUNTS, label_smoothing=0.1) for gamma in (0.25, 0.5)]
+    setting = one_setting(*soft)
+    figure = figures_of(setting, no_vectors)[0]
+    assert "Solid: the limit of vanishing weight decay with labels smoothed by 0.1." in figure.caption
+    assert setting_facts(setting)["labels"] == "smoothed by 0.1"
+    drawn = figure.draw(False).axes[0]
+    (limit,) = [line for line in drawn.lines if line.get_label() == "theory: limit"]
+    at = int(np.argmin(np.abs(np.asarray(limit.get_xdata()) - 0.5)))
+    counts, gamma = setting.spec.class_counts(), float(np.asarray(limit.get_xdata())[at])
+    hard, smoothed = (
+        geometry_summary(predict(Problem(counts, vs(counts, gamma=gamma), label_smoothing=eps)).geometry, counts)
+        for eps in (0.0, 0.1)
+    )
+    assert np.asarray(limit.get_ydata())[at] == pytest.approx(smoothed["classifier_norm_ratio"])
+    assert abs(hard["classifier_norm_ratio"] / smoothed["classifier_norm_ratio"] - 1) > 0.05
 
 
 def test_theory_reaches_as_far_as_the_runs_and_margins_are_not_negative() -> None:

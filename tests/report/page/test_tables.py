@@ -135,6 +135,12 @@ def test_what_runs_differ_in_beside_loss_and_seed_is_a_column(records: pd.DataFr
     assert {row[3][0] for row in rows} == {"digits", "<mnist>"}
 
 
+def test_the_smoothing_of_labels_is_a_number_of_its_own(records: pd.DataFrame) -> None:
+    head, *rows = Cells(runs_html(records.assign(label_smoothing=np.where(records["seed"] == 0, 0.0, 0.1)))).rows
+    assert [text for text, _ in head][3] == "label smoothing"
+    assert {tuple(row[3]) for row in rows} == {("0", "0.0"), ("0.1", "0.1")}
+
+
 def test_bad_records_are_named(records: pd.DataFrame) -> None:
     with pytest.raises(InputError, match="records must have the columns terminal_phase, got"):
         summary_table(records.drop(columns="terminal_phase"))

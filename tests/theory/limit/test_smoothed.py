@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from implicit_geometry import ClassCounts, InputError, Parameterization, Problem, ldam, logit_adjusted, predict, vs
 from implicit_geometry.theory.limit import smoothed
 from oracles import factor_logits
-from smoothed_oracles import label_entropy, smoothed_loss
+from smoothed_oracles import dense_logits, label_entropy, smoothed_loss
 from strategies import class_counts
 
 STEP = ClassCounts.step(num_classes=10, imbalance_ratio=10, max_count=50)
@@ -30,22 +30,6 @@ def random_problem(seed, *, bias=False, ridge=0.0, twins=False, largest=2.3, spr
     loss = Parameterization(**{name: np.repeat(vector, repeats) for name, vector in vectors.items()})
     smoothing = float(draw.uniform(0.01, 0.6))
     return Problem(np.repeat(counts, repeats), loss, ridge=ridge, bias=bias, label_smoothing=smoothing)
-
-
-def null_projection(vector):
-    return np.eye(vector.size) - np.outer(vector, vector) / (vector @ vector)
-
-
-def dense_logits(problem):
-    """X* = P [M S - (iota / delta) (sqrt(n) / Delta)^T] P_r, formed entry by entry from theory."""
-    loss, n, k = problem.parameterization, problem.counts.values, problem.num_classes
-    eps = problem.label_smoothing
-    odds = np.log((1 - eps + eps / k) / (eps / k)) + loss.margin
-    shift = loss.shift - np.log(loss.weight)
-    logits = np.diag(odds * np.sqrt(n) / loss.class_scale / loss.label_scale)
-    logits -= np.outer(shift / loss.class_scale, np.sqrt(n) / loss.label_scale)
-    logits = null_projection(1 / loss.class_scale) @ logits
-    return logits @ null_projection(np.sqrt(n)) if problem.free_bias else logits
 
 
 def largest_difference(solution, dense):
@@ -161,6 +145,7 @@ def test_a_zipf_profile_of_many_kinds_agrees_with_its_dense_decomposition():
     [
         ({"label_smoothing": 1.0}, "label_smoothing must be below 1"),
         ({"label_smoothing": -0.1}, "label_smoothing must be a finite number"),
+        ({"label_smoothing": 5e-324}, "label_smoothing must be 0 or at least 1e-100"),
         ({"label_smoothing": float("nan")}, "label_smoothing must be a finite number"),
         ({"label_smoothing": "0.1"}, "label_smoothing must be a number"),
     ],

@@ -77,6 +77,17 @@ def test_random_problems_end_certified(seed, head):
     assert predict(problem).certificate.status in (Status.OPTIMAL, Status.COLLAPSED)
 
 
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("ridge", [1e-10, 0.1])
+@pytest.mark.parametrize("smoothing", [1e-20, 1e-100])
+def test_a_smoothing_that_no_optimum_notices_changes_nothing(smoothing, ridge, head):
+    counts, heads = [500, 50, 5, 5], dict(HEADS[head])
+    hard = predict(Problem(counts, weighted(counts, gamma=1.0), ridge=ridge, **heads))
+    soft = predict(Problem(counts, weighted(counts, gamma=1.0), ridge=ridge, label_smoothing=smoothing, **heads))
+    assert soft.certificate.status is Status.OPTIMAL
+    assert soft.certificate.primal == pytest.approx(hard.certificate.primal, rel=1e-7)
+
+
 def test_the_bounds_of_a_point_that_is_not_optimal_do_not_meet():
     from implicit_geometry.groups import gather
     from implicit_geometry.theory.ridge.program import Logits

@@ -8,7 +8,7 @@ Every list of values is a grid, and the runs are all combinations::
     network: {name: mlp, depth: 6, width: 2048}  # or just: mlp
     losses:
       - ce
-      - {rule: [cdt, ldt], gamma: [-0.5, 0.5]}
+      - {rule: [cdt, ldt], gamma: [-0.5, 0.5], label_smoothing: [0, 0.1]}
     optimization: {epochs: 50, learning_rate: 0.1, weight_decay: 5e-4}
     seeds: 3                                     # 0, 1, 2; or a list
     record_every: 1
@@ -29,6 +29,7 @@ from implicit_geometry.experiments.spec import DataSpec, NetworkSpec, Optimizati
 from implicit_geometry.experiments.sweep_file.mistakes import Mistakes, key_path
 from implicit_geometry.experiments.sweep_file.yaml_file import read_yaml
 from implicit_geometry.nn.networks import check_network
+from implicit_geometry.problem import Problem
 from implicit_geometry.profiles import parse_counts
 from implicit_geometry.rules import find_rule, make_parameterization
 
@@ -40,7 +41,7 @@ _ANY_SIZE = 10**6  # for the other mistakes, where max_count is one
 _SOME_COUNTS = ClassCounts([2, 1])
 
 T = TypeVar("T")
-Loss = tuple[str, dict[str, Any]]
+Loss = tuple[str, dict[str, Any], float]
 
 
 def read_sweep(path: Path) -> list[RunSpec]:
@@ -97,8 +98,8 @@ def sweep_specs(document: Mapping[str, Any]) -> list[RunSpec]:
     if total > MAX_RUNS:
         raise InputError("the sweep", f"must have at most {MAX_RUNS:,} runs", f"{total:,}")
     specs = (
-        RunSpec(rule, given, tuple(profile.values.tolist()), samples, network, plan, seed, record_every)
-        for seed, profile, samples, network, plan, (rule, given) in product(*axes)
+        RunSpec(rule, given, tuple(profile.values.tolist()), samples, network, plan, seed, record_every, smoothing)
+        for seed, profile, samples, network, plan, (rule, given, smoothing) in product(*axes)
     )
     return list({spec.key: spec for spec in specs}.values())
 
@@ -207,21 +208,31 @@ def _losses(given: Any, counts: Sequence[ClassCounts], mistakes: Mistakes) -> li
         if "rule" not in mapping:
             mistakes.add(f"{path}.rule", "must be given")
             continue
+        smoothings = _smoothings(f"{path}.label_smoothing", mapping.pop("label_smoothing", 0.0), mistakes)
         for place, rule in mistakes.items(f"{path}.rule", mapping.pop("rule")):
             with mistakes.at(place):
                 find_rule(rule)
-                found += _rule_grid(path, rule, mapping, counts, mistakes)
+                combinations = _rule_grid(path, rule, mapping, counts, mistakes)
+                found += [(rule, values, smoothing) for values, smoothing in product(combinations, smoothings)]
+    return found
+
+
+def _smoothings(path: str, given: Any, mistakes: Mistakes) -> list[float]:
+    found = []
+    for place, item in mistakes.items(path, given):
+        with mistakes.at(place):
+            found.append(Problem(_SOME_COUNTS, label_smoothing=item).label_smoothing)
     return found
 
 
 def _rule_grid(
     path: str, rule: str, given: Mapping[str, Any], counts: Sequence[ClassCounts], mistakes: Mistakes
-) -> list[Loss]:
-    """A rule with all combinations of its hyperparameters, each tried on all counts."""
+) -> list[dict[str, Any]]:
+    """All combinations of the hyperparameters of a rule, each tried on all counts."""
     parameters = find_rule(rule).hyperparameters()
     kinds = {name: parameter.annotation for name, parameter in parameters.items()}
     required = [name for name, item in parameters.items() if item.default is item.empty and name not in given]
-    if mistakes.unknown_keys(path, given, ("rule", *kinds)) or required:
+    if mistakes.unknown_keys(path, given, ("rule", *kinds, "label_smoothing")) or required:
         for name in required:
             mistakes.add(key_path(path, name), f"must be given: {rule} needs it")
         return []
@@ -234,4 +245,4 @@ def _rule_grid(
     for values, profile in product(combinations, counts):
         with mistakes.at(path, given):
             make_parameterization(rule, profile, **values)
-    return [(rule, values) for values in combinations]
+    return combinations

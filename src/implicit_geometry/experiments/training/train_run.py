@@ -123,7 +123,7 @@ def train_run(
     before = time.perf_counter()
     trainer = fit(
         model,
-        VSLoss(parameterization),
+        VSLoss(parameterization, label_smoothing=spec.label_smoothing),
         data.train,
         spec.optimization,
         seed=spec.seed,

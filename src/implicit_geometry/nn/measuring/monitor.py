@@ -40,8 +40,8 @@ class GeometryMonitor(L.Callback):
     three blocks, such as ``classifier_etf_distance``: to the simplex ETF (``etf``), and with a problem to its limit
     (``limit``) and to its geometry at the ridge that explains the classifier best (``ridge``). That
     ``effective_ridge`` is the best of 32 ridges per decade, over the 12 decades below the one from which on everything
-    collapses; there is none where the classes are of more than 128 kinds, or of more than 12 for a
-    head with a bias.
+    collapses; there is none where the classes are of more than 128 kinds, or of more than 12 for a head with a bias.
+    With smoothed labels ``cross_limit_scale`` is the size of the mean logits over that of their limit.
 
     Nothing ends a training that has done its first step. An epoch whose geometry cannot be told (a class was not seen,
     the network diverged, the head changed) gives NaN, and so does a test accuracy that cannot be had, with one warning

@@ -98,7 +98,15 @@ def _to_limit(problem: Problem) -> _Part:
         gap = solution.certificate.relative_gap
         raise InputError("problem", "must have a limit that can be computed accurately", f"a relative gap of {gap:.1e}")
     limit = in_measured_frame(solution)
-    return lambda geometry, counts, classes: _distances("limit", geometry, limit, classes)
+
+    def columns(geometry: Geometry, counts: ClassCounts, classes: Ints) -> _Columns:
+        found = _distances("limit", geometry, limit, classes)
+        if problem.label_smoothing:  # the limit of hard labels has no scale
+            size = _of_classes(limit, classes).cross.frobenius_norm()
+            found["cross_limit_scale"] = geometry.cross.frobenius_norm() / size
+        return found
+
+    return columns
 
 
 def _to_nearest_ridge(problem: Problem) -> _Part:
@@ -121,5 +129,9 @@ def _to_nearest_ridge(problem: Problem) -> _Part:
 
 
 def _distances(name: str, geometry: Geometry, target: Geometry, classes: Ints) -> _Columns:
-    of_classes = target if len(classes) == target.num_classes else target.subset(classes)
-    return {f"{block}_{name}_distance": value for block, value in asdict(compare(geometry, of_classes)).items()}
+    found = asdict(compare(geometry, _of_classes(target, classes)))
+    return {f"{block}_{name}_distance": value for block, value in found.items()}
+
+
+def _of_classes(target: Geometry, classes: Ints) -> Geometry:
+    return target if len(classes) == target.num_classes else target.subset(classes)

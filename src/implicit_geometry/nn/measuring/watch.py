@@ -48,7 +48,8 @@ class GeometryWatch:
     :func:`~implicit_geometry.summary.geometry_summary`, ``cdnv``, ``self_duality``, ``closest_cosine``, and the
     distances of the three blocks, such as ``classifier_etf_distance``: to the simplex ETF (``etf``), and with a problem
     to its limit (``limit``) and to its geometry at the ridge that explains the classifier best (``ridge``). There is no
-    such ridge where the classes are of more than 128 kinds, or of more than 12 for a head with a bias.
+    such ridge where the classes are of more than 128 kinds, or of more than 12 for a head with a bias. With smoothed
+    labels ``cross_limit_scale`` is the size of the mean logits over that of their limit.
 
     ``closest_cosine`` is the largest cosine of two classes, the smaller of that of their classifiers and that of their
     means. Where it says that classes are merging, a warning tells which, and what helps.

@@ -21,11 +21,11 @@ from implicit_geometry._validate import InputError
 from implicit_geometry.experiments.record_columns import COLUMNS, DESCRIPTION, columns
 from implicit_geometry.report.page.tables import (
     Cell,
+    described_cells,
     html_table,
     number_cell,
     runs_html,
     summary_html,
-    text_cell,
 )
 
 _DISTANCES = columns("classifier_limit_distance", "classifier_etf_distance")
@@ -194,7 +194,7 @@ def _overview_html(sections: Sequence[Section]) -> str:
     rows = [
         [
             Cell(str(number), str(number), f"#setting-{number}"),
-            *(text_cell(first[key]) for key in words),
+            *described_cells(first, words),
             number_cell(len(section.records), "g"),
             number_cell(section.records["rule"].nunique(), "g"),
             *(number_cell(section.records[column.key].mean(), column.form) for column in _DISTANCES),

@@ -52,7 +52,7 @@ class _Chart:
     curves: tuple[_Curve, ...]
 
 
-_FACTS = ("effective_ridge", "nc1", "cdnv", "self_duality", "seconds")
+_FACTS = ("effective_ridge", "cross_limit_scale", "nc1", "cdnv", "self_duality", "seconds")
 _DASHES = {"limit": "", "ridge": "8 3 2 3", "etf": "2 3"}
 _CHARTS = (
     _Chart(

@@ -16,7 +16,7 @@ from implicit_geometry._files import dumps
 from implicit_geometry.experiments.record_columns import COLUMNS, records_frame
 from implicit_geometry.experiments.run import MeasuredRun, Run
 from implicit_geometry.experiments.spec import RunSpec
-from implicit_geometry.experiments.spec_texts import exponent, series_title
+from implicit_geometry.experiments.spec_texts import exponent, series_title, smoothing_text
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.gram import Gram
 from implicit_geometry.report.figures.images import page_png
@@ -38,7 +38,7 @@ _ACCURACIES = ("test_balanced", "test_minority", "test_worst", "test_overall")
 
 @dataclass(frozen=True)
 class Setting:
-    """Runs on the same counts, data, network and optimisation.
+    """Runs on the same counts, data, network, smoothing of labels and optimisation.
 
     Attributes:
         runs: in the order of their rules, exponents and seeds.
@@ -55,9 +55,10 @@ class Setting:
 
     @property
     def title(self) -> str:
-        """Data, class counts and network in words."""
+        """Data, class counts, network and smoothing in words."""
         first = self.records.iloc[0]
-        return f"{first['data']}, {first['profile']}, {first['network']}"
+        parts = [first["data"], first["profile"], first["network"], smoothing_text(self.spec)]
+        return ", ".join(filter(None, parts))
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def settings_of(runs: Iterable[Run]) -> list[Setting]:
     for run in runs:
         spec = run.spec
         what = [asdict(spec.data), list(spec.counts), asdict(spec.network), asdict(spec.optimization), run.bias]
-        key = dumps(what)
+        key = dumps([*what, spec.label_smoothing])
         groups.setdefault(key, []).append(run)
     return [_setting(groups[key]) for key in sorted(groups)]
 
@@ -149,6 +150,7 @@ def setting_facts(setting: Setting) -> dict[str, str]:
         "training samples per class": shown,
         "test samples per class": "the whole test part" if held_out is None else str(held_out),
         "network": first["network"],
+        **({"labels": f"smoothed by {spec.label_smoothing:g}"} if spec.label_smoothing else {}),
         "training": first["optimization"],
         "seeds": ", ".join(map(str, seeds)),
         "runs": str(len(records)),
@@ -209,6 +211,8 @@ def _limit_text(setting: Setting) -> str:
     """What the limit is that figures draw."""
     text = "the limit of vanishing weight decay"
     problem = setting.runs[0].problem
+    if problem.label_smoothing:
+        text += f" with {smoothing_text(setting.spec)}"
     if not problem.bias:
         return text
     head = "a free bias" if problem.free_bias else "a bias under weight decay, which comes to nothing in it"
@@ -276,7 +280,7 @@ def _chosen_runs(setting: Setting) -> dict[str, Run]:
 
 
 def _shown_late(rule: str) -> bool:
-    """Whether a loss other than plain cross-entropy leads to the same limit."""
+    """Whether a loss other than plain cross-entropy leads to the same limit, as it does on hard labels."""
     return rule != "ce" and find_rule(rule).has_limit_of_ce
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -144,6 +144,18 @@ def number_cell(value: float, form: str) -> Cell:
     return Cell(format_number(value, form), repr(float(value)))
 
 
+def described_cells(row: Mapping[Any, Any] | pd.Series, keys: Iterable[str]) -> list[Cell]:
+    """Cells of some columns of :data:`DESCRIPTION`.
+
+    Example:
+        >>> row = {"data": "digits", "label_smoothing": 0.1}
+        >>> [cell.text for cell in described_cells(row, row)]
+        ['digits', '0.1']
+    """
+    found = [(row[key], COLUMNS[key].form) for key in keys]
+    return [number_cell(value, form) if form else text_cell(value) for value, form in found]
+
+
 def _present(records: pd.DataFrame, wanted: Sequence[Column]) -> list[Column]:
     """The columns in which a run has a number."""
     return [column for column in wanted if column.key in records and records[column.key].notna().any()]
@@ -181,7 +193,7 @@ def _run_cells(row: dict[Any, Any], words: Sequence[str], shown: Sequence[Column
         text_cell(series_title(row["rule"], row["variant"]), link=f"#run-{row['run']}"),
         number_cell(row["exponent"], "g"),
         number_cell(row["seed"], "g"),
-        *(text_cell(row[key]) for key in words),
+        *described_cells(row, words),
         *(number_cell(row[column.key], column.form) for column in shown),
         Cell("yes" if row["terminal_phase"] else "no", repr(float(row["terminal_phase"]))),
     ]

@@ -38,12 +38,10 @@ def nonnegative_limit_solution(problem: Problem) -> Solution:
     Raises:
         InputError: the head has a bias, labels are smoothed and the loss has a shift, or scales leave float64.
 
-    Source: Behnia et al. (2023), Section 6, leave the ReLU's features open.
-
     Example:
         >>> solution = nonnegative_limit_solution(Problem([50, 50, 5, 5], features="nonnegative"))
         >>> solution.geometry.embedding.cosine(0, 1), round(solution.geometry.classifier.cosine(0, 1), 3)
-        (0.0, -0.309)
+        (0.0, -0.505)
     """
     require_problem(problem)
     require_no_bias(problem)

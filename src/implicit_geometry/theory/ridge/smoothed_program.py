@@ -23,6 +23,8 @@ from implicit_geometry.theory.ridge.reduce import reduce_problem
 from implicit_geometry.theory.rounding import EPS, ROUNDINGS
 from implicit_geometry.theory.smoothed_labels import SmoothedLabels
 
+_FAR = 600.0  # exponents beyond the labels' up to which float64 holds their exponential
+
 
 @dataclass(frozen=True)
 class SmoothedReduced(Reduced):
@@ -45,8 +47,8 @@ class SmoothedReduced(Reduced):
         off = np.where(self.labels > 0, exponent - self.target, 0.0)
         top = np.maximum(off.max(axis=0), 0.0)
         far = top + np.log((self.labels * np.exp(off - top)).sum(axis=0) + self.hard_share * np.exp(-top))
-        near = np.log1p((self.labels * np.expm1(np.minimum(off, 1.0))).sum(axis=0))
-        log_sum = np.where(top < 1, near, far)
+        near = np.log1p((self.labels * np.expm1(np.minimum(off, _FAR))).sum(axis=0))
+        log_sum = np.where(top < _FAR, near, far)
         ratio = np.expm1(off - log_sum)  # p / q - 1
         excess = self.labels * ratio
         losses = self.group_weight * np.maximum(log_sum - (self.labels * off).sum(axis=0), 0.0)
