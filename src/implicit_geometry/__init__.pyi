@@ -3,6 +3,7 @@ from ._version import __version__ as __version__
 from .certificate import Certificate as Certificate
 from .certificate import Status as Status
 from .comparison import Comparison as Comparison
+from .comparison import SplitComparison as SplitComparison
 from .comparison import compare as compare
 from .correction.fit import estimate_prior as estimate_prior
 from .correction.fit import fit_logit_correction as fit_logit_correction
