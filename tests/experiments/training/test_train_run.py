@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from implicit_geometry import ClassCounts, Problem, compare, predict
+from implicit_geometry import ClassCounts, InputError, Problem, compare, predict
 from implicit_geometry.experiments.record_columns import missing_columns, records_frame
 from implicit_geometry.experiments.spec import DataSpec, NetworkSpec, Optimization, RunSpec
 from implicit_geometry.experiments.store import open_store
@@ -124,6 +124,29 @@ def test_a_head_without_bias_is_compared_as_ever(data):
     assert "not_compared" not in run.record
     assert run.record["cross_limit_distance"] == pytest.approx(compare(measured, predict(problem).geometry).cross)
     assert run.record["effective_ridge"] == pytest.approx(effective_ridge(measured, problem).ridge, rel=1e-2)
+
+
+def test_a_record_has_both_frames_and_the_parts_of_distances(data):
+    spec = RunSpec("ldt", {"gamma": 0.5}, (20, 6, 6), data, NetworkSpec("linear"), PLAN)
+    run = train_run(spec, resources=CPU)
+    problem = Problem(spec.class_counts(), spec.parameterization())
+    means, shares = run.arrays["class_means"], problem.parameterization.label_scale
+    centred = means - shares @ means / shares.sum()
+    np.testing.assert_allclose(run.embedding("centred"), centred, atol=1e-12)
+    np.testing.assert_array_equal(run.embedding("projected"), run.arrays["embedding"])
+    limit = predict(problem).geometry
+    for prefix, rows in {"": run.arrays["embedding"], "centred_": centred}.items():
+        found = compare(Geometry.from_factors(run.arrays["classifier"], rows), limit, groups=problem)
+        for name, value in {
+            "limit_distance": found.embedding,
+            "limit_systematic": found.systematic.embedding,
+            "heterogeneity": found.heterogeneity.embedding,
+        }.items():
+            assert run.record[f"{prefix}embedding_{name}"] == pytest.approx(value), (prefix, name)
+    assert run.record["classifier_heterogeneity"] == pytest.approx(found.heterogeneity.classifier)
+    old = replace(run, arrays={name: run.arrays[name] for name in ("classifier", "embedding")})
+    with pytest.raises(InputError, match="frame must be 'projected' for runs of earlier versions"):
+        old.embedding("centred")
 
 
 def test_heads_of_the_library_have_a_bias_where_the_spec_says_so(data):
