@@ -12,6 +12,7 @@ from .correction.logits import logit_correction as logit_correction
 from .counts import ClassCounts as ClassCounts
 from .geometry import Cross as Cross
 from .geometry import Geometry as Geometry
+from .geometry import mean_geometry as mean_geometry
 from .geometry import simplex_etf as simplex_etf
 from .gram import BlockSummary as BlockSummary
 from .gram import Gram as Gram

@@ -302,6 +302,17 @@ def averaged(matrix: Floats, group: Any) -> Floats:
     return average
 
 
+def check_mean_geometry(seed: int) -> str:
+    rng = np.random.default_rng(seed)
+    k, d, n = int(rng.integers(2, 9)), int(rng.integers(1, 5)), int(rng.integers(1, 5))
+    vectors = 10.0 ** rng.uniform(-8, 8, (n, 2, 1, 1)) * rng.standard_normal((n, 2, k, d))
+    found = ig.mean_geometry([ig.Geometry.from_factors(w, h) for w, h in vectors])
+    for place, block in enumerate((found.classifier, found.embedding)):
+        grams = [pair[place] @ pair[place].T for pair in vectors]
+        assert close(block.dense(), np.mean([gram / np.linalg.norm(gram) for gram in grams], axis=0), 1e-9, 1e-12)
+    return ORACLE
+
+
 def check_split(seed: int) -> str:
     rng = np.random.default_rng(seed)
     k, d = int(rng.integers(2, 9)), int(rng.integers(1, 5))
@@ -453,6 +464,7 @@ ATTACKS = [
     Attack("compare", ("compare", "Comparison"), seeds, check_compare, 45),
     Attack("compare by groups", ("compare", "SplitComparison"), seeds, check_split, 30, ("groups",)),
     Attack("Geometry", ("Geometry", "Cross"), seeds, check_geometry, 20),
+    Attack("mean_geometry", ("mean_geometry",), seeds, check_mean_geometry, 10),
     Attack("simplex_etf", ("simplex_etf",), st.integers(2, 100_000), check_simplex, 10),
     Attack(
         "accuracy_summary",
@@ -665,6 +677,7 @@ ATTACKS = [
         covers=("Geometry",),
         names=("left", "right"),
     ),
+    nonsense_for("mean_geometry", ig.mean_geometry, {"geometries": lambda: [ig.simplex_etf(3)]}, share=3),
     nonsense_for("simplex_etf", ig.simplex_etf, {"num_classes": lambda: 4}, share=3),
     nonsense_for(
         "compare",

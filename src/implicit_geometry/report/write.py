@@ -22,6 +22,7 @@ from implicit_geometry.report.page.one_run import run_article, run_content
 from implicit_geometry.report.page.setting import (
     NamedFigure,
     Setting,
+    class_order_sentences,
     setting_facts,
     setting_figures,
     setting_sentences,
@@ -120,7 +121,13 @@ def make_page(
         lead=lead or _lead(settings),
         tiles=_tiles(settings, sweep.failures, damaged, unverified),
         sections=[
-            Section(setting.title, sentences(setting.records), figures[number], setting.records, setting_facts(setting))
+            Section(
+                setting.title,
+                (*sentences(setting.records), *class_order_sentences(setting, sweep.load, limit_geometry)),
+                figures[number],
+                setting.records,
+                setting_facts(setting),
+            )
             for number, setting in enumerate(settings)
         ],
         articles=_articles(settings, contents),

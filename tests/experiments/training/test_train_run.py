@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from implicit_geometry import ClassCounts, InputError, Problem, compare, predict
+from implicit_geometry.data.load import load_source
 from implicit_geometry.experiments.record_columns import missing_columns, records_frame
 from implicit_geometry.experiments.spec import DataSpec, NetworkSpec, Optimization, RunSpec
 from implicit_geometry.experiments.store import open_store
@@ -124,6 +125,17 @@ def test_a_head_without_bias_is_compared_as_ever(data):
     assert "not_compared" not in run.record
     assert run.record["cross_limit_distance"] == pytest.approx(compare(measured, predict(problem).geometry).cross)
     assert run.record["effective_ridge"] == pytest.approx(effective_ridge(measured, problem).ridge, rel=1e-2)
+
+
+def test_a_seed_draws_which_class_has_which_count(data):
+    labels = load_source(data.name).train_labels
+    plan = replace(PLAN, epochs=1)
+    for seed in (0, 2):
+        spec = RunSpec("ce", {}, (20, 9, 6), replace(data, class_order="seed"), NetworkSpec("linear"), plan, seed=seed)
+        run = train_run(spec, resources=CPU)
+        found = np.bincount(labels[run.arrays["train_indices"]])
+        assert found[spec.class_order()].tolist() == [20, 9, 6]
+        assert found.tolist() != [20, 9, 6]
 
 
 def test_a_record_has_both_frames_and_the_parts_of_distances(data):

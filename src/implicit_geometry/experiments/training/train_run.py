@@ -181,6 +181,8 @@ def split_of(spec: RunSpec, source: Source) -> LabelledData:
     Raises:
         InputError: a class of the data set has too few samples.
     """
+    if source.num_classes == len(spec.counts):  # else the split says what is wrong
+        source = source.in_class_order(spec.class_order())
     return make_split(
         source,
         spec.class_counts(),

@@ -14,11 +14,13 @@ from matplotlib.figure import Figure
 
 from implicit_geometry._files import dumps
 from implicit_geometry._validate import choice
+from implicit_geometry.comparison import compare
 from implicit_geometry.experiments.record_columns import COLUMNS, records_frame
 from implicit_geometry.experiments.run import MeasuredRun, Run, require_frame
 from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.spec_texts import exponent, series_title
 from implicit_geometry.frames import FRAMES, Frame, FramedGeometry
+from implicit_geometry.geometry import Geometry, mean_geometry
 from implicit_geometry.gram import Gram
 from implicit_geometry.report.figures.images import page_png
 from implicit_geometry.report.figures.runs_over_theory import accuracy_figure, geometry_figure, gram_figure
@@ -220,6 +222,30 @@ def setting_sentences(records: pd.DataFrame) -> tuple[str, ...]:
     tested = "test_balanced" in records and records["test_balanced"].notna().any()
     accuracy = (accuracy_sentence(records),) if tested else ()
     return geometry_sentence(records), *accuracy, terminal_sentence(records)
+
+
+def class_order_sentences(setting: Setting, load: Load, limit: Callable[[Run], FramedGeometry]) -> tuple[str, ...]:
+    """What is left of the distances once the classes are averaged out, where seeds draw which class has which count."""
+    if setting.spec.data.class_order != "seed":
+        return ()
+    losses = setting.records.groupby(["rule", "variant", "exponent"], sort=False).indices.values()
+    alone, averaged = [], []
+    for positions in losses:
+        runs = [setting.runs[place] for place in positions]
+        if len(runs) > 1 and "limit" not in runs[0].not_compared:
+            arrays = [load(run.spec).arrays for run in runs]
+            mean = mean_geometry(Geometry.from_factors(a["classifier"], a["embedding"]) for a in arrays)
+            found = compare(mean, limit(runs[0]).geometry)
+            averaged.append((found.classifier, found.embedding))
+            alone += [[run.record[f"{block}_limit_distance"] for block in ("classifier", "embedding")] for run in runs]
+    if not averaged:
+        return ()
+    (w, h), (w_alone, h_alone) = np.mean(averaged, axis=0), np.mean(alone, axis=0)
+    return (
+        f"The seeds draw which class has which count. The mean Gram matrices over them stand {w:.2f} (W) and {h:.2f} "
+        f"(H) from their limit, single networks {w_alone:.2f} and {h_alone:.2f}: what the mean takes away is the "
+        "classes' own.",
+    )
 
 
 def _limit_text(setting: Setting) -> str:
