@@ -243,8 +243,8 @@ def class_order_sentences(setting: Setting, load: Load, limit: Callable[[Run], F
     (w, h), (w_alone, h_alone) = np.mean(averaged, axis=0), np.mean(alone, axis=0)
     return (
         f"The seeds draw which class has which count. The mean Gram matrices over them stand {w:.2f} (W) and {h:.2f} "
-        f"(H) from their limit, single networks {w_alone:.2f} and {h_alone:.2f}: what the mean takes away is the "
-        "classes' own.",
+        f"(H) from their limit, single networks {w_alone:.2f} and {h_alone:.2f}: what the mean takes away is what "
+        "classes have of their own, and chance.",
     )
 
 
