@@ -185,6 +185,8 @@ class _Average:
         rows = matrix.group[first]
         self.of_row, self.multiplicity = group[first], np.bincount(row).astype(np.float64)
         self.row_diagonal, self.row_left, self.row_right = matrix.diagonal[rows], matrix.left[rows], matrix.right[rows]
+        self._by_group = np.argsort(self.of_row, kind="stable")
+        self._first_of_group = np.flatnonzero(np.diff(self.of_row[self._by_group], prepend=-1))
         self.size = self._sums(np.ones(rows.size))
         self.diagonal = self._sums(self.row_diagonal) / self.size
         self.left, self.right = self._sums(self.row_left), self._sums(self.row_right)
@@ -213,6 +215,5 @@ class _Average:
 
     def _sums(self, rows: Floats) -> Floats:
         """Sums over the classes of each group, shape (G,) or (G, r)."""
-        totals = np.zeros((int(self.of_row.max()) + 1, *rows.shape[1:]))
-        np.add.at(totals, self.of_row, (rows.T * self.multiplicity).T)
-        return totals
+        weighted = (rows.T * self.multiplicity).T[self._by_group]
+        return np.asarray(np.add.reduceat(weighted, self._first_of_group, axis=0))
