@@ -22,7 +22,7 @@ LAYERS = (  # from the ground up: a module imports from its own layer and from l
     "counts parameterization lowrank gram certificate",
     "rules profiles geometry",
     "problem",
-    "groups comparison summary measurement",
+    "groups frames comparison summary measurement",
     "correction",
     "theory.rounding theory.singular_values theory.balance theory.expand theory.smoothed_labels theory.nonnegative",
     "theory.limit",

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from implicit_geometry._validate import InputError
-from implicit_geometry.geometry import Geometry, simplex_etf
+from implicit_geometry.comparison import compare
+from implicit_geometry.geometry import Geometry, mean_geometry, simplex_etf
 from implicit_geometry.gram import Gram
 from strategies import geometries, seeds
 
@@ -72,3 +76,41 @@ def test_cosines_lie_between_minus_one_and_one(geometry: Geometry) -> None:
     cosines = [geometry.classifier.cosine(i, j) for i in range(k) for j in range(k)]
     assert np.abs(cosines).max() <= 1 + 1e-12
     assert np.abs(geometry.alignment()).max() <= 1 + 1e-12
+
+
+def test_the_mean_is_that_of_unit_norm_matrices() -> None:
+    rng = np.random.default_rng(0)
+    vectors = [tuple(10.0**scale * rng.standard_normal((4, 3)) for scale in pair) for pair in ((0, 2), (-3, 1), (2, 2))]
+    mean = mean_geometry(Geometry.from_factors(w, h) for w, h in vectors)
+    grams = [(w @ w.T, h @ h.T, w @ h.T) for w, h in vectors]
+    scales = [(1 / np.linalg.norm(w), 1 / np.linalg.norm(h)) for w, h, _ in grams]
+    for place, block in enumerate((mean.classifier, mean.embedding)):
+        expected = np.mean([gram[place] * scale[place] for gram, scale in zip(grams, scales, strict=True)], axis=0)
+        np.testing.assert_allclose(block.dense(), expected, atol=1e-14)
+    cross = np.mean([c * np.sqrt(w * h) for (_, _, c), (w, h) in zip(grams, scales, strict=True)], axis=0)
+    np.testing.assert_allclose(mean.cross.dense(), cross, atol=1e-14)
+
+
+def test_over_all_orders_of_the_classes_the_mean_is_systematic() -> None:
+    vectors = np.random.default_rng(1).standard_normal((4, 4))
+    orders = [list(order) for order in permutations(range(4))]
+    one = Geometry.from_factors(vectors, vectors)
+    mean = mean_geometry(Geometry.from_factors(vectors[order], vectors[order]) for order in orders)
+    found = compare(one, simplex_etf(4), groups=[7, 7, 7, 7])
+    left = mean.classifier.minus(simplex_etf(4).classifier.scaled(1 / simplex_etf(4).classifier.frobenius_norm()))
+    assert left.frobenius_norm() == pytest.approx(found.systematic.classifier)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([], "geometries must be at least one, all with the same number of classes"),
+        ([simplex_etf(3), simplex_etf(4)], r"with the same number of classes, got \[3, 4\]"),
+        ([simplex_etf(3), 1], "geometries must be a Geometry"),
+        (3, "geometries must be geometries, got int"),
+        ([Geometry.from_factors(np.zeros((2, 2)), np.eye(2))], "classifiers and embeddings that are not zero"),
+    ],
+)
+def test_a_mean_of_other_things_is_refused(given: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        mean_geometry(given)

@@ -12,7 +12,8 @@ from scipy.special import log_softmax
 
 from implicit_geometry._validate import InputError
 from implicit_geometry.counts import ClassCounts
-from implicit_geometry.measurement import ClassMeans, Measurement, OnePass, leading_rows, measurement_from_moments
+from implicit_geometry.frames import leading_rows
+from implicit_geometry.measurement import ClassMeans, Measurement, OnePass, measurement_from_moments
 from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.problem import Problem
 from implicit_geometry.theory.predict import predict
@@ -91,7 +92,7 @@ class TestTheFrameOfTheTheory:
             *moments(h + common, counts),
             classifier=w,
             parameterization=self.loss(class_scale, label_scale),
-            project=False,
+            frame="centred",
         )
         assert_same_geometry(measured.geometry, self.expected(counts, class_scale, label_scale))
 
@@ -110,7 +111,7 @@ class TestTheFrameOfTheTheory:
 
 def test_centring_by_the_wrong_weights_is_not_the_predicted_geometry():
     w, h = limit_factors(STEP, ONES, RAMP)
-    centred = measurement_from_moments(*moments(h, STEP), classifier=w, project=False)
+    centred = measurement_from_moments(*moments(h, STEP), classifier=w, frame="centred")
     assert np.abs(centred.embedding - h).max() > 0.01 * np.abs(h).max()
 
 
@@ -124,15 +125,15 @@ def test_without_a_classifier_the_class_means_are_centred_and_there_is_no_geomet
             getattr(measured, name)
 
 
-@pytest.mark.parametrize("project", [True, False])
-def test_with_a_bias_a_common_shift_is_removed_and_the_sample_mean_is_zero(project):
+@pytest.mark.parametrize("frame", ["projected", "centred"])
+def test_with_a_bias_a_common_shift_is_removed_and_the_sample_mean_is_zero(frame):
     counts = np.array(LONG_TAIL)
     root = np.sqrt(counts / counts.sum())
     candidate = (np.eye(6) - 1 / 6) @ np.diag(np.sqrt(counts)) @ (np.eye(6) - np.outer(root, root))  # P S P_r
     w, h = factors_of(candidate, counts, 20, seed=0)
-    shift = np.ones(6) @ h + (offset_outside(w) if project else 0)
+    shift = np.ones(6) @ h + (offset_outside(w) if frame == "projected" else 0)
     bias = -w @ shift
-    measured = measurement_from_moments(*moments(h + shift, counts), classifier=w, bias=bias, project=project)
+    measured = measurement_from_moments(*moments(h + shift, counts), classifier=w, bias=bias, frame=frame)
     np.testing.assert_allclose(measured.embedding, h, atol=1e-10)
     np.testing.assert_array_equal(measured.bias, bias)
 

@@ -63,6 +63,7 @@ VALUES: dict[str, Callable[[], object]] = {
     "CollapseThresholds": lambda: ig.collapse_thresholds(SMALL),
     "LogitCorrection": lambda: ig.logit_correction(np.ones(MANY), all_vectors(MANY), label_smoothing=0.1),
     "Comparison": lambda: ig.compare(ig.simplex_etf(4), ig.simplex_etf(4)),
+    "SplitComparison": lambda: ig.compare(ig.simplex_etf(4), ig.simplex_etf(4), groups=[9, 9, 1, 1]),
     "Cross": lambda: ig.simplex_etf(MANY).cross,
     "Rule": lambda: ig.Rule(ig.cdt, "CDT", exponent="gamma"),
     "Design": lambda: ig.design([5000, 500, 50], target="etf", weight_decay=0.1),

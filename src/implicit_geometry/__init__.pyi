@@ -3,6 +3,7 @@ from ._version import __version__ as __version__
 from .certificate import Certificate as Certificate
 from .certificate import Status as Status
 from .comparison import Comparison as Comparison
+from .comparison import SplitComparison as SplitComparison
 from .comparison import compare as compare
 from .correction.fit import estimate_prior as estimate_prior
 from .correction.fit import fit_logit_correction as fit_logit_correction
@@ -11,6 +12,7 @@ from .correction.logits import logit_correction as logit_correction
 from .counts import ClassCounts as ClassCounts
 from .geometry import Cross as Cross
 from .geometry import Geometry as Geometry
+from .geometry import mean_geometry as mean_geometry
 from .geometry import simplex_etf as simplex_etf
 from .gram import BlockSummary as BlockSummary
 from .gram import Gram as Gram

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -176,6 +177,49 @@ class Geometry:
     def alignment(self) -> Floats:
         """Cosine between classifier and class-mean embedding of every class, shape (k,) (NaN where one is zero)."""
         return self.cross.alignment()
+
+
+def mean_geometry(geometries: Iterable[Geometry]) -> Geometry:
+    """The mean of geometries over the same classes, each scaled so that W W^T and H H^T have unit Frobenius norm.
+
+    Of networks whose seeds assign the classes to the counts in a random order it is what counts and loss make of a
+    class; what a class itself adds averages out.
+
+    Raises:
+        InputError: there is none, one is no :class:`Geometry` or is zero, or the numbers of classes differ.
+
+    Example:
+        >>> round(mean_geometry([simplex_etf(4), simplex_etf(4)]).classifier.cosine(0, 1), 6)
+        -0.333333
+    """
+    try:
+        given = [instance("geometries", geometry, Geometry) for geometry in geometries]
+    except TypeError as error:
+        raise InputError("geometries", "must be geometries", type(geometries).__name__) from error
+    if len({geometry.num_classes for geometry in given}) != 1:
+        sizes = [geometry.num_classes for geometry in given][:10]
+        raise InputError("geometries", "must be at least one, all with the same number of classes", sizes)
+    scales = [_unit_scales(geometry) for geometry in given]
+    classifier = _mean([g.classifier.scaled(w) for g, (w, _) in zip(given, scales, strict=True)])
+    embedding = _mean([g.embedding.scaled(h) for g, (_, h) in zip(given, scales, strict=True)])
+    cross = _mean([g.cross.scaled(np.sqrt(w) * np.sqrt(h)) for g, (w, h) in zip(given, scales, strict=True)])
+    w, h = (Gram(block.diagonal, block.left, block.right, block.group) for block in (classifier, embedding))
+    return Geometry(w, h, cross)
+
+
+def _unit_scales(geometry: Geometry) -> tuple[float, float]:
+    norms = geometry.classifier.frobenius_norm(), geometry.embedding.frobenius_norm()
+    if min(norms) < np.finfo(np.float64).tiny:
+        raise InputError("geometries", "must have classifiers and embeddings that are not zero", "zeros")
+    return 1 / norms[0], 1 / norms[1]
+
+
+def _mean(blocks: Sequence[LowRank]) -> LowRank:
+    share = 1 / len(blocks)
+    total = blocks[0].scaled(share)
+    for block in blocks[1:]:
+        total = total.minus(block.scaled(-share))
+    return total
 
 
 def simplex_etf(num_classes: int) -> Geometry:

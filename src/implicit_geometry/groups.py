@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from implicit_geometry._validate import Floats, Ints
+from implicit_geometry._validate import Floats, InputError, Ints
+from implicit_geometry.counts import ClassCounts
 from implicit_geometry.parameterization import NEUTRAL
 from implicit_geometry.problem import Problem
 
@@ -24,6 +26,11 @@ class ClassGroups:
     size: Floats
     group: Ints
     first: Ints
+
+    @property
+    def all_differ(self) -> bool:
+        """Whether no two classes are alike."""
+        return self.size.size == self.group.size
 
 
 def group_classes(*vectors: Floats | Ints) -> ClassGroups:
@@ -63,3 +70,26 @@ def gather(problem: Problem) -> ClassGroups:
     group = np.repeat(runs.group, length)
     group.setflags(write=False)
     return ClassGroups(size, group, start[runs.first])
+
+
+def exchangeable_classes(name: str, given: Problem | ClassCounts | ArrayLike) -> ClassGroups:
+    """Group the classes of equal counts or, of a problem, of equal counts and equal vectors of the loss.
+
+    Args:
+        name: of the argument, for errors.
+        given: a problem, or class counts in any form.
+
+    Raises:
+        InputError: neither is given.
+
+    Example:
+        >>> exchangeable_classes("groups", [50, 5, 5]).group
+        array([0, 1, 1])
+    """
+    if isinstance(given, Problem):
+        return gather(given)
+    try:
+        counts = ClassCounts(given)
+    except InputError as error:
+        raise InputError(name, f"must be a Problem or class counts, which {error.expectation}", error.given) from error
+    return group_classes(counts.values)

@@ -18,7 +18,9 @@ from implicit_geometry._validate import Floats, InputError, Ints, class_index, f
 MAX_DENSE_CLASSES = 5000
 """Largest number of classes for which :meth:`LowRank.dense` forms the k x k matrix (200 MB)."""
 
-_MAX_EXACT_ROWS = 4096
+MAX_EXACT_ROWS = 4096
+"""Largest number of rows up to which norms are summed entry by entry (128 MB)."""
+
 _SMALLEST, _LARGEST = 1e-145, 1e145  # largest entries of vectors whose squared norms float64 holds
 
 
@@ -129,7 +131,7 @@ class LowRank:
             return 0.0
         m, diagonal, left = self.multiplicity, self.diagonal / peak, self.left / peak
         own = np.einsum("ij,ij->i", left, self.right)
-        if self.diagonal.size <= _MAX_EXACT_ROWS:
+        if self.diagonal.size <= MAX_EXACT_ROWS:
             squares = (left @ self.right.T) ** 2
             weights = np.outer(m, m)
             weights[np.diag_indices_from(weights)] -= m

@@ -1,36 +1,22 @@
-"""What is measured of a trained network, brought into the frame in which the theory states its geometry.
-
-The theory's embeddings lie in the row space of the classifier W. A network's do not: their component orthogonal to it
-(for a ReLU network most of their common mean) changes no logit. Three facts say what to remove before a comparison.
-
-- The loss sees the logits only up to multiples of 1/class_scale, since softmax(class_scale * z) is blind to a
-  constant. So only P W counts, P the projection orthogonal to 1/class_scale. P W has rank k - 1 (known, not
-  estimated), also where W keeps a component along 1/class_scale from its initialisation, which gradients never touch.
-- Without a bias nothing is subtracted after the projection on the row space of P W: a common shift inside that space
-  changes the logits. The optimal embeddings lie in it at every ridge, while sum_c label_scale_c * h_c = 0 holds in the
-  limit only.
-- With a bias a common shift of the embeddings is undone by it: their mean over the samples is subtracted. In theory it
-  is zero for a free bias at every ridge; :mod:`implicit_geometry.theory.measured_frame` subtracts it for others.
-
-Without a classifier (or a projection) only centring is left: by the mean weighted with label_scale (the unweighted mean
-for CE, wCE, LA, CDT), or over the samples for a head with a bias.
-"""
+"""What is measured of a trained network, in the frame in which it is compared with theory (:mod:`.frames`)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cached_property, wraps
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import cdist
 
-from implicit_geometry._validate import Floats, InputError, Ints, frozen, instance, numeric_vector
+from implicit_geometry._validate import Floats, InputError, choice, frozen, instance, numeric_vector
 from implicit_geometry.counts import ClassCounts
+from implicit_geometry.frames import FRAMES, Frame, FramedGeometry, centre_shares, projected
 from implicit_geometry.geometry import Geometry
-from implicit_geometry.parameterization import Pairwise, Parameterization
+from implicit_geometry.gram import Gram
+from implicit_geometry.parameterization import Parameterization
 
 _HAS_VECTORS = {  # whether an array has a vector for each class, or a number
     "class_means": True,
@@ -43,6 +29,11 @@ _HAS_VECTORS = {  # whether an array has a vector for each class, or a number
 }
 _OF_A_CLASSIFIER = ("classifier", "bias", "geometry", "self_duality")
 _OF_TWO_PASSES = ("class_nc1", "class_accuracy", "centre_agreement", "nc1", "accuracy")
+_REPLACED = {
+    "class_scale": "with the whole training loss: parameterization=...",
+    "label_scale": "with the whole training loss: parameterization=...",
+    "project": "as a frame: frame='projected' for True, frame='centred' for False",
+}
 _PAIRS_AT_ONCE = 2**20  # of class means whose distances are held in memory, 8 MB per matrix
 _SMALLEST = 1e-145  # entry of a class mean whose square float64 holds
 
@@ -59,7 +50,7 @@ class ClassMeans:
     Attributes:
         counts: samples of each class.
         class_means: mean embedding of every class as it is, shape (k, d).
-        embedding: the class means in the theory's frame (projected or centred), shape (k, d).
+        embedding: the class means in the frame of the measurement (projected or centred), shape (k, d).
         class_variance: mean squared distance of a class's embeddings to their mean, shape (k,).
 
     Example:
@@ -153,6 +144,15 @@ class OnePass(ClassMeans):
         """The three blocks W W^T, H H^T, W H^T with H = ``embedding``."""
         return Geometry.from_factors(self.classifier, self.embedding)
 
+    def in_both_frames(self, label_scale: Floats) -> FramedGeometry:
+        """The geometry, with H H^T as centred beside that of ``embedding``.
+
+        Args:
+            label_scale: that of the loss, for each class measured, shape (k,).
+        """
+        centre = centre_shares(label_scale, self.counts.values, bias=self.bias is not None) @ self.class_means
+        return FramedGeometry(self.geometry, Gram.from_factors(self.class_means - centre))
+
     @property
     def self_duality(self) -> float:
         """Mean over the classes of cos(w_c, h_c); 1 where classifiers and embeddings are aligned."""
@@ -219,14 +219,14 @@ class Measurement(OnePass):
         return float(self.counts.values @ self.class_accuracy / self.counts.num_samples)
 
 
-def takes_whole_loss(measure: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Refuse a lone ``class_scale`` or ``label_scale``: a measurement takes the whole loss."""
+def refuses_replaced_arguments(measure: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Refuse arguments of earlier versions: a measurement takes the whole loss, and a frame by its name."""
 
     @wraps(measure)
     def checked(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-        for name in ("class_scale", "label_scale"):
+        for name, instead in _REPLACED.items():
             if name in kwargs:
-                raise InputError(name, "must be given with the whole training loss: parameterization=...", f"{name}=")
+                raise InputError(name, f"must be given {instead}", f"{name}=")
         return measure(*args, **kwargs)
 
     return checked
@@ -240,7 +240,7 @@ def measurement_from_moments(
     *,
     classifier: None = None,
     parameterization: Parameterization | None = None,
-    project: bool = True,
+    frame: Literal["centred"] | None = None,
     leave_out_unseen: bool = False,
 ) -> ClassMeans: ...
 
@@ -254,12 +254,12 @@ def measurement_from_moments(
     classifier: ArrayLike,
     bias: ArrayLike | None = None,
     parameterization: Parameterization | None = None,
-    project: bool = True,
+    frame: Frame | None = None,
     leave_out_unseen: bool = False,
 ) -> OnePass: ...
 
 
-@takes_whole_loss
+@refuses_replaced_arguments
 def measurement_from_moments(
     counts: ArrayLike,
     class_sums: Floats,
@@ -268,7 +268,7 @@ def measurement_from_moments(
     classifier: ArrayLike | None = None,
     bias: ArrayLike | None = None,
     parameterization: Parameterization | None = None,
-    project: bool = True,
+    frame: Frame | None = None,
     leave_out_unseen: bool = False,
 ) -> ClassMeans | OnePass:
     """Make a measurement of what one pass over the embeddings sums up: of class means alone without a classifier.
@@ -279,15 +279,15 @@ def measurement_from_moments(
         class_squares: sum of each class's squared embedding norms, shape (k,).
         classifier: W, shape (k, d).
         bias: bias of the head, shape (k,), for a head that has one; needs a classifier.
-        parameterization: the training loss; plain cross-entropy where left out. Its ``class_scale`` matters with a
-            projection, its ``label_scale`` without.
-        project: project the class means on the row space of the classifier; otherwise only centre them.
+        parameterization: the training loss; plain cross-entropy where left out. Its ``class_scale`` matters to what is
+            projected, its ``label_scale`` to what is centred.
+        frame: ``"projected"``, the default with a classifier, or ``"centred"``, the default and the only one without.
         leave_out_unseen: measure the classes that have samples, at least two, where others have none; the classifiers
             of all classes still say what the embeddings are projected on.
 
     Raises:
-        InputError: a class has no samples, an embedding was not finite or so small that float64 cannot square it, or an
-            argument has the wrong type or shape.
+        InputError: a class has no samples, an embedding was not finite or so small that float64 cannot square it, an
+            argument has the wrong type or shape, or there is no such frame, or none without a classifier.
 
     Example:
         >>> sums, squares = np.array([[4.0, 2.0], [0.0, 1.0]]), np.array([10.0, 1.0])
@@ -299,8 +299,7 @@ def measurement_from_moments(
     num_classes = samples.size
     if num_classes < 2 or not (np.isfinite(samples) & (samples >= 0) & (samples == np.floor(samples))).all():
         raise InputError("counts", "must hold a whole number >= 0 for each of at least 2 classes", samples[:10])
-    if not isinstance(project, (bool, np.bool_)):
-        raise InputError("project", "must be True or False", type(project).__name__)
+    chosen = frame_of(frame, has_classifier=classifier is not None)
     class_sums = _numbers("class_sums", class_sums)
     if class_sums.ndim != 2 or class_sums.shape[0] != num_classes or class_sums.size == 0:
         raise InputError("class_sums", f"must have shape ({num_classes}, d)", class_sums.shape)
@@ -324,51 +323,33 @@ def measurement_from_moments(
     largest = np.abs(means).max(axis=1)
     lost = (largest > 0) & (largest < _SMALLEST)
     _refuse_classes(lost, f"must be 0 or of at least {_SMALLEST:g} on average", "smaller ones in")
-    embedding = means
-    if offset is not None:
-        embedding = _centred(means, samples)
-    elif weight is None or not project:
-        embedding = _centred(means, np.where(seen, loss.label_scale, 0) / loss.label_scale[seen].max())
-    if weight is not None and project:
-        basis = leading_rows(_seen_by_loss(weight, loss), num_classes - 1)[1]
-        embedding = embedding @ basis.T @ basis
-    variance = np.maximum(class_squares / np.maximum(samples, 1) - np.einsum("ij,ij->i", means, means), 0.0)
-    found = ClassCounts(samples[seen]), means[seen], embedding[seen], variance[seen]
+    embedding = means = means[seen]
+    if offset is not None or chosen == "centred":
+        embedding = means - centre_shares(loss.label_scale[seen], samples[seen], bias=offset is not None) @ means
+    if weight is not None and chosen == "projected":
+        embedding = projected(embedding, weight, loss)
+    variance = np.maximum(class_squares[seen] / samples[seen] - np.einsum("ij,ij->i", means, means), 0.0)
+    found = ClassCounts(samples[seen]), means, embedding, variance
     if weight is None:
         return ClassMeans(*found)
     return OnePass(*found, weight[seen], None if offset is None else offset[seen])
 
 
-def leading_rows(matrix: Floats, known_rank: int) -> tuple[Floats, Floats]:
-    """Singular values and an orthonormal basis of the row space of a matrix that is known to have at most a given rank.
+def frame_of(frame: Frame | None, *, has_classifier: bool) -> str:
+    """The frame that is asked for, or the default: what the logits see, which needs a classifier.
 
-    Args:
-        matrix: shape (k, d).
-        known_rank: singular values beyond it do not count, however large; within it, those at rounding level do not.
-
-    Returns:
-        The r singular values in falling order, shape (r,), and the basis, one vector per row, shape (r, d).
+    Raises:
+        InputError: there is no such frame, or none without a classifier.
 
     Example:
-        >>> singular, basis = leading_rows(np.array([[3.0, 0.0], [-3.0, 0.0]]), 1)
-        >>> round(float(singular[0]) ** 2, 9), np.abs(basis).tolist()
-        (18.0, [[1.0, 0.0]])
+        >>> frame_of(None, has_classifier=True), frame_of(None, has_classifier=False)
+        ('projected', 'centred')
     """
-    _, singular, rows = np.linalg.svd(matrix, full_matrices=False)
-    rounding = singular[0] * max(matrix.shape) * np.finfo(np.float64).eps
-    rank = min(known_rank, int((singular > rounding).sum()))
-    return singular[:rank], rows[:rank]
-
-
-def _seen_by_loss(classifier: Floats, loss: Parameterization) -> Floats:
-    """P W, without the component along 1 / class_scale."""
-    blind = Pairwise.of(loss).null
-    blind = blind / np.linalg.norm(blind)
-    return classifier - np.outer(blind, blind @ classifier)
-
-
-def _centred(means: Floats, weights: Floats | Ints) -> Floats:
-    return np.asarray(means - np.average(means, axis=0, weights=weights))
+    if frame is None:
+        return "projected" if has_classifier else "centred"
+    if choice("frame", frame, FRAMES) == "projected" and not has_classifier:
+        raise InputError("frame", "must be 'centred' where no classifier is given to project on", "'projected'")
+    return frame
 
 
 def _numbers(name: str, values: ArrayLike) -> Floats:

@@ -9,8 +9,9 @@ from numpy.typing import ArrayLike
 
 from implicit_geometry._validate import InputError, instance, numeric_vector
 from implicit_geometry.counts import ClassCounts
+from implicit_geometry.frames import Frame, FramedGeometry
 from implicit_geometry.geometry import Geometry
-from implicit_geometry.gram import BlockSummary
+from implicit_geometry.gram import BlockSummary, Gram
 
 QUANTITIES = {
     "norm_ratio": "squared norm ratio",
@@ -22,6 +23,19 @@ QUANTITIES = {
 
 BLOCKS = {"classifier": "W", "embedding": "H", "cross": "W Hᵀ"}
 """The blocks of a geometry, with their symbols; the first two have a summary."""
+
+CENTRED = "centred_embedding"
+FRAMED_BLOCKS = {**BLOCKS, CENTRED: "H centred"}
+"""The same with the embeddings in the paper's frame, which have a summary too."""
+
+SUMMARISED = ("classifier", "embedding", CENTRED)
+"""The blocks that have a summary."""
+
+VECTORS_IN: dict[Frame, tuple[str, str]] = {
+    "projected": ("classifier", "embedding"),
+    "centred": ("classifier", CENTRED),
+}
+"""The blocks of classifiers and embeddings in each frame."""
 
 ACCURACIES = {
     "overall": "overall",
@@ -64,12 +78,19 @@ def geometry_summary(geometry: Geometry, counts: ClassCounts) -> dict[str, float
     counts = ClassCounts(counts)
     if counts.num_classes != num_classes:
         raise InputError("counts", f"must cover the {num_classes} classes of geometry", counts.num_classes)
+    return {**_numbers("classifier", geometry.classifier, counts), **_numbers("embedding", geometry.embedding, counts)}
+
+
+def framed_summary(framed: FramedGeometry, counts: ClassCounts) -> dict[str, float]:
+    """The eight numbers of :func:`geometry_summary`, and those of the embeddings in the paper's frame."""
+    centred = _numbers(CENTRED, framed.centred_embedding, counts)
+    return {**geometry_summary(framed.geometry, counts), **centred}
+
+
+def _numbers(block: str, gram: Gram, counts: ClassCounts) -> dict[str, float]:
     undefined = BlockSummary(*[float("nan")] * 4)
-    summaries = {
-        block: undefined if counts.majority.all() else getattr(geometry, block).block_summary(counts.majority)
-        for block in ("classifier", "embedding")
-    }
-    return {f"{block}_{name}": value for block, summary in summaries.items() for name, value in asdict(summary).items()}
+    summary = undefined if counts.majority.all() else gram.block_summary(counts.majority)
+    return {f"{block}_{name}": value for name, value in asdict(summary).items()}
 
 
 def accuracy_summary(hits: ArrayLike, seen: ArrayLike, counts: ClassCounts) -> dict[str, float]:

@@ -3,7 +3,7 @@ import pytest
 from implicit_geometry.experiments.run import Failure
 from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.store import open_store
-from made_up_runs import made_up_run
+from made_up_runs import made_up_run, of_an_earlier_version
 
 COUNTS = (30, 30, 3, 3)
 SPECS = [RunSpec("ce", {}, COUNTS), RunSpec("cdt", {"gamma": 0.5}, COUNTS)]
@@ -56,3 +56,22 @@ def test_a_folder_for_the_page_that_is_not_there_is_bad_input(store, igeom, tmp_
     code, _, err = igeom("report", store.folder, "--output", tmp_path / "no" / "page.html")
     assert code == 2
     assert "output must be a file that can be written" in err
+
+
+def test_figures_show_embeddings_in_the_frame_asked_for(store, igeom):
+    code, _, err = igeom("report", store.folder, "--frame", "centred")
+    assert (code, err) == (0, "")
+    assert "embeddings H below (centred as in the paper)" in (store.folder / "report.html").read_text(encoding="utf-8")
+    code, _, err = igeom("report", store.folder, "--frame", "raw")
+    assert code == 2
+    assert "frame must be one of projected, centred, got 'raw'" in err
+
+
+def test_runs_of_an_earlier_version_are_shown_projected(igeom, tmp_path):
+    old = open_store(tmp_path / "old")
+    for spec in SPECS:
+        old.save(of_an_earlier_version(made_up_run(spec)))
+    assert igeom("report", old.folder)[0] == 0
+    code, _, err = igeom("report", old.folder, "--frame", "centred")
+    assert code == 2
+    assert "frame must be 'projected' for runs of earlier versions" in err

@@ -122,6 +122,17 @@ def test_a_run_that_diverges_is_recorded_and_told_by_the_exit_code(arguments, tm
     assert "(not tried again)" in " ".join(err.split())
 
 
+def test_where_classes_are_equal_distances_are_shown_with_their_parts(arguments, tmp_path, igeom):
+    code, out, _ = igeom(*arguments, "--counts", "30,15,15", "--class-order", "seed")
+    assert code == 0
+    (run,) = open_store(tmp_path / "runs").contents().runs
+    assert run.spec.data.class_order == "seed"
+    rows = {line.strip().rsplit(None, 2)[0]: line.split()[-2:] for line in out.splitlines() if len(line.split()) > 2}
+    shown = {"systematic part of it": "ridge_systematic", "heterogeneity of equal classes": "heterogeneity"}
+    for title, key in shown.items():
+        assert rows[title] == [f"{run.record[f'{block}_{key}']:.3f}" for block in ("classifier", "embedding")]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -141,6 +152,7 @@ def test_a_run_that_diverges_is_recorded_and_told_by_the_exit_code(arguments, tm
         (("--precision", "16-mixed"), "precision must be '32-true' or 'bf16-mixed' on a CPU"),
         (("--logger", "tensorbord"), "did you mean 'tensorboard'?"),
         (("--data", "features:nowhere.npz"), "nowhere.npz"),
+        (("--class-order", "random"), "data.class_order must be one of data, seed, got 'random'"),
     ],
 )
 def test_bad_input(change, message, arguments, igeom):

@@ -163,7 +163,7 @@ def test_downloading_is_asked_of_torchvision_only_on_request(tmp_path, monkeypat
     [
         (
             "mnits",
-            "name must be one of digits, mnist, .*folder:PATH, features:FILE.npz, got 'mnits'; did you mean 'mnist'",
+            "name must be one of digits, mnist, .*folder:PATH, .*, gaussian:K, got 'mnits'; did you mean 'mnist'",
         ),
         ("folder:", "did you mean 'folder:PATH'"),
         ("cifar:x", "name must be one of"),

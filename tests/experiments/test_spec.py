@@ -64,6 +64,20 @@ def test_texts_say_that_labels_are_smoothed():
     assert setting_texts(spec, ["label smoothing"]) == ["0.1"]
 
 
+def test_the_order_of_the_classes_is_in_the_key_where_the_seed_draws_it():
+    drawn = replace(SPEC, counts=(20, 9, 5, 2), data=DataSpec(class_order="seed"))
+    as_in_data = replace(drawn, data=DataSpec())
+    assert "class_order" not in as_in_data.to_dict()["data"]
+    assert drawn.key != as_in_data.key
+    for spec in (drawn, as_in_data):
+        assert RunSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+    assert as_in_data.class_order().tolist() == [0, 1, 2, 3]
+    orders = {tuple(replace(drawn, seed=seed).class_order().tolist()) for seed in range(200)}
+    assert len(orders) == 24
+    with pytest.raises(InputError, match="class_order must be one of data, seed"):
+        DataSpec(class_order="random")
+
+
 def test_parameterization_is_that_of_the_rule():
     assert SPEC.parameterization() == cdt([20, 2], gamma=0.5)
 

@@ -499,6 +499,7 @@ ATTACKS = [
             "validation_per_class": lambda: 0,
             "image_size": lambda: None,
             "augment": lambda: False,
+            "class_order": lambda: "seed",
         },
         share=3,
         covers=("sweep files",),

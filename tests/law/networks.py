@@ -178,7 +178,7 @@ def check_metric(seed: int) -> str:
     cut = int(np.random.default_rng(seed).integers(0, len(labels) + 1))
     for part in (slice(0, cut), slice(cut, None)):
         metric.update(torch.tensor(embeddings[part]), torch.tensor(labels[part]))
-    found = metric.compute(classifier=torch.tensor(classifier), project=False)
+    found = metric.compute(classifier=torch.tensor(classifier), frame="centred")
     means = np.stack([embeddings[labels == c].mean(axis=0) for c in range(k)])
     assert found.counts.values.tolist() == np.bincount(labels).tolist()
     assert close(found.class_means, means, 1e-10, 1e-10 * float(np.abs(means).max()))
@@ -198,7 +198,7 @@ def check_measure(seed: int) -> str:
     head = nn.Linear(d, k, bias=False).double()
     head.weight = nn.Parameter(torch.tensor(classifier))
     loader = [(torch.tensor(embeddings), torch.tensor(labels))]
-    found = ig_nn.measure(nn.Sequential(head), loader, head="0", project=False)
+    found = ig_nn.measure(nn.Sequential(head), loader, head="0", frame="centred")
     means = np.stack([embeddings[labels == c].mean(axis=0) for c in range(k)])
     variance = np.array([((embeddings[labels == c] - means[c]) ** 2).sum(axis=1).mean() for c in range(k)])
     size = float((embeddings**2).sum(axis=1).max())
@@ -321,7 +321,7 @@ def _loader() -> Any:
 LOGITS = {"logits": _tensor(2, 3), "target": lambda: torch.tensor([0, 1])}
 CLASS_VECTORS = {name: _tensor(3) for name in VECTORS}
 OPTIONS = {"ignore_index": lambda: -100, "label_smoothing": lambda: 0.0, "reduction": lambda: "mean"}
-SCALES = {"class_scale": lambda: None, "label_scale": lambda: None, "project": lambda: True}
+SCALES = {"class_scale": lambda: None, "label_scale": lambda: None, "frame": lambda: "centred"}
 ATTACKS = [
     Attack("vs_loss", ("vs_loss",), seeds, check_vs_loss, 80),
     Attack("VSLoss", ("VSLoss",), seeds, check_vs_loss_module, 50),

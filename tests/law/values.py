@@ -292,6 +292,47 @@ def check_compare(seed: int) -> str:
     return ORACLE
 
 
+def averaged(matrix: Floats, group: Any) -> Floats:
+    """The average over permutations inside groups, entry by entry."""
+    k, average = len(matrix), np.empty_like(matrix)
+    for i in range(k):
+        for j in range(k):
+            mine, theirs = np.flatnonzero(group == group[i]), np.flatnonzero(group == group[j])
+            average[i, j] = np.mean([matrix[a, b] for a in mine for b in theirs if (a == b) == (i == j)])
+    return average
+
+
+def check_mean_geometry(seed: int) -> str:
+    rng = np.random.default_rng(seed)
+    k, d, n = int(rng.integers(2, 9)), int(rng.integers(1, 5)), int(rng.integers(1, 5))
+    vectors = 10.0 ** rng.uniform(-8, 8, (n, 2, 1, 1)) * rng.standard_normal((n, 2, k, d))
+    found = ig.mean_geometry([ig.Geometry.from_factors(w, h) for w, h in vectors])
+    for place, block in enumerate((found.classifier, found.embedding)):
+        grams = [pair[place] @ pair[place].T for pair in vectors]
+        assert close(block.dense(), np.mean([gram / np.linalg.norm(gram) for gram in grams], axis=0), 1e-9, 1e-12)
+    return ORACLE
+
+
+def check_split(seed: int) -> str:
+    rng = np.random.default_rng(seed)
+    k, d = int(rng.integers(2, 9)), int(rng.integers(1, 5))
+    w, h, v, g = 10.0 ** rng.uniform(-8, 8, (4, 1, 1)) * rng.standard_normal((4, k, d))
+    counts = rng.integers(1, 4, k)
+    one, other = ig.Geometry.from_factors(w, h), ig.Geometry.from_factors(v, g)
+    try:
+        found = ig.compare(one, other, groups=ig.Problem(counts) if seed % 2 else counts)
+    except ig.InputError:
+        assert np.unique(counts).size == k
+        raise
+    for name, a, b in (("classifier", w @ w.T, v @ v.T), ("embedding", h @ h.T, g @ g.T), ("cross", w @ h.T, v @ g.T)):
+        difference = a / np.linalg.norm(a) - b / np.linalg.norm(b)
+        average = averaged(difference, counts)
+        assert close(getattr(found, name), float(np.linalg.norm(difference)), 1e-9, 1e-12)
+        assert close(getattr(found.systematic, name), float(np.linalg.norm(average)), 1e-9, 1e-9)
+        assert close(getattr(found.heterogeneity, name), float(np.linalg.norm(difference - average)), 1e-9, 1e-9)
+    return ORACLE
+
+
 def check_geometry(seed: int) -> str:
     w, h = draw_factors(seed, 4.0)
     geometry = ig.Geometry.from_factors(w, h)
@@ -421,7 +462,9 @@ ATTACKS = [
     Attack("Gram", ("Gram", "LowRank", "BlockSummary"), seeds, check_gram, 50),
     Attack("Gram: extremes", ("Gram",), seeds, check_extreme_gram, 15, ("left", "classes", "vectors")),
     Attack("compare", ("compare", "Comparison"), seeds, check_compare, 45),
+    Attack("compare by groups", ("compare", "SplitComparison"), seeds, check_split, 30, ("groups",)),
     Attack("Geometry", ("Geometry", "Cross"), seeds, check_geometry, 20),
+    Attack("mean_geometry", ("mean_geometry",), seeds, check_mean_geometry, 10),
     Attack("simplex_etf", ("simplex_etf",), st.integers(2, 100_000), check_simplex, 10),
     Attack(
         "accuracy_summary",
@@ -634,11 +677,17 @@ ATTACKS = [
         covers=("Geometry",),
         names=("left", "right"),
     ),
+    nonsense_for("mean_geometry", ig.mean_geometry, {"geometries": lambda: [ig.simplex_etf(3)]}, share=3),
     nonsense_for("simplex_etf", ig.simplex_etf, {"num_classes": lambda: 4}, share=3),
     nonsense_for(
         "compare",
         ig.compare,
-        {"geometry_a": lambda: ig.simplex_etf(3), "geometry_b": lambda: ig.simplex_etf(3)},
+        {
+            "geometry_a": lambda: ig.simplex_etf(3),
+            "geometry_b": lambda: ig.simplex_etf(3),
+            "groups": lambda: [9, 1, 1],
+        },
         share=3,
+        covers=("SplitComparison",),
     ),
 ]

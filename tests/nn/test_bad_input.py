@@ -27,6 +27,7 @@ from implicit_geometry.nn import (
 from implicit_geometry.nn.architectures import linear, resnet18, with_head
 from implicit_geometry.nn.networks import check_network
 from implicit_geometry.summary import accuracy_summary, geometry_summary
+from implicit_geometry.theory.measured_frame import in_measured_frame
 
 P: Any = ig.cdt([5, 3], gamma=0.5)
 L: Any = torch.zeros(3, 2)
@@ -128,7 +129,14 @@ CASES: dict[str, list[Callable[[], object]]] = {
         lambda: ig.Geometry.from_factors(np.ones((2, 2)), np.ones((2, 3))),
         lambda: ClassMeans(ig.ClassCounts([1, 2]), np.ones((2, 2)), np.ones((2, 3)), np.ones(2)),
     ],
-    "project": [lambda: filled().compute(W, project="yes"), lambda: measure(mlp(2, 2), [(L, Y)], project=None)],  # type: ignore[arg-type]
+    "frame": [
+        lambda: filled().compute(W, frame="yes"),
+        lambda: filled().compute(frame="projected"),
+        lambda: measure(mlp(2, 2), [(L, Y)], frame=None),  # type: ignore[arg-type]
+        lambda: measurement_from_moments([1, 2], np.ones((2, 2)), np.ones(2), frame="projected"),  # type: ignore[call-overload]
+        lambda: in_measured_frame(ig.predict(ig.Problem([2, 1])), "raw"),  # type: ignore[arg-type]
+    ],
+    "project": [lambda: filled().compute(W, project=True), lambda: measure(mlp(2, 2), [(L, Y)], project=False)],  # type: ignore[call-arg]
     "num_classes": [
         lambda: GeometryMetric(2**63, 3),
         lambda: GeometryMetric("a", 3),  # type: ignore[arg-type]

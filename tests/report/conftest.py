@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from implicit_geometry.counts import ClassCounts
+from implicit_geometry.frames import FramedGeometry
 from implicit_geometry.problem import Problem
 from implicit_geometry.rules import make_parameterization
+from implicit_geometry.summary import framed_summary
 from implicit_geometry.theory.predict import predict
 
 COUNTS = ClassCounts.step(num_classes=10, imbalance_ratio=10, max_count=120)
@@ -31,11 +32,7 @@ def eight_numbers(rule: str, exponent: float) -> dict[str, float]:
     name = {"ce": None, "logit_adjusted": "tau"}.get(rule, "gamma")
     parameters = make_parameterization(rule, COUNTS, **({} if name is None else {name: exponent}))
     geometry = predict(Problem(COUNTS, parameters)).geometry
-    return {
-        f"{block}_{quantity}": value
-        for block in ("classifier", "embedding")
-        for quantity, value in asdict(getattr(geometry, block).block_summary(COUNTS.majority)).items()
-    }
+    return framed_summary(FramedGeometry(geometry, geometry.embedding), COUNTS)
 
 
 def make_curves(rules: tuple[str, ...] = ("cdt", "ldt"), points: int = 61) -> pd.DataFrame:
@@ -46,7 +43,8 @@ def make_curves(rules: tuple[str, ...] = ("cdt", "ldt"), points: int = 61) -> pd
             limit = eight_numbers(rule, float(exponent))
             bend = 1.0 / max(1.2 - exponent, 1e-9)
             ridge = {name: value * (1.3 * bend if name.endswith("ratio") else 0.9) for name, value in limit.items()}
-            ridge["embedding_norm_ratio"] = limit["embedding_norm_ratio"] * 1.3
+            for block in ("embedding", "centred_embedding"):
+                ridge[f"{block}_norm_ratio"] = limit[f"{block}_norm_ratio"] * 1.3
             base = {"rule": rule, "exponent": float(exponent)}
             rows += [{**base, "kind": "limit", **limit}, {**base, "kind": "ridge", **ridge}]
     return pd.DataFrame(rows)
@@ -71,7 +69,7 @@ def _record(rule: str, exponent: float, seed: int, noise: np.random.Generator) -
     distances = {
         f"{block}_{target}_distance": abs(float(noise.normal(0.15, 0.08)))
         for target in ("limit", "ridge", "etf")
-        for block in ("classifier", "embedding")
+        for block in ("classifier", "embedding", "centred_embedding")
     }
     finished = exponent > -0.5
     return {

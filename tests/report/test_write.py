@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,13 @@ from safetensors.numpy import save_file
 
 from implicit_geometry._validate import InputError
 from implicit_geometry.experiments.run import Failure
-from implicit_geometry.experiments.spec import RunSpec
+from implicit_geometry.experiments.spec import DataSpec, RunSpec
 from implicit_geometry.experiments.store import RunStore, open_store
 from implicit_geometry.report.gather import find_stores, gather_runs
 from implicit_geometry.report.page.document import PageFigure
 from implicit_geometry.report.page.setting import NamedFigure
 from implicit_geometry.report.write import make_page, write_report
+from implicit_geometry.theory.predict import predict
 from made_up_runs import made_up_run
 
 COUNTS = (40, 40, 4, 4)
@@ -68,6 +70,26 @@ def test_neighbours_are_linked_through_all_runs(fill: Fill) -> None:
     order = articles(html)
     steps = [re.findall(r'href="#run-([0-9a-f]+)" title', part) for part in re.findall(r"<nav.*?</nav>", html)]
     assert steps == [order[1:2], *([order[i - 1], order[i + 1]] for i in range(1, 3)), order[2:3]]
+
+
+def test_seeds_that_draw_the_order_of_the_classes_are_averaged(fill: Fill) -> None:
+    specs = [replace(CDT, data=DataSpec(class_order="seed"), seed=seed) for seed in range(4)]
+    store = fill("a", *specs, OTHER)
+    html = make_page(gather_runs([store]), title="t").html
+    (found,) = re.findall(
+        r"mean Gram matrices over them stand ([\d.]+) \(W\) and ([\d.]+) \(H\) from their limit, single networks "
+        r"([\d.]+) and ([\d.]+)",
+        html,
+    )
+    runs = [made_up_run(spec) for spec in specs]
+    grams = [rows @ rows.T for rows in (run.arrays["embedding"] for run in runs)]
+    mean = np.mean([gram / np.linalg.norm(gram) for gram in grams], axis=0)
+    limit = predict(runs[0].problem).geometry.embedding.dense()
+    distance = np.linalg.norm(mean / np.linalg.norm(mean) - limit / np.linalg.norm(limit))
+    assert found[1] == f"{distance:.2f}"
+    assert found[3] == f"{np.mean([run.record['embedding_limit_distance'] for run in runs]):.2f}"
+    assert "class_order seed" in html
+    assert "draw which class" not in make_page(gather_runs([fill("b", CE, CDT)]), title="t").html
 
 
 def test_folders_of_folders_are_searched(fill: Fill, tmp_path: Path) -> None:

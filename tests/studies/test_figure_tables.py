@@ -12,8 +12,10 @@ from implicit_geometry._validate import InputError
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.data.load import load_source
 from implicit_geometry.experiments.run import TrainedRun
+from implicit_geometry.experiments.spec_texts import exponent
 from implicit_geometry.experiments.store import RunStore, open_store
 from implicit_geometry.geometry import Geometry
+from implicit_geometry.gram import Gram
 from implicit_geometry.problem import Problem
 from implicit_geometry.rules import cdt, ldt
 from implicit_geometry.studies.curves import theory_curves
@@ -66,6 +68,33 @@ def test_geometries_are_those_of_the_first_seed(tmp_path: Path) -> None:
     found = network_geometries(store, specs)
     assert list(found) == [Loss("ce", 0.0), Loss("ldt", 0.5), Loss("cdt", 0.5)]
     assert [geometry.classifier.entry(0, 0) for geometry in found.values()] == [1, 9, 25]
+
+
+def test_embeddings_are_in_the_frame_asked_for(tmp_path: Path) -> None:
+    store, specs = open_store(tmp_path), network_specs("fig2", "mlp")
+    means = np.arange(9.0).reshape(3, 3) ** 2
+    for spec in specs:
+        store.save(TrainedRun(spec, {}, {"classifier": np.eye(3), "embedding": np.eye(3), "class_means": means}))
+    found = network_geometries(store, specs, "centred")
+    for spec in specs:
+        scales = spec.parameterization().label_scale
+        centred = means - scales @ means / scales.sum()
+        geometry = found[Loss(spec.rule, exponent(spec))]
+        np.testing.assert_allclose(geometry.embedding.dense(), centred @ centred.T, rtol=1e-12)
+    assert network_geometries(store, specs)[Loss("ce", 0.0)].embedding == Gram.from_factors(np.eye(3))
+
+
+def test_runs_of_an_earlier_version_are_not_drawn_in_the_papers_frame(store: RunStore, tmp_path: Path) -> None:
+    specs = network_specs("fig3", "mlp")[:3]
+    vectors = open_store(tmp_path / "vectors")
+    vectors.save(TrainedRun(specs[0], {}, {"classifier": np.eye(10), "embedding": np.eye(10)}))
+    for draw in (
+        lambda: network_records(store, specs, "centred"),
+        lambda: network_histories(store, specs, "centred"),
+        lambda: network_geometries(vectors, specs[:1], "centred"),
+    ):
+        with pytest.raises(InputError, match="frame must be 'projected' for runs of earlier versions"):
+            draw()
 
 
 def test_the_fitted_line_is_at_the_median_ridge_of_a_rule() -> None:

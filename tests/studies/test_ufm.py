@@ -4,7 +4,7 @@ import pytest
 from implicit_geometry import ClassCounts, Problem, cdt, compare, logit_adjusted, predict
 from implicit_geometry.nn import train_ufm
 from implicit_geometry.studies.figure_plans import FIGURES, Loss
-from implicit_geometry.studies.ufm import measured_geometry, study_records, train_study
+from implicit_geometry.studies.ufm import measured, study_records, train_study
 
 LOSSES = [Loss("cdt", 0.5), Loss("ldt", -0.5)]
 COUNTS = FIGURES["fig3"].ufm_counts(10)
@@ -51,7 +51,7 @@ def test_smoothed_labels_are_compared_with_their_own_limit():
     history = train_ufm(counts, [loss], feature_dim=3, epochs=30, label_smoothing=0.1)
     (record,) = study_records(history, losses).to_dict("records")
     own, hard = (predict(Problem(counts, loss, label_smoothing=eps)).geometry for eps in (0.1, 0.0))
-    found = measured_geometry(history, 0, 0, -1)
+    found = measured(history, 0, 0, -1).geometry
     assert record["cross_limit_distance"] == pytest.approx(compare(found, own).cross)
     assert abs(compare(found, own).cross - compare(found, hard).cross) > 1e-2
 

@@ -24,6 +24,7 @@ from implicit_geometry import (
 )
 from implicit_geometry.certificate import Status
 from implicit_geometry.solvers.factored import solve_factored
+from implicit_geometry.theory.measured_frame import in_measured_frame
 from smoothed_oracles import label_entropy, smoothed_loss
 from strategies import class_counts
 
@@ -98,7 +99,7 @@ def test_groups_of_equal_classes_are_what_their_classes_are_apart(name):
 
 
 @settings(deadline=None, max_examples=40)
-@given(class_counts(), st.floats(-1, 1), st.floats(0.0, 0.5))
+@given(class_counts(), st.floats(-1, 1), st.just(0.0) | st.floats(1e-6, 0.5))
 def test_the_limit_has_the_mean_logits_of_free_features_and_orthogonal_embeddings(counts, gamma, smoothing):
     loss = cdt(counts, gamma=gamma)
     problem = Problem(counts, loss, label_smoothing=smoothing)
@@ -180,3 +181,37 @@ def test_other_methods_refuse_nonnegative_features():
     with pytest.raises(InputError, match="features must be one of free, nonnegative"):
         Problem([50, 5], features="relu")
     assert predict(Problem(STEP, ldam(STEP), features="nonnegative")).certificate.status is Status.OPTIMAL
+
+
+@pytest.mark.parametrize("gamma", [-0.5, 0.0, 0.5])
+def test_what_the_logits_see_of_nonnegative_embeddings_is_their_projection(gamma):
+    """H = diag(|h|) (1 - e e^T) diag(|h|) with e along v / theta, theta^2 = s / sqrt(1 - v^2)."""
+    loss = cdt(STEP, gamma=gamma)
+    solution = predict(Problem(STEP, loss, features="nonnegative"))
+    v = 1 / loss.class_scale / np.linalg.norm(1 / loss.class_scale)
+    theta = np.sqrt(np.sqrt(STEP.values) / loss.class_scale / np.sqrt(1 - v**2))
+    e = v / theta / np.linalg.norm(v / theta)
+    norms = solution.geometry.embedding.norms()
+    wanted = np.diag(norms) @ (np.eye(10) - np.outer(e, e)) @ np.diag(norms)
+    projected = in_measured_frame(solution).embedding.dense()
+    np.testing.assert_allclose(projected, wanted, atol=1e-12 * wanted.max())
+    free = predict(Problem(STEP, loss)).geometry.embedding.dense()
+    distance = np.linalg.norm(free / np.linalg.norm(free) - wanted / np.linalg.norm(wanted))
+    assert distance < (0.03 if gamma >= 0 else 0.15)
+
+
+def test_centred_nonnegative_embeddings_are_those_less_their_mean():
+    solution = predict(Problem(STEP, ldt(STEP, gamma=0.5), features="nonnegative"))
+    shares = solution.problem.parameterization.label_scale / solution.problem.parameterization.label_scale.sum()
+    centring = np.eye(10) - np.outer(np.ones(10), shares)
+    wanted = centring @ solution.geometry.embedding.dense() @ centring.T
+    centred = in_measured_frame(solution, "centred").embedding.dense()
+    np.testing.assert_allclose(centred, wanted, atol=1e-12 * wanted.max())
+
+
+def test_embeddings_of_another_price_are_centred_as_a_network_with_a_bias_is_measured():
+    solution = predict(Problem(STEP, bias=True, count_exponent=0.5))
+    shares = STEP.values / STEP.num_samples
+    centred = in_measured_frame(solution).embedding.dense()
+    assert np.abs(shares @ centred).max() < 1e-12 * centred.max()
+    assert np.abs(shares @ solution.geometry.embedding.dense()).max() > 1e-3 * centred.max()

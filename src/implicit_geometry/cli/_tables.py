@@ -30,7 +30,7 @@ def results_table(runs: Sequence[Run]) -> Table:
 
 
 def run_table(run: Run) -> Table:
-    """What a run came to: accuracies, the paper's eight numbers, distances, effective ridge."""
+    """What a run came to: accuracies, the paper's eight numbers, distances with their parts, effective ridge."""
     record = run.record
     title = loss_text(run.spec) + (", head with a bias" if run.bias else "")
     table = Table(box=box.SIMPLE_HEAD, padding=0, header_style="bold", title=title)
@@ -42,9 +42,16 @@ def run_table(run: Run) -> Table:
     table.add_row("[bold]geometry", "[bold]classifiers W", "[bold]embeddings H")
     for name, title in QUANTITIES.items():
         table.add_row(title, *(_number(record, f"{block}_{name}") for block in ("classifier", "embedding")))
+    has_parts = "classifier_heterogeneity" in record
     for target, title in experiments.TARGETS.items():
         numbers = (_number(record, f"{block}_{target}_distance") for block in ("classifier", "embedding"))
         table.add_row(f"distance to {title}", *numbers)
+        if has_parts and target in experiments.SPLIT_TARGETS:
+            numbers = (_number(record, f"{block}_{target}_systematic") for block in ("classifier", "embedding"))
+            table.add_row("  systematic part of it", *numbers)
+    if has_parts:
+        numbers = (_number(record, f"{block}_heterogeneity") for block in ("classifier", "embedding"))
+        table.add_row("heterogeneity of equal classes", *numbers)
     table.add_section()
     for key in ("effective_ridge", *(["cross_limit_scale"] if "cross_limit_scale" in record else []), "seconds"):
         table.add_row(experiments.COLUMNS[key].title, _number(record, key), "")

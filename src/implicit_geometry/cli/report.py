@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 from rich.console import Console
@@ -14,7 +14,9 @@ from rich.table import Table
 from implicit_geometry import experiments
 from implicit_geometry import report as reports
 from implicit_geometry._extras import require
+from implicit_geometry._validate import choice
 from implicit_geometry.cli._progress import print_damaged, print_unverified
+from implicit_geometry.frames import FRAMES, Frame
 
 
 def report(
@@ -24,6 +26,12 @@ def report(
     output: Annotated[
         Path | None, typer.Option(help="The page; report.html in the first folder if left out.", show_default=False)
     ] = None,
+    frame: Annotated[
+        str,
+        typer.Option(
+            help="In which figures show embeddings: projected, what the logits see of them, or centred, as the paper."
+        ),
+    ] = "projected",
 ) -> None:
     """Write one page that shows finished runs: figures over theory, tables that sort and filter, every run by epoch.
 
@@ -38,7 +46,9 @@ def report(
     """
     require("igeom report", "train")
     console = Console()
-    page = reports.write_report(runs, output, track=partial(track, console=console))
+    page = reports.write_report(
+        runs, output, frame=cast("Frame", choice("frame", frame, FRAMES)), track=partial(track, console=console)
+    )
     console.print(_table(page))
     for failure in page.failures:
         console.print(f"failed: {failure.spec.key}: {failure.reason}", style="yellow", markup=False, soft_wrap=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich import box
@@ -20,6 +20,7 @@ from implicit_geometry._files import dumps
 from implicit_geometry._validate import choice
 from implicit_geometry.cli._inputs import DataRoot, Download
 from implicit_geometry.cli._progress import epoch_bar, kept_on_interrupt, print_failures, run_bar
+from implicit_geometry.frames import FRAMES, Frame
 from implicit_geometry.paper.step_tables import balancing_rows, errata_rows, formula_rows, limit_rows
 from implicit_geometry.rules import RULES
 
@@ -39,6 +40,12 @@ def reproduce(
             show_default="all that the figure has",
         ),
     ] = None,
+    frame: Annotated[
+        str,
+        typer.Option(
+            help="In which a figure shows embeddings: centred, as the paper does, or projected, what the logits see."
+        ),
+    ] = "centred",
     scale: Annotated[str, typer.Option(help="Of networks: small, for two cores, or paper, as printed.")] = "small",
     data: Annotated[
         list[str] | None,
@@ -99,6 +106,7 @@ def reproduce(
         item,
         output,
         models=_split(model),
+        frame=cast("Frame", choice("frame", frame, FRAMES)),
         scale=scale,
         data=_split(data),
         epochs=epochs,

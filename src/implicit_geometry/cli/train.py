@@ -39,7 +39,9 @@ def train(
     counts: Annotated[str, typer.Option(help=COUNTS_HELP, show_default=False)],
     data: Annotated[
         str,
-        typer.Option(help="digits, mnist, fashion_mnist, cifar10, cifar100, folder:PATH or features:FILE.npz."),
+        typer.Option(
+            help="digits, mnist, fashion_mnist, cifar10, cifar100, folder:PATH, features:FILE.npz or gaussian:K."
+        ),
     ] = DataSpec.name,
     max_count: Annotated[int, typer.Option(help="Largest class of step: and exp: profiles.")] = 5000,
     test_per_class: Annotated[
@@ -48,6 +50,9 @@ def train(
     validation_per_class: Annotated[int, typer.Option(help="Samples of every class held out from training.")] = 0,
     image_size: Annotated[int | None, typer.Option(help="Side of the images of a folder.", show_default="32")] = None,
     augment: Annotated[bool, typer.Option("--augment", help="Shift (and mirror) training images at random.")] = False,
+    class_order: Annotated[
+        str, typer.Option(help="Which class has which count: data, as they come, or seed, as the seed draws it.")
+    ] = DataSpec.class_order,
     network: Annotated[
         str, typer.Option(help="mlp, resnet18, linear, timm:NAME, torchvision:NAME or MODULE:FUNCTION.")
     ] = NetworkSpec.name,
@@ -103,6 +108,7 @@ def train(
             "name": data,
             "validation_per_class": validation_per_class,
             "augment": augment,
+            "class_order": class_order,
             **_given(test_per_class=test_per_class, image_size=image_size),
         },
         "counts": counts,

@@ -11,6 +11,7 @@ from implicit_geometry._validate import InputError, Ints, choice, instance, whol
 from implicit_geometry.data.features import load_features
 from implicit_geometry.data.folder import DEFAULT_SIZE, find_images, has_class_folders
 from implicit_geometry.data.source import Source
+from implicit_geometry.data.synthetic import load_gaussian
 from implicit_geometry.data.vision import READERS, load_vision
 
 __all__ = ["SOURCES", "Source", "load_source"]
@@ -18,7 +19,7 @@ __all__ = ["SOURCES", "Source", "load_source"]
 SOURCES = ("digits", *READERS)
 """Names of the data sets that need no path."""
 
-_FOLDER, _FEATURES = "folder:PATH", "features:FILE.npz"
+_NAMED = ("folder:PATH", "features:FILE.npz", "gaussian:K")
 
 
 def load_source(
@@ -29,7 +30,8 @@ def load_source(
     Args:
         name: one of :data:`SOURCES`, ``folder:PATH`` for images in ``PATH/train/<class>/*`` and ``PATH/val/<class>/*``
             (``test`` where there is no ``val``) or in ``PATH/<class>/*``, or ``features:FILE.npz`` for arrays
-            ``embeddings`` (n, d) and ``labels`` (n,), optionally ``test_embeddings`` and ``test_labels``.
+            ``embeddings`` (n, d) and ``labels`` (n,), optionally ``test_embeddings`` and ``test_labels``, or
+            ``gaussian:K`` for K exchangeable classes (:mod:`implicit_geometry.data.synthetic`).
         root: folder of the torchvision data sets, ``data`` where left out.
         download: fetch a torchvision data set that is not there.
         image_size: side to which the images of a folder are brought, 32 where left out.
@@ -50,7 +52,9 @@ def load_source(
         raise InputError("image_size", f"must be left out for {name}: only image folders are scaled", image_size)
     if path and kind == "features":
         return load_features(Path(path).expanduser())
-    if choice("name", name, (*SOURCES, _FOLDER, _FEATURES)) == "digits":
+    if path and kind == "gaussian":
+        return load_gaussian(path)
+    if choice("name", name, (*SOURCES, *_NAMED)) == "digits":
         return _load_digits()
     return load_vision(name, Path("data") if root is None else Path(root), download=download)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -80,6 +80,29 @@ class Source:
         if labels.size == 0 or labels.min() < 0 or labels.max() >= self.num_classes:
             span = f"{labels.min()}..{labels.max()}" if labels.size else "none"
             raise InputError(f"{part}_labels of {self.name}", f"must lie in 0..{self.num_classes - 1}", span)
+
+    def in_class_order(self, order: Ints) -> Source:
+        """The same samples with the classes in another order: class c is what was class ``order[c]``.
+
+        Args:
+            order: every class once, shape (k,).
+
+        Raises:
+            InputError: it is no order of the classes.
+
+        Example:
+            >>> pixels = np.arange(8, dtype=np.uint8).reshape(2, 1, 2, 2)
+            >>> source = Source("two", pixels, np.array([0, 1]), None, None, ("dark", "light"))
+            >>> turned = source.in_class_order(np.array([1, 0]))
+            >>> turned.class_names, turned.train_labels.tolist()
+            (('light', 'dark'), [1, 0])
+        """
+        if sorted(order.tolist()) != list(range(self.num_classes)):
+            raise InputError("order", f"must hold each of {self.num_classes} classes once", order[:10])
+        place = np.argsort(order)
+        names = tuple(self.class_names[c] for c in order)
+        test_labels = None if self.test_labels is None else place[self.test_labels]
+        return replace(self, train_labels=place[self.train_labels], test_labels=test_labels, class_names=names)
 
     @property
     def num_classes(self) -> int:

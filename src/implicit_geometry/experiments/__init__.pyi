@@ -8,6 +8,7 @@ from .backends.preflight import check_runs as check_runs
 from .backends.ray_cluster import run_missing_on_ray as run_missing_on_ray
 from .backends.this_process import run_here as run_here
 from .record_columns import COLUMNS as COLUMNS
+from .record_columns import SPLIT_TARGETS as SPLIT_TARGETS
 from .record_columns import TARGETS as TARGETS
 from .record_columns import columns as columns
 from .record_columns import records_frame as records_frame

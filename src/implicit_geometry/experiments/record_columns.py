@@ -25,7 +25,7 @@ from implicit_geometry.experiments.spec_texts import (
     profile_text,
     variant,
 )
-from implicit_geometry.summary import ACCURACIES, BLOCKS, QUANTITIES
+from implicit_geometry.summary import ACCURACIES, FRAMED_BLOCKS, QUANTITIES, SUMMARISED
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,9 @@ PARTS = {"train": "training", "test": "test", "validation": "validation"}
 TARGETS = {"limit": "limit", "ridge": "optimum", "etf": "ETF"}
 """What a measured geometry is compared with: its limit, the optimum at its effective ridge, the simplex ETF."""
 
+SPLIT_TARGETS = ("limit", "ridge")
+"""Those of theory: where classes are equal, distances to them have a systematic part."""
+
 
 def _accuracy(part: str, group: str) -> Column:
     return Column(f"{part}_{group}", f"{part} {group}", ".1%", f"{ACCURACIES[group]} {PARTS[part]} accuracy")
@@ -69,8 +72,17 @@ def _accuracy(part: str, group: str) -> Column:
 
 def _distance(block: str, target: str) -> Column:
     needed = block in ("classifier", "embedding")
-    title = f"{BLOCKS[block]} to {TARGETS[target]}"
+    title = f"{FRAMED_BLOCKS[block]} to {TARGETS[target]}"
     return Column(f"{block}_{target}_distance", title, ".3f", always=needed, target=target)
+
+
+def _systematic(block: str, target: str) -> Column:
+    title = f"{FRAMED_BLOCKS[block]} to {TARGETS[target]}, systematic"
+    return Column(f"{block}_{target}_systematic", title, ".3f", target=target)
+
+
+def _heterogeneity(block: str) -> Column:
+    return Column(f"{block}_heterogeneity", f"{FRAMED_BLOCKS[block]} heterogeneity", ".3f")
 
 
 COLUMNS = {
@@ -93,14 +105,16 @@ COLUMNS = {
         *(_accuracy(part, group) for part in PARTS for group in ACCURACIES),
         Column("terminal_phase", "terminal phase", kind="flag", always=True),
         *(
-            Column(f"{block}_{quantity}", f"{BLOCKS[block]} {title}", ".3f")
-            for block in ("classifier", "embedding")
+            Column(f"{block}_{quantity}", f"{FRAMED_BLOCKS[block]} {title}", ".3f")
+            for block in SUMMARISED
             for quantity, title in QUANTITIES.items()
         ),
-        *(_distance(block, target) for target in ("limit", "etf") for block in BLOCKS),
+        *(_distance(block, target) for target in ("limit", "etf") for block in FRAMED_BLOCKS),
         Column("effective_ridge", "effective ridge", ".3g", always=True, target="ridge"),
-        *(_distance(block, "ridge") for block in BLOCKS),
+        *(_distance(block, "ridge") for block in FRAMED_BLOCKS),
         Column("cross_limit_scale", "W Hᵀ over limit", ".3f", "size of the mean logits over that of their limit"),
+        *(_systematic(block, target) for target in SPLIT_TARGETS for block in FRAMED_BLOCKS),
+        *(_heterogeneity(block) for block in FRAMED_BLOCKS),
         Column("not_compared", "not compared", kind="texts"),
         Column("nc1", "NC1", ".2g"),
         Column("cdnv", "CDNV", ".2g"),

@@ -8,15 +8,19 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from implicit_geometry._validate import InputError, choice, number, shown, whole_number
+import numpy as np
+
+from implicit_geometry._validate import InputError, Ints, choice, number, shown, whole_number
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.problem import Problem
 from implicit_geometry.rules import make_parameterization
 
 _RECORD_VERSION = 2
+_CLASS_ORDER = 1  # besides the seed, so that the order is none of the other draws
 
 SCHEDULES = ("cosine", "step", "constant")
+CLASS_ORDERS = ("data", "seed")
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 
 
@@ -30,6 +34,8 @@ class DataSpec:
         validation_per_class: samples of every class held out from the training part.
         image_size: side to which an image folder is scaled; ``None`` for the data set's own.
         augment: train on randomly shifted (and, where that keeps the class, mirrored) images.
+        class_order: which class has the first of the training counts, and so on: ``"data"`` as they come in the data
+            set, ``"seed"`` in a random order that the run's seed draws. Over seeds the classes are exchangeable then.
 
     Raises:
         InputError: a value is out of range.
@@ -40,9 +46,11 @@ class DataSpec:
     validation_per_class: int = 0
     image_size: int | None = None
     augment: bool = False
+    class_order: str = "data"
 
     def __post_init__(self) -> None:
         _text("name", self.name)
+        choice("class_order", self.class_order, CLASS_ORDERS)
         if not isinstance(self.augment, bool):
             raise InputError("augment", "must be true or false", shown(self.augment))
         for name, minimum in (("test_per_class", 1), ("validation_per_class", 0), ("image_size", 1)):
@@ -109,7 +117,8 @@ class RunSpec:
         data: which data set, and how much of it is held out.
         network: which network.
         optimization: how to train.
-        seed: of the data split, the initial weights and the order of the batches.
+        seed: of the data split, the initial weights, the order of the batches and, where the data say so, the order of
+            the classes.
         record_every: epochs between the rows of the run's history; 0 for none.
         label_smoothing: eps of the loss, as :class:`implicit_geometry.problem.Problem` has it.
 
@@ -138,6 +147,21 @@ class RunSpec:
         for name in ("seed", "record_every"):
             whole_number(name, getattr(self, name), minimum=0)
         object.__setattr__(self, "label_smoothing", self.problem(bias=False).label_smoothing)
+
+    def class_order(self) -> Ints:
+        """The class of the data set that each training count is of, shape (k,).
+
+        Example:
+            >>> RunSpec("ce", {}, counts=(9, 5, 3)).class_order().tolist()
+            [0, 1, 2]
+            >>> drawn = DataSpec(class_order="seed")
+            >>> [RunSpec("ce", {}, (9, 5, 3), drawn, seed=seed).class_order().tolist() for seed in (0, 2)]
+            [[2, 0, 1], [0, 2, 1]]
+        """
+        k = len(self.counts)
+        if self.data.class_order == "data":
+            return np.arange(k)
+        return np.random.default_rng((self.seed, _CLASS_ORDER)).permutation(k)
 
     def class_counts(self) -> ClassCounts:
         """The counts as a value."""
@@ -175,10 +199,12 @@ class RunSpec:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
-        """The spec as plain JSON values; of hard labels without ``label_smoothing``, as earlier versions wrote it."""
+        """The spec as plain JSON values; without what is as it was before later versions let it be set."""
         document = {**asdict(self), "counts": list(self.counts)}
         if not self.label_smoothing:
             del document["label_smoothing"]
+        if self.data.class_order == DataSpec.class_order:
+            del document["data"]["class_order"]
         return document
 
     @classmethod
@@ -191,7 +217,7 @@ class RunSpec:
         _exact_keys("spec", document, cls, optional="label_smoothing")
         parts: dict[str, Any] = {}
         for name, part in _PARTS.items():
-            _exact_keys(name, document[name], part)
+            _exact_keys(name, document[name], part, optional="class_order")
             parts[name] = part(**document[name])
         return cls(**{**document, **parts})
 

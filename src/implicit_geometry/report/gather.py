@@ -108,14 +108,14 @@ def _vectors_problem(run: MeasuredRun) -> str:
     if bias is not None and (bias.shape != (k,) or not _are_finite(bias)):
         return f"a bias that is not one finite number for each of {k} classes"
     shapes = set()
-    for name in ("classifier", "embedding"):
+    for name in ("classifier", "embedding", *(["class_means"] if "class_means" in run.arrays else [])):
         array = run.arrays.get(name)
         if array is None:
             return f"vectors without {name}"
         if array.ndim != 2 or array.shape[0] != k or not _are_finite(array):
             return f"{name} vectors that are not finite numbers, one vector for each of {k} classes"
         shapes.add(array.shape)
-    return "" if len(shapes) == 1 else "classifier and embedding vectors of two lengths"
+    return "" if len(shapes) == 1 else "classifier and embedding vectors of several lengths"
 
 
 def _are_finite(array: Array) -> bool:

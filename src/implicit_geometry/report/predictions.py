@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 
 from implicit_geometry.experiments.run import Run
-from implicit_geometry.geometry import Geometry
+from implicit_geometry.frames import FramedGeometry
 from implicit_geometry.report.page.setting import Setting
 from implicit_geometry.rules import find_rule
 from implicit_geometry.studies.curves import theory_curves
-from implicit_geometry.theory.measured_frame import in_measured_frame
+from implicit_geometry.theory.measured_frame import in_both_frames
 from implicit_geometry.theory.predict import predict
 
 POINTS = 61
@@ -19,16 +19,16 @@ POINTS = 61
 _REACH = 1.5
 
 
-def limit_geometry(run: Run) -> Geometry:
-    """The limit of vanishing ridge of a run, in the frame of its measurement."""
-    return in_measured_frame(predict(run.problem))
+def limit_geometry(run: Run) -> FramedGeometry:
+    """The limit of vanishing ridge of a run, in the frames of its measurement."""
+    return in_both_frames(predict(run.problem))
 
 
-def predicted_geometries(run: Run) -> dict[str, Geometry]:
+def predicted_geometries(run: Run) -> dict[str, FramedGeometry]:
     """The limit of a run and the optimum at its effective ridge, by name; each where the run was compared with it."""
     limit = {} if "limit" in run.not_compared else {"limit": limit_geometry(run)}
     ridge = run.record["effective_ridge"]
-    optimum = {"optimum": in_measured_frame(predict(run.problem.at_ridge(ridge)))} if ridge else {}
+    optimum = {"optimum": in_both_frames(predict(run.problem.at_ridge(ridge)))} if ridge else {}
     return {**limit, **optimum}
 
 

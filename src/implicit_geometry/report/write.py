@@ -15,12 +15,14 @@ from implicit_geometry._validate import InputError
 from implicit_geometry.experiments.run import Failure, Run
 from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.spec_texts import data_text, network_text, profile_text, run_title
+from implicit_geometry.frames import Frame
 from implicit_geometry.report.gather import Sweep, damaged_run, find_stores, gather_runs
 from implicit_geometry.report.page.document import PageFigure, Problems, Section, render_page
 from implicit_geometry.report.page.one_run import run_article, run_content
 from implicit_geometry.report.page.setting import (
     NamedFigure,
     Setting,
+    class_order_sentences,
     setting_facts,
     setting_figures,
     setting_sentences,
@@ -50,21 +52,25 @@ class SweepPage:
     unverified: int
 
 
-def write_report(folders: Sequence[Path], output: Path | None = None, *, track: Track | None = None) -> SweepPage:
+def write_report(
+    folders: Sequence[Path], output: Path | None = None, *, frame: Frame = "projected", track: Track | None = None
+) -> SweepPage:
     """Write the page of all runs in results folders.
 
     Args:
         folders: results folders, or folders of such; at least one.
         output: file of the page; ``report.html`` in the first folder where left out.
+        frame: in which figures show embeddings: ``"projected"`` or ``"centred"`` (:mod:`implicit_geometry.frames`).
         track: passes items on while it shows how far the work is, as ``rich.progress.track`` does.
 
     Raises:
-        InputError: a folder holds no results, no run is finished, or the page cannot be written.
+        InputError: a folder holds no results, no run is finished, a run of an earlier version was not measured in the
+            frame, or the page cannot be written.
     """
     target = folders[0] / "report.html" if output is None else output
     sweep = gather_runs([store for folder in folders for store in find_stores(folder)])
     _check_writable(target)
-    page = make_page(sweep, title="Trained networks beside the theory of their losses", track=track)
+    page = make_page(sweep, title="Trained networks beside the theory of their losses", frame=frame, track=track)
     write_atomically(target, lambda part: part.write_text(page.html, encoding="utf-8"))
     return page
 
@@ -76,6 +82,7 @@ def make_page(
     lead: str | None = None,
     sentences: Callable[[pd.DataFrame], Sequence[str]] = setting_sentences,
     on_figure: Callable[[NamedFigure, PageFigure], object] = lambda named, drawn: None,
+    frame: Frame = "projected",
     track: Track | None = None,
 ) -> SweepPage:
     """Draw the figures and the runs, and put them on one page. Runs that turn out to be damaged are left out.
@@ -86,6 +93,7 @@ def make_page(
         lead: paragraph below it; what was trained where left out.
         sentences: the findings of a table of runs.
         on_figure: called with every figure that was drawn.
+        frame: as for :func:`write_report`.
         track: as for :func:`write_report`.
 
     Raises:
@@ -99,7 +107,7 @@ def make_page(
     plans = [
         (number, named)
         for number, setting in enumerate(settings)
-        for named in setting_figures(setting, sweep.load, setting_curves, limit_geometry)
+        for named in setting_figures(setting, sweep.load, setting_curves, limit_geometry, frame)
     ]
     figures: dict[int, list[PageFigure]] = {number: [] for number in range(len(settings))}
     for number, named in following(plans, "figures"):
@@ -113,7 +121,13 @@ def make_page(
         lead=lead or _lead(settings),
         tiles=_tiles(settings, sweep.failures, damaged, unverified),
         sections=[
-            Section(setting.title, sentences(setting.records), figures[number], setting.records, setting_facts(setting))
+            Section(
+                setting.title,
+                (*sentences(setting.records), *class_order_sentences(setting, sweep.load, limit_geometry)),
+                figures[number],
+                setting.records,
+                setting_facts(setting),
+            )
             for number, setting in enumerate(settings)
         ],
         articles=_articles(settings, contents),

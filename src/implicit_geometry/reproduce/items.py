@@ -11,11 +11,12 @@ import pandas as pd
 from implicit_geometry._validate import InputError, choice, number, whole_number
 from implicit_geometry.experiments.run import Failure
 from implicit_geometry.experiments.training.train_run import NO_FILES, Resources
+from implicit_geometry.frames import FRAMES, Frame
 from implicit_geometry.reproduce.paper_figures import FIGURE_DRAWINGS
 from implicit_geometry.reproduce.studies import NUM_SEEDS, STUDIES, run_study
 from implicit_geometry.reproduce.write import made_folder, write_pictures, write_table
 from implicit_geometry.studies.figure_plans import FIGURES, SCALES
-from implicit_geometry.studies.figure_runs import FigureRequest, trained_networks
+from implicit_geometry.studies.figure_runs import PAPER_FRAME, FigureRequest, trained_networks
 from implicit_geometry.studies.training import QUIET, Watch
 
 ITEMS = (*FIGURES, *STUDIES)
@@ -23,6 +24,11 @@ ITEMS = (*FIGURES, *STUDIES)
 
 ``"accuracy"`` compares the losses by their test accuracy, ``"logits"`` what to read off a network at test time.
 """
+
+_FRAMES: dict[Frame, str] = {
+    "centred": "Embeddings are centred as in the paper's Remark 2.",
+    "projected": "Of the embeddings it shows what the logits see: their projection on the classifiers' row space.",
+}
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,7 @@ def reproduce(
     output: str | Path,
     *,
     models: Sequence[str] = (),
+    frame: Frame = PAPER_FRAME,
     scale: str = "small",
     data: Sequence[str] = (),
     epochs: int | None = None,
@@ -62,6 +69,8 @@ def reproduce(
         item: one of :data:`ITEMS`.
         output: folder of pictures and numbers; networks are kept in ``networks`` in it, and used again.
         models: what is trained for a figure: ``"ufm"``, ``"mlp"``, ``"resnet18"``; all that it has where empty.
+        frame: in which a figure shows embeddings: ``"centred"``, as the paper does, or ``"projected"``, what the logits
+            see of them (:mod:`implicit_geometry.frames`).
         scale: of networks: ``"small"``, for two cores, or ``"paper"``, as printed.
         data: data set of the networks, several for a study; the scale's own where empty.
         epochs: passes over the samples; those of model and scale where left out.
@@ -82,6 +91,7 @@ def reproduce(
         ['fig4-ufm.png', 'fig4-ufm.svg', 'fig4-ufm.csv']
     """
     choice("item", item, ITEMS)
+    choice("frame", frame, FRAMES)
     count = whole_number("seeds", (NUM_SEEDS if item in STUDIES else 1) if seeds is None else seeds, minimum=1)
     folder = made_folder(Path(output))
     if item in STUDIES:
@@ -98,6 +108,7 @@ def reproduce(
     request = FigureRequest(
         item=item,
         models=tuple(dict.fromkeys(chosen)),
+        frame=frame,
         scale=choice("scale", scale, SCALES),
         data=data[0] if data else None,
         output=folder,
@@ -115,4 +126,5 @@ def reproduce(
         stem = f"{item}-{request.suffix(models_drawn)}"
         tables[stem] = numbers
         files += [*write_pictures(figure, folder, stem), write_table(numbers, folder, stem)]
-    return Reproduction(module.CAPTION, tuple(files), tables, networks.failures)
+    caption = f"{module.CAPTION} {_FRAMES[frame]}" if request.plan.shows_embeddings else module.CAPTION
+    return Reproduction(caption, tuple(files), tables, networks.failures)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import ModuleType
 
 import pandas as pd
@@ -39,12 +40,12 @@ def _vectors(request: FigureRequest, networks: FigureNetworks) -> list[Drawing]:
 
 def _all_numbers(request: FigureRequest, networks: FigureNetworks) -> list[Drawing]:
     curves, records = theory_and_runs(request, networks)
-    figure = fig3_all_numbers.four_by_four_figure(curves, records, networks.names(request.models))
+    figure = fig3_all_numbers.four_by_four_figure(curves, records, networks.names(request.models), frame=request.frame)
     return [(request.models, figure, records)]
 
 
 def _distances(request: FigureRequest, networks: FigureNetworks) -> list[Drawing]:
-    return _by_epoch(request, networks, fig4_distances.distance_figure)
+    return _by_epoch(request, networks, partial(fig4_distances.distance_figure, frame=request.frame))
 
 
 def _accuracies(request: FigureRequest, networks: FigureNetworks) -> list[Drawing]:

@@ -1,4 +1,4 @@
-"""The paper's eight numbers of the theory along an exponent."""
+"""The paper's eight numbers of the theory along an exponent, and those of H in the paper's frame."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import pandas as pd
 
 from implicit_geometry._validate import InputError
 from implicit_geometry.counts import ClassCounts
+from implicit_geometry.frames import FramedGeometry
 from implicit_geometry.geometry import simplex_etf
 from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.problem import Problem
 from implicit_geometry.rules import find_rule, make_parameterization
-from implicit_geometry.summary import geometry_summary
-from implicit_geometry.theory.measured_frame import in_measured_frame
+from implicit_geometry.summary import framed_summary
+from implicit_geometry.theory.measured_frame import in_both_frames
 from implicit_geometry.theory.predict import predict
 
 
@@ -35,7 +36,7 @@ def theory_curves(
     label_smoothing: float = 0.0,
     **fixed: Any,
 ) -> pd.DataFrame:
-    """The eight numbers in the limit, and at one ridge per rule where one is given.
+    """The numbers of ``framed_summary`` in the limit, and at one ridge per rule where one is given.
 
     Points that theory does not give, such as those of a head with a bias and too many kinds of classes, are left out,
     and so are values that a rule does not take.
@@ -51,7 +52,7 @@ def theory_curves(
         **fixed: other hyperparameters of the rules.
 
     Returns:
-        Columns ``rule``, ``exponent``, ``kind`` (``"limit"`` or ``"ridge"``) and the eight numbers.
+        Columns ``rule``, ``exponent``, ``kind`` (``"limit"`` or ``"ridge"``) and the numbers.
     """
     grid = [float(value) for value in exponents]
     rows = []
@@ -62,17 +63,18 @@ def theory_curves(
                 with suppress(InputError):
                     loss = rule_at(rule, counts, value, **fixed)
                     problem = Problem(counts, loss, bias=bias, bias_ridge=bias_ridge, label_smoothing=label_smoothing)
-                    numbers = _eight_numbers(problem, ridge)
+                    numbers = _numbers(problem, ridge)
                     rows.append({"rule": rule, "exponent": value, "kind": kind, **numbers})
-    names = geometry_summary(simplex_etf(counts.num_classes), counts)
+    etf = simplex_etf(counts.num_classes)
+    names = framed_summary(FramedGeometry(etf, etf.embedding), counts)
     return pd.DataFrame(rows, columns=["rule", "exponent", "kind", *names])
 
 
-def _eight_numbers(problem: Problem, ridge: float) -> dict[str, float]:
-    """Those of a problem at a ridge, or in its limit where that is 0, in the frame of a measurement.
+def _numbers(problem: Problem, ridge: float) -> dict[str, float]:
+    """Those of a problem at a ridge, or in its limit where that is 0, in the frames of a measurement.
 
     Raises:
         InputError: theory does not give them.
     """
     solution = predict(problem.at_ridge(ridge) if ridge else problem)
-    return geometry_summary(in_measured_frame(solution), problem.counts)
+    return framed_summary(in_both_frames(solution), problem.counts)

@@ -39,6 +39,7 @@ class FigurePlan:
         imbalance_ratios: of the majority's to the minority's samples, by scale.
         num_classes: k.
         minority_fraction: share of the classes.
+        shows_embeddings: whether it shows class-mean embeddings, in one of two frames.
     """
 
     models: tuple[str, ...]
@@ -48,6 +49,7 @@ class FigurePlan:
     imbalance_ratios: dict[str, tuple[int, ...]]
     num_classes: int = 10
     minority_fraction: float = 0.5
+    shows_embeddings: bool = True
 
     def losses(self, model: str, scale: str) -> list[Loss]:
         """Plain cross-entropy, then every rule at every exponent; the unconstrained-features model has all of them."""
@@ -79,6 +81,7 @@ FIGURES: dict[str, FigurePlan] = {
         exponents=(-0.5, -0.25, 0.25, 0.5, 0.75, 1.0),
         small_exponents=(-0.5, 0.5, 1.0),
         imbalance_ratios=_TEN,
+        shows_embeddings=False,
     ),
     "fig2": FigurePlan(
         ("ufm", "mlp"),
@@ -97,7 +100,7 @@ FIGURES: dict[str, FigurePlan] = {
         small_exponents=(-0.5, 0.5, 1.0),
         imbalance_ratios={"small": (2, 10), "paper": (10, 100)},
     ),
-    "fig5": FigurePlan(("mlp", "resnet18"), ("cdt", "ldt"), _HALVES, _HALVES, _TEN),
+    "fig5": FigurePlan(("mlp", "resnet18"), ("cdt", "ldt"), _HALVES, _HALVES, _TEN, shows_embeddings=False),
 }
 
 _PAPER_OPTIMIZATION = Optimization(

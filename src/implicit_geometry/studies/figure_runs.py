@@ -17,6 +17,7 @@ from implicit_geometry.experiments.run import Failure
 from implicit_geometry.experiments.spec import DataSpec, RunSpec
 from implicit_geometry.experiments.store import RunStore, open_store
 from implicit_geometry.experiments.training.train_run import Resources
+from implicit_geometry.frames import Frame
 from implicit_geometry.nn.ufm import UFMHistory
 from implicit_geometry.studies.figure_plans import FIGURES, UFM_EPOCHS, FigurePlan, network_specs
 from implicit_geometry.studies.figure_tables import (
@@ -28,11 +29,14 @@ from implicit_geometry.studies.figure_tables import (
     write_three_classes,
 )
 from implicit_geometry.studies.training import Watch, train_missing
-from implicit_geometry.studies.ufm import measured_geometry, study_records, train_study
+from implicit_geometry.studies.ufm import measured, study_records, train_study
 
 _DATA_NAMES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
 _MODEL_NAMES = {"ufm": "UFM", "mlp": "MLP", "resnet18": "ResNet18"}
 _CURVE_POINTS = 61
+
+PAPER_FRAME: Frame = "centred"
+"""The frame in which the paper shows embeddings."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class FigureRequest:
 
     item: str
     models: tuple[str, ...]
+    frame: Frame
     scale: str
     data: str | None
     output: Path
@@ -56,10 +61,16 @@ class FigureRequest:
         """What the figure compares."""
         return FIGURES[self.item]
 
+    @property
+    def drawn_frame(self) -> Frame:
+        """The frame of the embeddings; of figures that show none, the one that every network was measured in."""
+        return self.frame if self.plan.shows_embeddings else "projected"
+
     def suffix(self, models: Sequence[str]) -> str:
-        """What tells apart the files of a figure: models, and of networks scale and data."""
+        """What tells apart the files of a figure: models, scale and data of networks, a frame other than its own."""
         networks = [] if list(models) == ["ufm"] else [self.scale, *([self.data] if self.data else [])]
-        return "-".join([*models, *networks])
+        frame = [self.frame] if self.plan.shows_embeddings and self.frame != PAPER_FRAME else []
+        return "-".join([*models, *networks, *frame])
 
 
 @dataclass(frozen=True)
@@ -152,7 +163,8 @@ def theory_and_runs(request: FigureRequest, networks: FigureNetworks) -> tuple[p
             runs, counts, ridge = _ufm_records(request), plan.ufm_counts(10), request.ridge
         else:
             specs = networks.finished(model)
-            runs, counts, ridge = network_records(networks.store, specs), specs[0].class_counts(), 0.0
+            runs = network_records(networks.store, specs, request.drawn_frame)
+            counts, ridge = specs[0].class_counts(), 0.0
         curves.append(fitted_curves(counts, plan.rules, runs, grid, ridge=ridge).assign(model=model))
         records.append(runs)
     return pd.concat(curves, ignore_index=True), pd.concat(records, ignore_index=True)
@@ -160,23 +172,23 @@ def theory_and_runs(request: FigureRequest, networks: FigureNetworks) -> tuple[p
 
 def vectors_of_three_classes(request: FigureRequest, networks: FigureNetworks) -> pd.DataFrame:
     """The vectors of Fig. 2, predicted and measured."""
-    measured = {}
+    found = {}
     for model in request.models:
         if model == "ufm":
             history = _ufm_history(request, 10)
             for position, loss in enumerate(request.plan.losses(model, request.scale)):
-                measured[model, loss] = measured_geometry(history, position, 0, -1)
+                found[model, loss] = measured(history, position, 0, -1, request.drawn_frame).geometry
         else:
-            for loss, geometry in network_geometries(networks.store, networks.finished(model)).items():
-                measured[model, loss] = geometry
-    return vector_table(measured, request.plan.ufm_counts(10))
+            geometries = network_geometries(networks.store, networks.finished(model), request.drawn_frame)
+            found |= {(model, loss): geometry for loss, geometry in geometries.items()}
+    return vector_table(found, request.plan.ufm_counts(10))
 
 
 def rows_by_epoch(request: FigureRequest, networks: FigureNetworks, model: str) -> pd.DataFrame:
     """One row per run and recorded epoch of a model."""
     if model == "ufm":
         return _ufm_records(request, every_epoch=True)
-    return network_histories(networks.store, networks.finished(model))
+    return network_histories(networks.store, networks.finished(model), request.drawn_frame)
 
 
 def _ufm_records(request: FigureRequest, *, every_epoch: bool = False) -> pd.DataFrame:

@@ -14,27 +14,39 @@ from implicit_geometry._validate import Floats, InputError
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.data.load import Source
 from implicit_geometry.experiments.record_columns import records_frame
+from implicit_geometry.experiments.run import require_frame
 from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.spec_texts import exponent
 from implicit_geometry.experiments.store import RunStore
+from implicit_geometry.frames import Frame
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.problem import Problem
 from implicit_geometry.studies.curves import rule_at, theory_curves
 from implicit_geometry.studies.figure_plans import Loss
+from implicit_geometry.summary import CENTRED
 from implicit_geometry.theory.predict import predict
 
 
-def network_records(store: RunStore, specs: Iterable[RunSpec]) -> pd.DataFrame:
-    """One row per run, with the columns of :func:`implicit_geometry.studies.ufm.study_records`."""
+def network_records(store: RunStore, specs: Iterable[RunSpec], frame: Frame = "projected") -> pd.DataFrame:
+    """One row per run, with the columns of :func:`implicit_geometry.studies.ufm.study_records`.
+
+    Raises:
+        InputError: an earlier version trained a run, which has no numbers in this frame; likewise below.
+    """
     runs = store.load_all(specs)
+    for run in runs:
+        require_frame(frame, run.record, f"{CENTRED}_norm_ratio", run.spec.key)
     ratios = [run.spec.class_counts().imbalance_ratio for run in runs]
     return records_frame(runs).assign(model=[run.spec.network.name for run in runs], imbalance_ratio=ratios)
 
 
-def network_histories(store: RunStore, specs: Iterable[RunSpec]) -> pd.DataFrame:
+def network_histories(store: RunStore, specs: Iterable[RunSpec], frame: Frame = "projected") -> pd.DataFrame:
     """One row per recorded epoch of a run."""
+    histories = [(spec, store.history(spec)) for spec in specs]
+    for spec, history in histories:
+        require_frame(frame, history, f"{CENTRED}_limit_distance", spec.key)
     parts = [
-        store.history(spec).assign(
+        history.assign(
             model=spec.network.name,
             rule=spec.rule,
             exponent=exponent(spec),
@@ -42,16 +54,16 @@ def network_histories(store: RunStore, specs: Iterable[RunSpec]) -> pd.DataFrame
             seed=spec.seed,
             data=spec.data.name,
         )
-        for spec in specs
+        for spec, history in histories
     ]
     return pd.concat(parts, ignore_index=True)
 
 
-def network_geometries(store: RunStore, specs: Iterable[RunSpec]) -> dict[Loss, Geometry]:
+def network_geometries(store: RunStore, specs: Iterable[RunSpec], frame: Frame = "projected") -> dict[Loss, Geometry]:
     """The measured geometry of every loss; of several seeds the first."""
     found: dict[Loss, Geometry] = {}
     for run in store.load_all(specs):
-        geometry = Geometry.from_factors(run.arrays["classifier"], run.arrays["embedding"])
+        geometry = Geometry.from_factors(run.arrays["classifier"], run.embedding(frame))
         found.setdefault(Loss(run.spec.rule, exponent(run.spec)), geometry)
     return found
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 
-from implicit_geometry.comparison import compare
+from implicit_geometry.comparison import gram_distance
 from implicit_geometry.counts import ClassCounts
-from implicit_geometry.geometry import Geometry
+from implicit_geometry.frames import Frame
 from implicit_geometry.measurement import OnePass, measurement_from_moments
 from implicit_geometry.nn.ufm import UFMHistory, train_ufm
 from implicit_geometry.problem import Problem
 from implicit_geometry.studies.curves import rule_at
 from implicit_geometry.studies.figure_plans import UFM_EPOCHS, Loss
-from implicit_geometry.summary import geometry_summary
+from implicit_geometry.summary import framed_summary
 from implicit_geometry.theory.effective_ridge import effective_ridge
+from implicit_geometry.theory.measured_frame import in_both_frames
 from implicit_geometry.theory.predict import predict
 
 
@@ -36,18 +36,18 @@ def train_study(
 
 
 def study_records(history: UFMHistory, losses: Sequence[Loss], *, every_epoch: bool = False) -> pd.DataFrame:
-    """One row per loss and seed (and recorded epoch, where asked): the eight numbers, distances, accuracies.
+    """One row per loss and seed (and recorded epoch, where asked): numbers in both frames, distances, accuracies.
 
     The effective ridge is fitted at the last epoch only.
     """
     rows = []
     for p, loss in enumerate(losses):
         problem = Problem(history.counts, history.parameterizations[p], label_smoothing=history.label_smoothing)
-        limit = predict(problem).geometry
+        limit = in_both_frames(predict(problem)).blocks()
         for s, seed in enumerate(history.seeds):
             records = range(len(history.epochs)) if every_epoch else [len(history.epochs) - 1]
             for t in records:
-                geometry = measured_geometry(history, p, s, t)
+                framed = measured(history, p, s, t).in_both_frames(problem.parameterization.label_scale)
                 row = {
                     "model": "ufm",
                     "rule": loss.rule,
@@ -55,19 +55,22 @@ def study_records(history: UFMHistory, losses: Sequence[Loss], *, every_epoch: b
                     "imbalance_ratio": history.counts.imbalance_ratio,
                     "seed": seed,
                     "epoch": int(history.epochs[t]),
-                    **geometry_summary(geometry, history.counts),
-                    **{f"{name}_limit_distance": value for name, value in asdict(compare(geometry, limit)).items()},
+                    **framed_summary(framed, history.counts),
+                    **{
+                        f"{name}_limit_distance": gram_distance(gram, limit[name])
+                        for name, gram in framed.blocks().items()
+                    },
                     **_accuracies(history, p, s, t),
                     "terminal_phase": bool(history.accuracy[p, s, t] == 1.0),
                 }
                 if not every_epoch:
-                    row["effective_ridge"] = effective_ridge(geometry, problem).ridge
+                    row["effective_ridge"] = effective_ridge(framed.geometry, problem).ridge
                 rows.append(row)
     return pd.DataFrame(rows)
 
 
-def measured_geometry(history: UFMHistory, parameterization: int, seed: int, record: int) -> Geometry:
-    """The geometry of a run as a network's is measured: class means projected on the row space of the classifier."""
+def measured(history: UFMHistory, parameterization: int, seed: int, record: int, frame: Frame = "projected") -> OnePass:
+    """A run as a network is measured in a frame."""
     means = history.embedding[parameterization, seed, record]
     counts = history.counts.values
     found: OnePass = measurement_from_moments(
@@ -76,8 +79,9 @@ def measured_geometry(history: UFMHistory, parameterization: int, seed: int, rec
         counts * np.einsum("ij,ij->i", means, means),
         classifier=history.classifier[parameterization, seed, record],
         parameterization=history.parameterizations[parameterization],
+        frame=frame,
     )
-    return found.geometry
+    return found
 
 
 def _accuracies(history: UFMHistory, p: int, s: int, t: int) -> dict[str, float]:

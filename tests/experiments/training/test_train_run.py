@@ -11,7 +11,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from implicit_geometry import ClassCounts, Problem, compare, predict
+from implicit_geometry import ClassCounts, InputError, Problem, compare, predict
+from implicit_geometry.data.load import load_source
 from implicit_geometry.experiments.record_columns import missing_columns, records_frame
 from implicit_geometry.experiments.spec import DataSpec, NetworkSpec, Optimization, RunSpec
 from implicit_geometry.experiments.store import open_store
@@ -165,6 +166,40 @@ def smoothed_gradient(run, data, head):
     adjusted = adjusted + torch.tensor(loss.shift.copy()).float()
     value = F.cross_entropy(adjusted, labels, label_smoothing=0.2) + 1e-2 / 2 * weight.square().sum()
     return torch.autograd.grad(value, weight)[0].numpy()
+
+
+def test_a_seed_draws_which_class_has_which_count(data):
+    labels = load_source(data.name).train_labels
+    plan = replace(PLAN, epochs=1)
+    for seed in (0, 2):
+        spec = RunSpec("ce", {}, (10, 8, 6), replace(data, class_order="seed"), NetworkSpec("linear"), plan, seed=seed)
+        run = train_run(spec, resources=CPU)
+        found = np.bincount(labels[run.arrays["train_indices"]])
+        assert found[spec.class_order()].tolist() == [10, 8, 6]
+        assert found.tolist() != [10, 8, 6]
+
+
+def test_a_record_has_both_frames_and_the_parts_of_distances(data):
+    spec = RunSpec("ldt", {"gamma": 0.5}, (20, 6, 6), data, NetworkSpec("linear"), PLAN)
+    run = train_run(spec, resources=CPU)
+    problem = Problem(spec.class_counts(), spec.parameterization())
+    means, shares = run.arrays["class_means"], problem.parameterization.label_scale
+    centred = means - shares @ means / shares.sum()
+    np.testing.assert_allclose(run.embedding("centred"), centred, atol=1e-12)
+    np.testing.assert_array_equal(run.embedding("projected"), run.arrays["embedding"])
+    limit = predict(problem).geometry
+    for prefix, rows in {"": run.arrays["embedding"], "centred_": centred}.items():
+        found = compare(Geometry.from_factors(run.arrays["classifier"], rows), limit, groups=problem)
+        for name, value in {
+            "limit_distance": found.embedding,
+            "limit_systematic": found.systematic.embedding,
+            "heterogeneity": found.heterogeneity.embedding,
+        }.items():
+            assert run.record[f"{prefix}embedding_{name}"] == pytest.approx(value), (prefix, name)
+    assert run.record["classifier_heterogeneity"] == pytest.approx(found.heterogeneity.classifier)
+    old = replace(run, arrays={name: run.arrays[name] for name in ("classifier", "embedding")})
+    with pytest.raises(InputError, match="frame must be 'projected' for runs of earlier versions"):
+        old.embedding("centred")
 
 
 def test_heads_of_the_library_have_a_bias_where_the_spec_says_so(data):

@@ -146,9 +146,9 @@ def test_compute_passes_on_how_to_bring_the_means_into_the_theorys_frame():
     onto = np.linalg.pinv(seen, rcond=1e-10) @ seen
     projected = metric.compute(w, parameterization=Parameterization(class_scale=scale)).embedding
     np.testing.assert_allclose(projected, means @ onto, atol=1e-12)
-    centred = metric.compute(w, parameterization=Parameterization(label_scale=scale), project=False).embedding
+    centred = metric.compute(w, parameterization=Parameterization(label_scale=scale), frame="centred").embedding
     np.testing.assert_allclose(centred, means - scale @ means / scale.sum(), atol=1e-12)
-    biased = metric.compute(w, bias=torch.ones(K), project=False)
+    biased = metric.compute(w, bias=torch.ones(K), frame="centred")
     np.testing.assert_allclose(biased.counts.values @ biased.embedding, 0, atol=1e-12)
     assert biased.bias.tolist() == [1, 1, 1]
 

@@ -146,13 +146,18 @@ def test_nc1_is_undefined_where_all_class_means_coincide():
 def test_the_frame_is_passed_on(data):
     scale = np.arange(1.0, K + 1)
     batches = DataLoader(data, 16)
-    centred = measure(network(), batches, parameterization=Parameterization(label_scale=scale), project=False)
+    centred = measure(network(), batches, parameterization=Parameterization(label_scale=scale), frame="centred")
     np.testing.assert_allclose(scale @ centred.embedding, 0, atol=1e-10)
     weight = network().fc.weight.detach().double().numpy()
     seen = weight - np.outer(1 / scale, (1 / scale) @ weight) / (scale**-2.0).sum()
     onto = np.linalg.pinv(seen, rcond=1e-10) @ seen
     projected = measure(network(), batches, parameterization=Parameterization(class_scale=scale))
     np.testing.assert_allclose(projected.embedding, projected.class_means @ onto, atol=1e-10)
+
+
+def test_a_projection_is_asked_for_as_a_frame(data):
+    with pytest.raises(InputError, match="project must be given as a frame: frame='projected' for True"):
+        measure(network(), DataLoader(data, 16), project=True)
 
 
 @pytest.mark.parametrize("name", ["class_scale", "label_scale"])

@@ -18,6 +18,7 @@ from implicit_geometry.nn.measuring.batches import labels_of
 from implicit_geometry.nn.measuring.head_hook import find_head
 from implicit_geometry.nn.measuring.merging import closeness, crowded, merging_groups, warning_of
 from implicit_geometry.nn.measuring.targets import Targets
+from implicit_geometry.theory.measured_frame import in_measured_frame
 
 K, D = 4, 6
 COUNTS = ig.ClassCounts([24, 16, 8, 4])
@@ -392,3 +393,65 @@ class TestBadInput:
         watch.observe(torch.zeros(1, D), torch.tensor([7]))
         with pytest.warns(UserWarning, match="epoch 1 has no geometry: labels must lie in 0..3, got 7"):
             assert math.isnan(watch.end_epoch()["cdnv"])
+
+
+class TestFramesAndParts:
+    """Columns of H in the paper's frame, systematic parts and heterogeneity, from measurements of their own."""
+
+    LOSS = ig.ldt([16, 16, 4, 4], gamma=0.5)
+
+    def row(self, counts: list[int], kept: list[int]) -> tuple[dict[str, float], nn.Sequential, Tensor, Tensor]:
+        model = network()
+        labels = torch.repeat_interleave(torch.tensor(kept), torch.tensor([counts[c] for c in kept]))
+        embeddings = model[:2](torch.randn(len(labels), 3, generator=torch.Generator().manual_seed(1)))
+        watch = GeometryWatch(model, ig.Problem(counts, self.LOSS if counts[0] == counts[1] else None))
+        watch.observe(embeddings, labels)
+        return watch.end_epoch(), model, embeddings, labels
+
+    def test_are_those_of_the_whole_geometry(self) -> None:
+        counts = [16, 16, 4, 4]
+        row, model, embeddings, labels = self.row(counts, [0, 1, 2, 3])
+        problem = ig.Problem(counts, self.LOSS)
+        metric = GeometryMetric(K, D)
+        metric.update(embeddings, labels)
+        limit = ig.predict(problem).geometry
+        optimum = ig.predict(problem.at_ridge(row["effective_ridge"]))
+        projected = metric.compute(model[2].weight, parameterization=self.LOSS)
+        centred = metric.compute(model[2].weight, parameterization=self.LOSS, frame="centred")
+        np.testing.assert_allclose(self.LOSS.label_scale @ centred.embedding, 0, atol=1e-12)
+        for name, target in {"limit": limit, "ridge": in_measured_frame(optimum, "centred")}.items():
+            found = ig.compare(centred.geometry, target, groups=problem)
+            assert row[f"centred_embedding_{name}_distance"] == pytest.approx(found.embedding)
+            assert row[f"centred_embedding_{name}_systematic"] == pytest.approx(found.systematic.embedding)
+            assert row["centred_embedding_heterogeneity"] == pytest.approx(found.heterogeneity.embedding)
+        for name, target in {"limit": limit, "ridge": optimum.geometry}.items():
+            found = ig.compare(projected.geometry, target, groups=counts)
+            for block in ("classifier", "embedding", "cross"):
+                assert row[f"{block}_{name}_distance"] == pytest.approx(getattr(found, block))
+                assert row[f"{block}_{name}_systematic"] == pytest.approx(getattr(found.systematic, block))
+                assert row[f"{block}_heterogeneity"] == pytest.approx(getattr(found.heterogeneity, block))
+        summary = centred.geometry.embedding.block_summary(np.array([True, True, False, False]))
+        assert row["centred_embedding_norm_ratio"] == pytest.approx(summary.norm_ratio)
+        assert row["centred_embedding_cos_between"] == pytest.approx(summary.cos_between)
+
+    @pytest.mark.filterwarnings("ignore:epoch 1 has no geometry over the ridge")
+    def test_are_those_of_the_classes_seen(self) -> None:
+        counts = [16, 16, 4, 4]
+        row, model, embeddings, labels = self.row(counts, [0, 1, 3])
+        problem = ig.Problem(counts, self.LOSS)
+        metric = GeometryMetric(K, D)
+        metric.update(embeddings, labels)
+        seen = metric.compute(model[2].weight, parameterization=self.LOSS, leave_out_unseen=True)
+        target = ig.predict(problem).geometry.subset([0, 1, 3])
+        found = ig.compare(seen.geometry, target, groups=[16, 16, 4])
+        assert row["embedding_limit_systematic"] == pytest.approx(found.systematic.embedding)
+        assert row["embedding_heterogeneity"] == pytest.approx(found.heterogeneity.embedding)
+        alone, *_ = self.row(counts, [0, 3])
+        assert alone["embedding_limit_distance"] > 0
+        assert math.isnan(alone["embedding_limit_systematic"])
+        assert math.isnan(alone["embedding_heterogeneity"])
+
+    def test_have_no_parts_where_all_classes_differ(self) -> None:
+        row, *_ = self.row([24, 16, 8, 4], [0, 1, 2, 3])
+        assert row["centred_embedding_limit_distance"] > 0
+        assert not [name for name in row if "systematic" in name or "heterogeneity" in name]

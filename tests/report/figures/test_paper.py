@@ -10,6 +10,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.quiver import Quiver
 
+from implicit_geometry.frames import FRAMES
 from implicit_geometry.report.figures.images import svg_text
 from implicit_geometry.report.figures.paper.fig1_norm_ratios import norm_ratio_figure
 from implicit_geometry.report.figures.paper.fig2_vectors import vectors_figure
@@ -20,7 +21,7 @@ from implicit_geometry.report.figures.paper.fig5_training_accuracy import traini
 NAMES = {"ufm": "UFM", "mlp": "MLP on digits"}
 COLUMNS = [
     f"{block}_{name}"
-    for block in ("classifier", "embedding")
+    for block in ("classifier", "centred_embedding")
     for name in ("norm_ratio", "cos_majority", "cos_minority", "cos_between")
 ]
 
@@ -99,7 +100,7 @@ def histories() -> pd.DataFrame:
             for exponent in exponents:
                 for epoch in (10, 20):
                     level = epoch / 100 + exponent / 1000 + ratio / 10_000 + (rule == "ldt") / 1e5
-                    names = [f"{block}_limit_distance" for block in ("classifier", "embedding")]
+                    names = [f"{block}_limit_distance" for block in ("classifier", "centred_embedding")]
                     names += [f"train_{group}" for group in ("balanced", "majority", "minority")]
                     values = dict.fromkeys(names, level)
                     base = {"rule": rule, "exponent": exponent, "imbalance_ratio": ratio, "epoch": epoch, "seed": 0}
@@ -116,6 +117,20 @@ def test_fig4_has_a_line_an_exponent_with_ce_among_them(histories: pd.DataFrame)
     assert lines["γ = 1"] == pytest.approx([0.1 + 0.001 + level, 0.2 + 0.001 + level])
     assert lines["γ = 0 (CE)"] == pytest.approx([0.1 + level - 1e-5, 0.2 + level - 1e-5])
     assert list(lines) == ["γ = −0.5", "γ = 0 (CE)", "γ = 1"] == legend(figure)
+
+
+def test_fig4_and_fig3_show_embeddings_in_the_frame_asked_for(
+    models: tuple[pd.DataFrame, pd.DataFrame], histories: pd.DataFrame
+) -> None:
+    both = histories.assign(embedding_limit_distance=2 * histories["centred_embedding_limit_distance"])
+    projected, centred = (distance_figure(both, "MLP", frame=frame).axes[4].lines[0] for frame in FRAMES)
+    np.testing.assert_allclose(projected.get_ydata(), 2 * centred.get_ydata())
+    curves, records = models
+    moved = records.assign(embedding_norm_ratio=3 * records["centred_embedding_norm_ratio"])
+    panels = [four_by_four_figure(curves, moved, NAMES, frame=frame).subfigs[0].axes[4] for frame in FRAMES]
+    assert [ax.get_title(loc="left") for ax in panels] == ["H: squared norm ratio", "H centred: squared norm ratio"]
+    heights = [sorted(y for _, y, _ in markers(ax)) for ax in panels]
+    np.testing.assert_allclose(heights[0], 3 * np.array(heights[1]))
 
 
 def test_fig5_shows_three_groups_of_both_rules_in_percent(histories: pd.DataFrame) -> None:

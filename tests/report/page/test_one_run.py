@@ -19,8 +19,9 @@ from implicit_geometry.problem import Problem
 from implicit_geometry.report.page.one_run import run_article, run_content
 from implicit_geometry.report.predictions import predicted_geometries
 from implicit_geometry.summary import geometry_summary
+from implicit_geometry.theory.measured_frame import in_measured_frame
 from implicit_geometry.theory.predict import predict
-from made_up_runs import EPOCHS, RIDGE, made_up_run
+from made_up_runs import EPOCHS, RIDGE, made_up_run, of_an_earlier_version
 
 SPEC = RunSpec("ldt", {"gamma": 0.5}, counts=(40, 40, 4), seed=2)
 RUN = made_up_run(SPEC)
@@ -49,9 +50,40 @@ def test_measured_numbers_stand_beside_both_predictions(content: str) -> None:
         "H: cos majority–minority": "embedding_cos_between",
     }.items():
         assert values(content, label) == pytest.approx([RUN.record[key], limit[key], optimum[key]])
-    expected = [RUN.record[f"cross_{target}_distance"] for target in ("limit", "ridge", "etf")]
-    assert values(content, "distance of W Hᵀ") == expected
     assert values(content, "worst") == [1.0, 0.8]
+
+
+def test_distances_stand_beside_their_parts(content: str) -> None:
+    keys = ("limit_distance", "limit_systematic", "ridge_distance", "ridge_systematic", "etf_distance", "heterogeneity")
+    for label, block in {"W Hᵀ": "cross", "H centred": "centred_embedding"}.items():
+        found = values(content, f"distance of {label}")
+        assert found == [RUN.record[f"{block}_{key}"] for key in keys]
+        assert found[1] ** 2 + found[5] ** 2 == pytest.approx(found[0] ** 2)
+        assert found[3] ** 2 + found[5] ** 2 == pytest.approx(found[2] ** 2)
+    assert "A squared distance to theory is the sum of two squares" in content
+
+
+def test_numbers_of_both_frames_stand_beside_their_predictions(content: str) -> None:
+    problem = replace(RUN.problem, ridge=RIDGE)
+    optimum = in_measured_frame(predict(problem), "centred")
+    found = values(content, "H centred: squared norm ratio")
+    assert found[0] == RUN.record["centred_embedding_norm_ratio"]
+    assert found[2] == pytest.approx(optimum.embedding.block_summary(problem.counts.majority).norm_ratio)
+
+
+def test_a_run_of_an_earlier_version_shows_what_it_has() -> None:
+    old = of_an_earlier_version(RUN)
+    html = shown(old, pd.DataFrame(old.history), "x")
+    expected = [old.record[f"cross_{target}_distance"] for target in ("limit", "ridge", "etf")]
+    assert values(html, "distance of W Hᵀ") == expected
+    for text in ("H centred", "heterogeneity", "systematic"):
+        assert text not in html
+
+
+def test_where_all_classes_differ_the_missing_parts_are_explained() -> None:
+    html = shown(made_up_run(RunSpec("ce", {}, counts=(9, 5, 3))), pd.DataFrame(), "x")
+    assert "No two classes are equal in counts and loss" in html
+    assert "systematic</th>" not in html
 
 
 @pytest.mark.parametrize("weight_decay", [5e-4, 0.0])

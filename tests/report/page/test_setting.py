@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from implicit_geometry import InputError
 from implicit_geometry.experiments.run import TrainedRun
 from implicit_geometry.experiments.spec import DataSpec, NetworkSpec, Optimization, RunSpec
 from implicit_geometry.problem import Problem
@@ -27,7 +28,7 @@ from implicit_geometry.report.predictions import limit_geometry, setting_curves
 from implicit_geometry.rules import cdt, vs
 from implicit_geometry.summary import geometry_summary
 from implicit_geometry.theory.predict import predict
-from made_up_runs import RIDGE, made_up_run
+from made_up_runs import RIDGE, made_up_run, of_an_earlier_version
 
 COUNTS = (40, 40, 4, 4)
 
@@ -200,6 +201,30 @@ def test_gram_matrices_are_those_of_the_measured_vectors() -> None:
     rows = runs[spec("cdt", gamma=0.25).key].arrays["embedding"]
     expected = rows @ rows.T / np.linalg.norm(rows @ rows.T)
     np.testing.assert_allclose(titles["CDT 0.25: H, measured"].images[0].get_array(), expected, atol=1e-12)
+
+
+def test_figures_show_embeddings_in_the_papers_frame_where_that_is_asked_for() -> None:
+    runs = {item.key: made_up_run(item) for item in (spec(), spec("cdt", gamma=0.25))}
+    (setting,) = settings_of(runs.values())
+    arguments = setting, lambda wanted: runs[wanted.key], setting_curves, limit_geometry
+    geometry, *_, gram = setting_figures(*arguments, frame="centred")
+    panel = geometry.draw(False).axes[4]
+    assert panel.get_title(loc="left") == "H centred: squared norm ratio"
+    assert "centred as in the paper" in geometry.caption
+    titles = {ax.get_title(loc="left"): ax for ax in gram.draw(False).axes}
+    rows = runs[spec("cdt", gamma=0.25).key].arrays["class_means"]
+    rows = rows - rows.mean(axis=0)
+    expected = rows @ rows.T / np.linalg.norm(rows @ rows.T)
+    np.testing.assert_allclose(titles["CDT 0.25: H, measured"].images[0].get_array(), expected, atol=1e-12)
+
+
+def test_runs_of_an_earlier_version_are_drawn_projected_only() -> None:
+    runs = {item.key: of_an_earlier_version(made_up_run(item)) for item in (spec(), spec("cdt", gamma=0.25))}
+    (setting,) = settings_of(runs.values())
+    for figure in figures_of(setting, lambda wanted: runs[wanted.key]):
+        figure.draw(False)
+    with pytest.raises(InputError, match="frame must be 'projected' for runs of earlier versions"):
+        setting_figures(setting, lambda wanted: runs[wanted.key], setting_curves, limit_geometry, "centred")
 
 
 def table(rows: list[tuple[str, float, float]]) -> pd.DataFrame:

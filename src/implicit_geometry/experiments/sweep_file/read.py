@@ -2,7 +2,7 @@
 
 Every list of values is a grid, and the runs are all combinations::
 
-    data: {name: mnist, test_per_class: 200}     # or just: mnist
+    data: {name: mnist, test_per_class: 200}     # or just: mnist; class_order: seed draws which class has which count
     counts: "step:10,10"                         # what `igeom predict` takes, or a list of numbers, or a list of these
     max_count: 500
     network: {name: mlp, depth: 6, width: 2048}  # or just: mlp
@@ -150,8 +150,8 @@ def _data(given: Any, mistakes: Mistakes) -> list[DataSpec]:
 
 def _check_data_name(name: Any) -> None:
     kind, _, path = str(name).partition(":")
-    if not (path and kind in ("folder", "features")):
-        choice("name", name, (*SOURCES, "folder:PATH", "features:FILE.npz"))
+    if not (path and kind in ("folder", "features", "gaussian")):
+        choice("name", name, (*SOURCES, "folder:PATH", "features:FILE.npz", "gaussian:K"))
 
 
 def _networks(given: Any, mistakes: Mistakes) -> list[NetworkSpec]:

@@ -31,7 +31,7 @@ from implicit_geometry.experiments.training.fit import ANY_DEVICE, Hardware, bui
 from implicit_geometry.measurement import Measurement
 from implicit_geometry.nn.losses.criterion import VSLoss
 from implicit_geometry.nn.measuring.monitor import GeometryMonitor
-from implicit_geometry.nn.measuring.targets import Targets, reason
+from implicit_geometry.nn.measuring.targets import Observed, Targets, reason
 from implicit_geometry.nn.measuring.two_passes import measure
 from implicit_geometry.nn.networks import linear_head, make_network
 from implicit_geometry.problem import Problem
@@ -169,6 +169,7 @@ def _arrays(measured: Measurement, data: LabelledData) -> dict[str, Array]:
     return {
         "classifier": np.asarray(measured.classifier, dtype=np.float64),
         "embedding": np.asarray(measured.embedding, dtype=np.float64),
+        "class_means": np.asarray(measured.class_means, dtype=np.float64),
         **bias,
         "train_indices": np.asarray(data.train_indices, dtype=np.int64),
     }
@@ -180,6 +181,8 @@ def split_of(spec: RunSpec, source: Source) -> LabelledData:
     Raises:
         InputError: a class of the data set has too few samples.
     """
+    if source.num_classes == len(spec.counts):  # else the split says what is wrong
+        source = source.in_class_order(spec.class_order())
     return make_split(
         source,
         spec.class_counts(),
@@ -206,7 +209,7 @@ def held_out_accuracies(spec: RunSpec, data: LabelledData, model: nn.Module) -> 
 
 
 def compared(measured: Measurement, problem: Problem, *, quiet: bool = False) -> dict[str, Any]:
-    """The eight numbers of a measurement, its distances to theory and what the theory calls collapse.
+    """The numbers of a measurement, its distances to theory with their parts, and what the theory calls collapse.
 
     Args:
         measured: the network.
@@ -216,11 +219,12 @@ def compared(measured: Measurement, problem: Problem, *, quiet: bool = False) ->
     Returns:
         Numbers, None for those of a target that theory does not give, and as ``not_compared`` why it does not.
     """
-    geometry, everything = measured.geometry, np.arange(problem.num_classes)
+    framed = measured.in_both_frames(problem.parameterization.label_scale)
+    observed = Observed(framed, problem.counts, np.arange(problem.num_classes))
     targets = Targets(problem, problem.num_classes, has_bias=problem.bias)
     columns: dict[str, Any] = {}
     for part in targets.parts.values():
-        columns |= part(geometry, problem.counts, everything)
+        columns |= part(observed)
     missing = {name: reason(error) for name, error in targets.missing.items()}
     for name, why in missing.items():
         if not quiet:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, cast, overload
+from typing import Any, Literal, cast, overload
 
 import torch
 from numpy.typing import ArrayLike
@@ -12,7 +12,8 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from implicit_geometry._validate import InputError, whole_number
-from implicit_geometry.measurement import ClassMeans, OnePass, measurement_from_moments, takes_whole_loss
+from implicit_geometry.frames import Frame
+from implicit_geometry.measurement import ClassMeans, OnePass, measurement_from_moments, refuses_replaced_arguments
 from implicit_geometry.nn.check import dimension, refuse_too_many_entries
 from implicit_geometry.parameterization import Parameterization
 
@@ -100,7 +101,7 @@ class GeometryMetric(Metric):
         classifier: None = None,
         *,
         parameterization: Parameterization | None = None,
-        project: bool = True,
+        frame: Literal["centred"] | None = None,
         leave_out_unseen: bool = False,
     ) -> ClassMeans: ...
 
@@ -111,18 +112,18 @@ class GeometryMetric(Metric):
         *,
         bias: Tensor | ArrayLike | None = None,
         parameterization: Parameterization | None = None,
-        project: bool = True,
+        frame: Frame | None = None,
         leave_out_unseen: bool = False,
     ) -> OnePass: ...
 
-    @takes_whole_loss
+    @refuses_replaced_arguments
     def compute(
         self,
         classifier: Tensor | ArrayLike | None = None,
         *,
         bias: Tensor | ArrayLike | None = None,
         parameterization: Parameterization | None = None,
-        project: bool = True,
+        frame: Frame | None = None,
         leave_out_unseen: bool = False,
     ) -> ClassMeans | OnePass:
         """Measure all that was added, over all processes. Nothing is cached: another classifier gives another answer.
@@ -132,12 +133,13 @@ class GeometryMetric(Metric):
             bias: bias of the head, shape (num_classes,), where it has one.
             parameterization: the training loss, whose scales say what of the embeddings it sees; plain cross-entropy
                 where left out.
-            project: project the class means on the row space of the classifier
-                (:mod:`implicit_geometry.measurement` says why); otherwise only centre them.
+            frame: of the class means (:mod:`implicit_geometry.frames`): ``"projected"``, what the logits see of them
+                and the default, or ``"centred"``, as the paper compares them and the only one without a classifier.
             leave_out_unseen: measure the classes that were seen, at least two, where others were not.
 
         Raises:
-            InputError: a class without samples, labels out of range, embeddings not finite, or a wrong shape.
+            InputError: a class without samples, labels out of range, embeddings not finite, a wrong shape, no such
+                frame, or none without a classifier.
         """
         with self.sync_context(
             dist_sync_fn=self.dist_sync_fn, should_sync=self._to_sync, should_unsync=self._should_unsync
@@ -153,7 +155,7 @@ class GeometryMetric(Metric):
             classifier=_host_array("classifier", classifier),
             bias=_host_array("bias", bias),
             parameterization=parameterization,
-            project=project,
+            frame=frame,
             leave_out_unseen=leave_out_unseen,
         )
         return found

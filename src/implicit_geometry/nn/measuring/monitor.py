@@ -38,7 +38,9 @@ class GeometryMonitor(L.Callback):
     their sizes), the accuracies of :func:`~implicit_geometry.summary.accuracy_summary` as ``train_`` and ``test_``, the
     numbers of :func:`~implicit_geometry.summary.geometry_summary`, ``cdnv``, ``self_duality``, and the distances of the
     three blocks, such as ``classifier_etf_distance``: to the simplex ETF (``etf``), and with a problem to its limit
-    (``limit``) and to its geometry at the ridge that explains the classifier best (``ridge``). That
+    (``limit``) and to its geometry at the ridge that explains the classifier best (``ridge``), with the systematic
+    parts, heterogeneities and numbers of H as centred that
+    :class:`~implicit_geometry.nn.measuring.watch.GeometryWatch` lists. That
     ``effective_ridge`` is the best of 32 ridges per decade, over the 12 decades below the one from which on everything
     collapses; there is none where the classes are of more than 128 kinds, or of more than 12 for a head with a bias.
     With smoothed labels ``cross_limit_scale`` is the size of the mean logits over that of their limit.

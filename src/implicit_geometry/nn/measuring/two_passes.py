@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from implicit_geometry._validate import InputError, instance, whole_number
-from implicit_geometry.measurement import Measurement, OnePass, leading_rows, takes_whole_loss
+from implicit_geometry._validate import InputError, choice, instance, whole_number
+from implicit_geometry.frames import FRAMES, Frame, leading_rows
+from implicit_geometry.measurement import Measurement, OnePass, refuses_replaced_arguments
 from implicit_geometry.nn import check
 from implicit_geometry.nn.measuring.head_hook import find_head, head_outputs, watched
 from implicit_geometry.nn.measuring.metric import GeometryMetric
@@ -19,7 +20,7 @@ from implicit_geometry.parameterization import Parameterization
 __all__ = ["Measurement", "measure"]
 
 
-@takes_whole_loss
+@refuses_replaced_arguments
 def measure(
     model: nn.Module,
     loader: Iterable[Any],
@@ -28,7 +29,7 @@ def measure(
     ignore_index: int = -100,
     device: torch.device | str | None = None,
     parameterization: Parameterization | None = None,
-    project: bool = True,
+    frame: Frame = "projected",
 ) -> Measurement:
     """Measure the geometry, collapse and accuracy of a network in two passes over a data set.
 
@@ -47,12 +48,12 @@ def measure(
         device: where batches go; that of the head's weight where left out.
         parameterization: the training loss, whose scales say what of the embeddings it sees; plain cross-entropy where
             left out.
-        project: project the class means on the row space of the classifier (:mod:`implicit_geometry.measurement` says
-            why); otherwise only centre them.
+        frame: of the class means (:mod:`implicit_geometry.frames`): ``"projected"``, what the logits see of them, or
+            ``"centred"``, as the paper compares them.
 
     Raises:
-        InputError: an argument has the wrong type, no such head, batches of another form, a class without samples,
-            embeddings that are not finite, or passes that differ.
+        InputError: an argument has the wrong type, no such frame or head, batches of another form, a class without
+            samples, embeddings that are not finite, or passes that differ.
 
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(2, 2, bias=False))
@@ -66,6 +67,7 @@ def measure(
         raise InputError("loader", "must be an iterable of batches (inputs, labels)", type(loader).__name__)
     if parameterization is not None:
         instance("parameterization", parameterization, Parameterization)
+    choice("frame", frame, FRAMES)
     found = find_head(model, head, None if parameterization is None else parameterization.num_classes)
     layer, weight = found.layer, found.weight
     ignored = whole_number("ignore_index", ignore_index, minimum=-(2**63), maximum=2**63 - 1)
@@ -75,7 +77,7 @@ def measure(
     with watched(model, layer) as calls:
         for embeddings, labels, _ in head_outputs(model, found, loader, calls, place, home, ignored):
             first.update(embeddings, labels)
-        measurement = first.compute(weight, bias=found.bias, parameterization=parameterization, project=project)
+        measurement = first.compute(weight, bias=found.bias, parameterization=parameterization, frame=frame)
         scatter = _Scatter(measurement, home)
         for embeddings, labels, logits in head_outputs(model, found, loader, calls, place, home, ignored):
             second.update(embeddings, labels)

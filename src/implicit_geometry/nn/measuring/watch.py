@@ -22,7 +22,6 @@ from torchmetrics import Metric
 
 from implicit_geometry._validate import Floats, InputError, Ints, flag, instance, names_of_classes, whole_number
 from implicit_geometry.counts import ClassCounts
-from implicit_geometry.geometry import Geometry
 from implicit_geometry.measurement import Measurement, OnePass
 from implicit_geometry.nn import check
 from implicit_geometry.nn.measuring.batches import rows_of, samples
@@ -30,7 +29,7 @@ from implicit_geometry.nn.measuring.head_hook import find_head
 from implicit_geometry.nn.measuring.history_plot import history_figure
 from implicit_geometry.nn.measuring.merging import Closeness, closeness, crowded, merging_groups, warning_of
 from implicit_geometry.nn.measuring.metric import GeometryMetric
-from implicit_geometry.nn.measuring.targets import Targets, reason
+from implicit_geometry.nn.measuring.targets import Observed, Targets, reason
 from implicit_geometry.problem import Problem
 from implicit_geometry.summary import accuracy_summary
 
@@ -50,6 +49,11 @@ class GeometryWatch:
     to its limit (``limit``) and to its geometry at the ridge that explains the classifier best (``ridge``). There is no
     such ridge where the classes are of more than 128 kinds, or of more than 12 for a head with a bias. With smoothed
     labels ``cross_limit_scale`` is the size of the mean logits over that of their limit.
+
+    Where the problem has equal classes, distances to theory come with their systematic part, such as
+    ``classifier_limit_systematic``, and every block with its heterogeneity, such as ``classifier_heterogeneity``
+    (:func:`~implicit_geometry.comparison.compare` says what they are). Embeddings are projected
+    (:mod:`~implicit_geometry.frames`); the numbers of H as centred are those that begin with ``centred_embedding``.
 
     ``closest_cosine`` is the largest cosine of two classes, the smaller of that of their classifiers and that of their
     means. Where it says that classes are merging, a warning tells which, and what helps.
@@ -81,7 +85,7 @@ class GeometryWatch:
         ...     logits = model(inputs)
         >>> row = watch.end_epoch()
         >>> row["epoch"], sorted(row)[:2]
-        (1, ['cdnv', 'classifier_cos_between'])
+        (1, ['cdnv', 'centred_embedding_cos_between'])
     """
 
     history: list[dict[str, float]]
@@ -205,13 +209,13 @@ class GeometryWatch:
             if isinstance(found, Measurement):
                 seen = found.counts.values.astype(np.float64)
                 hits = found.class_accuracy * seen
-            values = found.geometry
+            framed = found.in_both_frames(self._label_scale()[classes])
             geometry |= {name: float(getattr(found, name)) for name in names}
         except Exception as error:  # whatever it is, the training goes on
             self.warn("geometry", f"epoch {number} has no geometry", error)
         else:
             counts = found.counts if self.problem is None else ClassCounts(self.problem.counts.values[classes])
-            geometry |= self._compared(values, counts, classes, f"epoch {number} has no")
+            geometry |= self._compared(Observed(framed, counts, classes), f"epoch {number} has no")
         summary = accuracy_summary(hits, seen, self.counts_of(seen))
         accuracies = {f"train_{name}": value for name, value in summary.items()}
         row = {"epoch": number, **columns, "train_loss": loss, **accuracies, **geometry}
@@ -306,15 +310,18 @@ class GeometryWatch:
             raise self._trouble or error from None
         return found, np.flatnonzero(seen)
 
-    def _compared(self, geometry: Geometry, counts: ClassCounts, classes: Ints, at: str) -> dict[str, float]:
+    def _label_scale(self) -> Floats:
+        return np.ones(len(self.head.weight)) if self.problem is None else self.problem.parameterization.label_scale
+
+    def _compared(self, seen: Observed, at: str) -> dict[str, float]:
         columns: dict[str, float] = {}
         for name, part in self._targets.parts.items():
             try:
-                columns |= part(geometry, counts, classes)
+                columns |= part(seen)
             except Exception as error:  # whatever it is, the others may be told
                 self.warn(name, f"{at} geometry over the {name}", error)
         try:
-            now = closeness(geometry, classes, counts.values)
+            now = closeness(seen.framed.geometry, seen.classes, seen.counts.values)
             columns["closest_cosine"] = now.largest
             if self.early_warning and not crowded(*self.head.weight.shape):
                 self._warn_of_merging(now, columns.get("effective_ridge", _NAN))

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from implicit_geometry._validate import Floats, InputError, choice, numeric_array, whole_number
 from implicit_geometry.experiments.record_columns import COLUMNS
 from implicit_geometry.experiments.spec_texts import series_title
+from implicit_geometry.frames import FRAMES, Frame
 from implicit_geometry.report.figures.style import ETF_COLOR, FIGURE_STYLE
 from implicit_geometry.report.frames import (
     require_columns,
@@ -31,9 +32,8 @@ from implicit_geometry.report.frames import (
     variants,
 )
 from implicit_geometry.rules import find_rule
-from implicit_geometry.summary import BLOCKS, QUANTITIES
+from implicit_geometry.summary import FRAMED_BLOCKS, QUANTITIES, VECTORS_IN
 
-_BLOCKS = ("classifier", "embedding")
 _ACCURACIES = ("test_balanced", "test_minority", "test_majority", "test_worst", "test_overall")
 _THEORY: dict[str, dict[str, Any]] = {
     "limit": {"label": "theory: limit", "linestyle": "-", "linewidth": 2.0, "alpha": 0.55},
@@ -48,7 +48,12 @@ _SERIES = ("terminal_phase", "rule", "exponent")
 
 
 def geometry_panels(
-    axes: NDArray[np.object_], rule: str, curves: pd.DataFrame, records: pd.DataFrame, num_classes: int
+    axes: NDArray[np.object_],
+    rule: str,
+    curves: pd.DataFrame,
+    records: pd.DataFrame,
+    num_classes: int,
+    frame: Frame = "projected",
 ) -> NDArray[np.object_]:
     """Norm ratio and mean cosines of classifiers and embeddings over the exponent of a rule: theory, ETF, runs.
 
@@ -62,18 +67,22 @@ def geometry_panels(
         curves: theory; columns ``rule``, ``exponent``, ``kind`` (``"limit"`` or ``"ridge"``) and the eight numbers.
         records: one row per run; columns ``rule``, ``exponent``, ``terminal_phase`` and the eight numbers.
         num_classes: number of classes k; a simplex ETF has norm ratio 1 and cosines -1 / (k - 1).
+        frame: of the embeddings; the numbers of ``"centred"`` ones are columns that begin with ``centred_embedding``.
 
     Returns:
         The axes.
 
     Raises:
-        InputError: the axes have another shape, a column is missing, or the rule or a kind of curve is unknown.
+        InputError: the axes have another shape, a column is missing, or the rule, the frame or a kind of curve is
+            unknown.
 
     Source: Behnia et al. (2023), Fig. 3.
     """
-    if axes.shape != (len(_BLOCKS), len(QUANTITIES)):
+    choice("frame", frame, FRAMES)
+    blocks = VECTORS_IN[frame]
+    if axes.shape != (len(blocks), len(QUANTITIES)):
         raise InputError("axes", "must have shape (2, 4)", axes.shape)
-    columns = [f"{block}_{quantity}" for block in _BLOCKS for quantity in QUANTITIES]
+    columns = [f"{block}_{quantity}" for block in blocks for quantity in QUANTITIES]
     require_columns("curves", curves, ["rule", "exponent", "kind", *columns])
     require_columns("records", records, [*_SERIES, *columns])
     find_rule(rule)
@@ -82,33 +91,39 @@ def geometry_panels(
     whole_number("num_classes", num_classes, minimum=2)
     theory = curves[curves["rule"] == rule].sort_values("exponent")
     runs = rule_runs(records, rule)
-    for ax, column in titled_panels(axes, num_classes):
+    for ax, column in titled_panels(axes, num_classes, frame):
         _draw_geometry(ax, rule, theory, runs, column)
         _label_exponent(ax, [rule])
     return axes
 
 
-def titled_panels(axes: NDArray[np.object_], num_classes: int) -> Iterator[tuple[Axes, str]]:
+def titled_panels(axes: NDArray[np.object_], num_classes: int, frame: Frame) -> Iterator[tuple[Axes, str]]:
     """Each of 2 x 4 panels with its title, its scale and the simplex ETF, and the name of the number that it shows."""
     etf_cosine = -1.0 / (num_classes - 1)
-    for row, block in zip(axes, _BLOCKS, strict=True):
+    for row, block in zip(axes, VECTORS_IN[frame], strict=True):
         for ax, (quantity, title) in zip(row, QUANTITIES.items(), strict=True):
             is_ratio = quantity == "norm_ratio"
             if is_ratio:
                 log_scale(ax)
-            ax.set_title(f"{BLOCKS[block]}: {title}")
+            ax.set_title(f"{FRAMED_BLOCKS[block]}: {title}")
             ax.axhline(1.0 if is_ratio else etf_cosine, color=ETF_COLOR, linestyle="--", linewidth=1.1, label=ETF_LABEL)
             yield ax, f"{block}_{quantity}"
 
 
 def geometry_figure(
-    rule: str, curves: pd.DataFrame, records: pd.DataFrame, num_classes: int, *, narrow: bool = False
+    rule: str,
+    curves: pd.DataFrame,
+    records: pd.DataFrame,
+    num_classes: int,
+    *,
+    frame: Frame = "projected",
+    narrow: bool = False,
 ) -> Figure:
     """The panels of :func:`geometry_panels` as a figure: 2 x 4, or 4 x 2 where ``narrow``."""
     with matplotlib.rc_context(FIGURE_STYLE):
         figure = Figure(figsize=(4.8, 8.6) if narrow else (11.2, 5.0), layout="constrained")
         axes = figure.subplots(4, 2, sharex=True).T if narrow else figure.subplots(2, 4, sharex=True)
-        geometry_panels(axes, rule, curves, records, num_classes)
+        geometry_panels(axes, rule, curves, records, num_classes, frame)
         shared_legend(figure, LEGEND, columns=2 if narrow else 5)
     return figure
 

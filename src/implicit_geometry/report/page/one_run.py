@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from implicit_geometry._files import dumps
-from implicit_geometry.experiments.record_columns import COLUMNS, PARTS, TARGETS
+from implicit_geometry.experiments.record_columns import COLUMNS, PARTS, SPLIT_TARGETS, TARGETS
 from implicit_geometry.experiments.run import MeasuredRun, Run
 from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.spec_texts import (
@@ -23,12 +23,14 @@ from implicit_geometry.experiments.spec_texts import (
     profile_text,
     run_title,
 )
+from implicit_geometry.frames import FramedGeometry
 from implicit_geometry.geometry import Geometry
+from implicit_geometry.groups import gather
 from implicit_geometry.report.page.chart import Line, line_chart
 from implicit_geometry.report.page.document import facts_html, png_uri, scrolling, versions_text
 from implicit_geometry.report.page.heatmap import MOST_CLASSES, drawn_entries, heatmap_pngs, scale_png
 from implicit_geometry.report.page.tables import Cell, html_table, number_cell, text_cell
-from implicit_geometry.summary import ACCURACIES, BLOCKS, QUANTITIES, geometry_summary
+from implicit_geometry.summary import ACCURACIES, BLOCKS, FRAMED_BLOCKS, QUANTITIES, SUMMARISED, framed_summary
 
 _BLUE, _ORANGE, _GREEN, _PINK = "#2F8FD0", "#E0731D", "#12A67C", "#CC79A7"
 
@@ -92,7 +94,7 @@ _CHARTS = (
 )
 
 
-def run_content(run: MeasuredRun, history: pd.DataFrame, place: str, predicted: Mapping[str, Geometry]) -> str:
+def run_content(run: MeasuredRun, history: pd.DataFrame, place: str, predicted: Mapping[str, FramedGeometry]) -> str:
     """What a page shows of a run, as HTML.
 
     Args:
@@ -106,7 +108,7 @@ def run_content(run: MeasuredRun, history: pd.DataFrame, place: str, predicted: 
     parts = [
         f'<div class="tables">{_geometry_table(run, predicted)}{_distance_table(run)}{_accuracy_table(run)}</div>',
         _curves(history),
-        _heatmaps(measured, predicted),
+        _heatmaps(measured, {name: framed.geometry for name, framed in predicted.items()}),
         f"<h3>Set-up</h3>\n{facts_html(_facts(run, place))}",
         f"<details><summary>Specification as JSON</summary><pre>{escape(dumps(spec.to_dict()))}</pre></details>",
     ]
@@ -145,31 +147,52 @@ def _links(before: RunSpec | None, after: RunSpec | None) -> str:
     return f'<nav class="steps" aria-label="Runs"><a href="#runs">all runs</a>{"".join(links)}</nav>'
 
 
-def _geometry_table(run: Run, predicted: Mapping[str, Geometry]) -> str:
+def _geometry_table(run: Run, predicted: Mapping[str, FramedGeometry]) -> str:
     counts = run.spec.class_counts()
     if counts.majority.all():
         return ""
-    theory = {name: geometry_summary(geometry, counts) for name, geometry in predicted.items()}
+    theory = {name: framed_summary(framed, counts) for name, framed in predicted.items()}
     rows = [
         [
-            text_cell(f"{BLOCKS[block]}: {title}"),
+            text_cell(f"{FRAMED_BLOCKS[block]}: {title}"),
             *(_number(source.get(f"{block}_{quantity}"), ".3f") for source in (run.record, *theory.values())),
         ]
-        for block in ("classifier", "embedding")
+        for block in SUMMARISED
+        if f"{block}_norm_ratio" in run.record
         for quantity, title in QUANTITIES.items()
     ]
     return _table("Geometry", ["", "measured", *theory], rows)
 
 
 def _distance_table(run: Run) -> str:
+    """Distances to every target and, where classes are equal, their systematic parts and the heterogeneity."""
+    has_parts = "classifier_heterogeneity" in run.record
+    keys: dict[str, str] = {}
+    for target, name in TARGETS.items():
+        keys[f"{target}_distance"] = f"to {name}"
+        if has_parts and target in SPLIT_TARGETS:
+            keys[f"{target}_systematic"] = f"to {name}, systematic"
+    if has_parts:
+        keys["heterogeneity"] = "heterogeneity"
     rows = [
-        [
-            text_cell(f"distance of {letter}"),
-            *(_number(run.record.get(f"{block}_{target}_distance"), ".3f") for target in TARGETS),
-        ]
-        for block, letter in BLOCKS.items()
+        [text_cell(f"distance of {letter}"), *(_number(run.record.get(f"{block}_{key}"), ".3f") for key in keys)]
+        for block, letter in FRAMED_BLOCKS.items()
+        if f"{block}_etf_distance" in run.record
     ]
-    return _table("Distances", ["", *(f"to {name}" for name in TARGETS.values())], rows)
+    return _table("Distances", ["", *keys.values()], rows, note=_parts_note(run, has_parts))
+
+
+def _parts_note(run: Run, has_parts: bool) -> str:
+    """What the parts of a distance are, or why there are none."""
+    if has_parts:
+        return (
+            "A squared distance to theory is the sum of two squares: the systematic part, that of the averages over "
+            "classes of equal counts and loss, and the heterogeneity of such classes, which no theory of counts and "
+            "loss tells apart."
+        )
+    if gather(run.problem).all_differ:
+        return "No two classes are equal in counts and loss, so that distances have no part that is heterogeneity."
+    return ""
 
 
 def _accuracy_table(run: Run) -> str:
@@ -182,8 +205,9 @@ def _accuracy_table(run: Run) -> str:
     return _table("Accuracy", ["", *parts.values()], rows) if rows else ""
 
 
-def _table(title: str, titles: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
-    return f"<div><h3>{title}</h3>{scrolling(html_table(titles, rows), title)}</div>"
+def _table(title: str, titles: Sequence[str], rows: Sequence[Sequence[Cell]], note: str = "") -> str:
+    below = f'<p class="note">{note}</p>' if note else ""
+    return f"<div><h3>{title}</h3>{scrolling(html_table(titles, rows), title)}{below}</div>"
 
 
 def _number(value: Any, form: str) -> Cell:

@@ -13,11 +13,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from implicit_geometry._files import dumps
+from implicit_geometry._validate import choice
+from implicit_geometry.comparison import compare
 from implicit_geometry.experiments.record_columns import COLUMNS, records_frame
-from implicit_geometry.experiments.run import MeasuredRun, Run
+from implicit_geometry.experiments.run import MeasuredRun, Run, require_frame
 from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.spec_texts import exponent, series_title, smoothing_text
-from implicit_geometry.geometry import Geometry
+from implicit_geometry.frames import FRAMES, Frame, FramedGeometry
+from implicit_geometry.geometry import Geometry, mean_geometry
 from implicit_geometry.gram import Gram
 from implicit_geometry.report.figures.images import page_png
 from implicit_geometry.report.figures.runs_over_theory import accuracy_figure, geometry_figure, gram_figure
@@ -25,6 +28,7 @@ from implicit_geometry.report.frames import mean_over_seeds, series, series_runs
 from implicit_geometry.report.page.document import PageFigure, versions_text
 from implicit_geometry.report.page.heatmap import drawn_entries
 from implicit_geometry.rules import find_rule, in_order
+from implicit_geometry.summary import CENTRED, VECTORS_IN
 
 _SHOWN_EXPONENT = 0.5
 _MOST_SHOWN = 3
@@ -32,6 +36,10 @@ _TARGETS = {
     "limit": "their own predicted limit",
     "ridge": "the regularised optimum that fits each best",
     "etf": "the simplex ETF",
+}
+_FRAMES: dict[Frame, str] = {
+    "projected": "projected on the row space of the classifiers",
+    "centred": "centred as in the paper",
 }
 _ACCURACIES = ("test_balanced", "test_minority", "test_worst", "test_overall")
 
@@ -111,7 +119,11 @@ def _setting(runs: Sequence[Run]) -> Setting:
 
 
 def setting_figures(
-    setting: Setting, load: Load, curves: Curves, limit: Callable[[Run], Geometry]
+    setting: Setting,
+    load: Load,
+    curves: Curves,
+    limit: Callable[[Run], FramedGeometry],
+    frame: Frame = "projected",
 ) -> list[NamedFigure]:
     """Geometry over theory for every loss, accuracy, Gram matrices: those that the runs have the numbers for.
 
@@ -120,12 +132,19 @@ def setting_figures(
         load: reads a run with its measured vectors.
         curves: what theory says along the exponent of a rule and variant, in the limit and at a ridge.
         limit: the predicted limit of a run.
+        frame: in which embeddings are shown.
+
+    Raises:
+        InputError: there is no such frame, or runs of earlier versions were not measured in it.
     """
+    choice("frame", frame, FRAMES)
+    for run in setting.runs:
+        require_frame(frame, run.record, f"{CENTRED}_norm_ratio", run.spec.key)
     records = setting.records
     pairs = [pair for pair in series(records) if pair[0] != "ce"]
     pairs.sort(key=lambda pair: find_rule(pair[0]).has_limit_of_ce)
     has_minorities = not setting.spec.class_counts().majority.all()
-    figures = [_geometry(setting, rule, variant, curves) for rule, variant in pairs] if has_minorities else []
+    figures = [_geometry(setting, rule, variant, curves, frame) for rule, variant in pairs] if has_minorities else []
     metrics = [name for name in _ACCURACIES if name in records and records[name].notna().any()][:2]
     if pairs and len(metrics) == 2:
         shown = " and ".join(COLUMNS[name].long_title.removesuffix(" test accuracy") for name in metrics)
@@ -134,7 +153,7 @@ def setting_figures(
         draw = partial(_accuracy, records, metrics)
         figures.append(NamedFigure("accuracy", title, caption, draw))
     chosen = _chosen_runs(setting)
-    return [*figures, _gram(chosen, _limit_text(setting), load, limit)] if chosen else figures
+    return [*figures, _gram(chosen, _limit_text(setting), load, limit, frame)] if chosen else figures
 
 
 def setting_facts(setting: Setting) -> dict[str, str]:
@@ -207,6 +226,30 @@ def setting_sentences(records: pd.DataFrame) -> tuple[str, ...]:
     return geometry_sentence(records), *accuracy, terminal_sentence(records)
 
 
+def class_order_sentences(setting: Setting, load: Load, limit: Callable[[Run], FramedGeometry]) -> tuple[str, ...]:
+    """What is left of the distances once the classes are averaged out, where seeds draw which class has which count."""
+    if setting.spec.data.class_order != "seed":
+        return ()
+    losses = setting.records.groupby(["rule", "variant", "exponent"], sort=False).indices.values()
+    alone, averaged = [], []
+    for positions in losses:
+        runs = [setting.runs[place] for place in positions]
+        if len(runs) > 1 and "limit" not in runs[0].not_compared:
+            arrays = [load(run.spec).arrays for run in runs]
+            mean = mean_geometry(Geometry.from_factors(a["classifier"], a["embedding"]) for a in arrays)
+            found = compare(mean, limit(runs[0]).geometry)
+            averaged.append((found.classifier, found.embedding))
+            alone += [[run.record[f"{block}_limit_distance"] for block in ("classifier", "embedding")] for run in runs]
+    if not averaged:
+        return ()
+    (w, h), (w_alone, h_alone) = np.mean(averaged, axis=0), np.mean(alone, axis=0)
+    return (
+        f"The seeds draw which class has which count. The mean Gram matrices over them stand {w:.2f} (W) and {h:.2f} "
+        f"(H) from their limit, single networks {w_alone:.2f} and {h_alone:.2f}: what the mean takes away is what "
+        "classes have of their own, and chance.",
+    )
+
+
 def _limit_text(setting: Setting) -> str:
     """What the limit is that figures draw."""
     text = "the limit of vanishing weight decay"
@@ -229,7 +272,7 @@ def _listed(parts: Sequence[str], last: str) -> str:
     return f"{', '.join(parts[:-1])}{last} {parts[-1]}" if len(parts) > 1 else parts[0]
 
 
-def _geometry(setting: Setting, rule: str, variant: str, curves: Curves) -> NamedFigure:
+def _geometry(setting: Setting, rule: str, variant: str, curves: Curves, frame: Frame) -> NamedFigure:
     runs = series_runs(setting.records, rule, variant)
     ridge = float(runs["effective_ridge"].median())
     regularised = (
@@ -240,15 +283,15 @@ def _geometry(setting: Setting, rule: str, variant: str, curves: Curves) -> Name
     )
     caption = (
         "Squared norm ratio of majority to minority classes and mean cosines, classifiers W above, class-mean "
-        f"embeddings H below. Solid: {_limit_text(setting)}. {regularised}Dashed: simplex ETF. Markers: "
-        "trained networks, hollow where the training accuracy is below 100 %."
+        f"embeddings H below ({_FRAMES[frame]}). Solid: {_limit_text(setting)}. {regularised}Dashed: simplex ETF. "
+        "Markers: trained networks, hollow where the training accuracy is below 100 %."
     )
     name = f"geometry-{rule}" + (f"-{variant.replace(', ', '-').replace(' ', '')}" if variant else "")
     lines = cache(partial(curves, setting, rule, variant, ridge))
     num_classes = len(setting.spec.counts)
 
     def draw(narrow: bool) -> Figure:
-        return geometry_figure(rule, lines(), runs, num_classes, narrow=narrow)
+        return geometry_figure(rule, lines(), runs, num_classes, frame=frame, narrow=narrow)
 
     return NamedFigure(name, f"{series_title(rule, variant)}: measured geometry over theory", caption, draw)
 
@@ -257,12 +300,15 @@ def _accuracy(records: pd.DataFrame, metrics: Sequence[str], narrow: bool) -> Fi
     return accuracy_figure(records, metrics, narrow=narrow)
 
 
-def _gram(chosen: Mapping[str, Run], limit_text: str, load: Load, limit: Callable[[Run], Geometry]) -> NamedFigure:
+def _gram(
+    chosen: Mapping[str, Run], limit_text: str, load: Load, limit: Callable[[Run], FramedGeometry], frame: Frame
+) -> NamedFigure:
     return NamedFigure(
         "gram",
         "Gram matrices, predicted beside measured",
-        f"Unit Frobenius norm, classes in the order of the data. Predicted: {limit_text}.",
-        partial(_gram_figure, chosen, load, limit),
+        f"Unit Frobenius norm, classes in the order of the data, embeddings H {_FRAMES[frame]}. Predicted: "
+        f"{limit_text}.",
+        partial(_gram_figure, chosen, load, limit, frame),
     )
 
 
@@ -287,14 +333,15 @@ def _shown_late(rule: str) -> bool:
 def _gram_figure(
     chosen: Mapping[str, Run],
     load: Load,
-    limit: Callable[[Run], Geometry],
+    limit: Callable[[Run], FramedGeometry],
+    frame: Frame,
     narrow: bool,
 ) -> Figure:
     predicted, measured = {}, {}
     for name, run in chosen.items():
-        geometry = limit(run)
-        arrays = load(run.spec).arrays
-        for letter, block in (("W", "classifier"), ("H", "embedding")):
-            predicted[f"{name}: {letter}"] = drawn_entries(getattr(geometry, block))
-            measured[f"{name}: {letter}"] = drawn_entries(Gram.from_factors(arrays[block]))
+        theory, loaded = limit(run).blocks(), load(run.spec)
+        vectors = loaded.arrays["classifier"], loaded.embedding(frame)
+        for letter, block, rows in zip("WH", VECTORS_IN[frame], vectors, strict=True):
+            predicted[f"{name}: {letter}"] = drawn_entries(theory[block])
+            measured[f"{name}: {letter}"] = drawn_entries(Gram.from_factors(rows))
     return gram_figure(predicted, measured, narrow=narrow)

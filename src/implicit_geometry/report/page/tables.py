@@ -48,6 +48,11 @@ SUMMARY = columns(
 REGULARIZED = columns("classifier_ridge_distance", "embedding_ridge_distance", "effective_ridge")
 """What HTML adds: the comparison with the regularised optimum."""
 
+PARTS_OF_DISTANCES = columns(
+    *(f"{block}_{part}" for part in ("limit_systematic", "heterogeneity") for block in ("classifier", "embedding"))
+)
+"""The systematic parts of distances to the limit, and the heterogeneity, of runs with equal classes."""
+
 _WORDS = ' class="words"'
 _OF_A_RUN = columns("nc1", "seconds")
 
@@ -90,12 +95,12 @@ def summary_table(records: pd.DataFrame, settings: Sequence[str] = ()) -> Table:
 
 
 def summary_html(records: pd.DataFrame) -> str:
-    """The same as an HTML table, with the columns of :data:`REGULARIZED` that the runs have.
+    """The same as an HTML table, with the columns of :data:`REGULARIZED` and of the parts that the runs have.
 
     Raises:
         InputError: a column is missing, or a rule is unknown.
     """
-    shown = _present(records, (*SUMMARY, *REGULARIZED))
+    shown = _present(records, (*SUMMARY, *REGULARIZED, *PARTS_OF_DISTANCES))
     means = mean_over_seeds(records, [column.key for column in shown])
     return html_table(_summary_titles(means, shown), _summary_rows(means, shown))
 
@@ -111,7 +116,7 @@ def runs_html(records: pd.DataFrame) -> str:
     """
     require_columns("records", records, ["run", "rule", "variant", "exponent", "seed", "terminal_phase", *DESCRIPTION])
     words = [key for key in DESCRIPTION if records[key].nunique() > 1]
-    shown = _present(records, (*SUMMARY, *REGULARIZED, *_OF_A_RUN))
+    shown = _present(records, (*SUMMARY, *REGULARIZED, *PARTS_OF_DISTANCES, *_OF_A_RUN))
     titles = ["loss", "exponent", "seed", *(COLUMNS[key].title for key in words)]
     rows = [_run_cells(row, words, shown) for row in records.to_dict("records")]
     return html_table([*titles, *(column.title for column in shown), "terminal phase"], rows)

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from implicit_geometry.frames import Frame
 from implicit_geometry.report.figures.paper.shared import (
     HOLLOW,
     LIMIT,
@@ -34,30 +35,38 @@ CAPTION = (
 _NUM_CLASSES = 10
 
 
-def four_by_four_figure(curves: pd.DataFrame, records: pd.DataFrame, names: Mapping[str, str]) -> Figure:
+def four_by_four_figure(
+    curves: pd.DataFrame, records: pd.DataFrame, names: Mapping[str, str], *, frame: Frame = "centred"
+) -> Figure:
     """Fig. 3: norm ratio and mean cosines of W and H for CDT (upper half) and LDT (lower half), ten classes.
 
     Args:
         curves: theory, as :func:`implicit_geometry.studies.figure_tables.fitted_curves` makes it, and ``model``.
         records: one row per run; columns ``model``, ``rule``, ``exponent``, ``terminal_phase`` and the eight numbers.
         names: model to name in the legend.
+        frame: of the embeddings; the paper's by default.
     """
     with matplotlib.rc_context(FIGURE_STYLE):
         figure = Figure(figsize=(11.2, 9.8), layout="constrained")
         halves = figure.subfigures(2, 1, squeeze=False)[:, 0]
         for half, rule in zip(halves, ("cdt", "ldt"), strict=True):
             half.suptitle(RULES[rule].label, fontweight="bold", x=0.02, ha="left")
-            _eight_panels(half.subplots(2, 4, sharex=True), rule, curves, records, names)
+            _eight_panels(half.subplots(2, 4, sharex=True), rule, curves, records, names, frame)
         shared_legend(figure, [*names.values(), LIMIT, RIDGE, ETF_LABEL, HOLLOW], columns=7)
     return figure
 
 
 def _eight_panels(
-    axes: NDArray[np.object_], rule: str, curves: pd.DataFrame, records: pd.DataFrame, names: Mapping[str, str]
+    axes: NDArray[np.object_],
+    rule: str,
+    curves: pd.DataFrame,
+    records: pd.DataFrame,
+    names: Mapping[str, str],
+    frame: Frame,
 ) -> None:
     theory = curves[curves["rule"] == rule].sort_values("exponent")
     runs = rule_runs(records, rule)
-    for ax, column in titled_panels(axes, _NUM_CLASSES):
+    for ax, column in titled_panels(axes, _NUM_CLASSES, frame):
         _models(ax, theory, runs, column, names)
     for ax in axes[-1]:
         ax.set_xlabel("exponent γ")

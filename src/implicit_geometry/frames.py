@@ -1,0 +1,123 @@
+"""The two frames in which embeddings are compared: what is taken away from class means, measured or predicted.
+
+The theory's embeddings lie in the row space of the classifier W. A network's do not: their component orthogonal to it
+(for a ReLU network most of their common mean) changes no logit.
+
+``"projected"``: what the logits see of the class means, their projection on the row space of P W.
+
+- The loss sees the logits only up to multiples of 1/class_scale, since softmax(class_scale * z) is blind to a
+  constant. So only P W counts, P the projection orthogonal to 1/class_scale. P W has rank k - 1 (known, not
+  estimated), also where W keeps a component along 1/class_scale from its initialisation, which gradients never touch.
+- Without a bias nothing is subtracted besides: a common shift inside that space changes the logits. The optimal
+  embeddings lie in it at every ridge.
+- With a bias a common shift of the embeddings is undone by it: their mean over the samples is subtracted. In theory it
+  is zero for a free bias at every ridge; :mod:`implicit_geometry.theory.measured_frame` subtracts it for others.
+
+``"centred"``: the class means less their mean, as Behnia et al. (2023), Remark 2, compare them. It needs no classifier.
+
+- Without a bias the mean is weighted with label_scale (it is the unweighted mean for CE, wCE, LA and CDT): the limit
+  has sum_c label_scale_c * h_c = 0. At a ridge that sum is not zero, and a prediction is centred like a network.
+- With a bias it is the mean over the samples, which is zero at the optimum of a free bias.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from implicit_geometry._validate import Floats, Ints
+from implicit_geometry.geometry import Geometry
+from implicit_geometry.gram import Gram
+from implicit_geometry.lowrank import LowRank
+from implicit_geometry.parameterization import Pairwise, Parameterization
+
+Frame = Literal["projected", "centred"]
+
+FRAMES: tuple[Frame, ...] = ("projected", "centred")
+"""``"projected"`` (what the logits see) and ``"centred"`` (the paper's)."""
+
+
+@dataclass(frozen=True)
+class FramedGeometry:
+    """A geometry with its embeddings in both frames.
+
+    Attributes:
+        geometry: as projected.
+        centred_embedding: H H^T of the same class means as centred.
+
+    Example:
+        >>> from implicit_geometry.geometry import simplex_etf
+        >>> list(FramedGeometry(simplex_etf(3), simplex_etf(3).embedding).blocks())
+        ['classifier', 'embedding', 'cross', 'centred_embedding']
+    """
+
+    geometry: Geometry
+    centred_embedding: Gram
+
+    def blocks(self) -> dict[str, LowRank]:
+        """All blocks by name."""
+        geometry = self.geometry
+        return {
+            "classifier": geometry.classifier,
+            "embedding": geometry.embedding,
+            "cross": geometry.cross,
+            "centred_embedding": self.centred_embedding,
+        }
+
+    def subset(self, classes: Ints) -> FramedGeometry:
+        """Of some of the classes, in the order given."""
+        return FramedGeometry(self.geometry.subset(classes), self.centred_embedding.subset(classes))
+
+
+def centre_shares(label_scale: Floats, samples: Floats | Ints, *, bias: bool) -> Floats:
+    """Share of each class in the mean of the class means that is subtracted, shape (k,).
+
+    Args:
+        label_scale: of the loss, shape (k,).
+        samples: per class, shape (k,).
+        bias: whether the head has a bias.
+
+    Example:
+        >>> centre_shares(np.array([1.0, 3.0]), np.array([9, 1]), bias=False).tolist()
+        [0.25, 0.75]
+        >>> centre_shares(np.array([1.0, 3.0]), np.array([9, 1]), bias=True).tolist()
+        [0.9, 0.1]
+    """
+    weights = np.asarray(samples, dtype=np.float64) if bias else label_scale / label_scale.max()
+    return np.asarray(weights / weights.sum())
+
+
+def projected(vectors: Floats, classifier: Floats, loss: Parameterization) -> Floats:
+    """What the loss sees of vectors: their projection on the row space of a classifier, shape (k, d).
+
+    Example:
+        >>> projected(np.array([[2.0, 1.0]]), np.array([[1.0, 0.0], [-1.0, 0.0]]), Parameterization.neutral(2)).tolist()
+        [[2.0, 0.0]]
+    """
+    blind = Pairwise.of(loss).null
+    blind = blind / np.linalg.norm(blind)
+    basis = leading_rows(classifier - np.outer(blind, blind @ classifier), len(classifier) - 1)[1]
+    return np.asarray(vectors @ basis.T @ basis)
+
+
+def leading_rows(matrix: Floats, known_rank: int) -> tuple[Floats, Floats]:
+    """Singular values and an orthonormal basis of the row space of a matrix that is known to have at most a given rank.
+
+    Args:
+        matrix: shape (k, d).
+        known_rank: singular values beyond it do not count, however large; within it, those at rounding level do not.
+
+    Returns:
+        The r singular values in falling order, shape (r,), and the basis, one vector per row, shape (r, d).
+
+    Example:
+        >>> singular, basis = leading_rows(np.array([[3.0, 0.0], [-3.0, 0.0]]), 1)
+        >>> round(float(singular[0]) ** 2, 9), np.abs(basis).tolist()
+        (18.0, [[1.0, 0.0]])
+    """
+    _, singular, rows = np.linalg.svd(matrix, full_matrices=False)
+    rounding = singular[0] * max(matrix.shape) * np.finfo(np.float64).eps
+    rank = min(known_rank, int((singular > rounding).sum()))
+    return singular[:rank], rows[:rank]
