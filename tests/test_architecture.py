@@ -24,7 +24,7 @@ LAYERS = (  # from the ground up: a module imports from its own layer and from l
     "problem",
     "groups frames comparison summary measurement",
     "correction",
-    "theory.rounding theory.singular_values theory.balance theory.expand theory.smoothed_labels theory.nonnegative",
+    "theory.numerics theory.expand theory.smoothed_labels theory.nonnegative",
     "theory.limit",
     "theory.ridge",
     "theory",

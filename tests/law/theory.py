@@ -22,7 +22,7 @@ from implicit_geometry.paper.step_formulas import (
     sel_singular_values,
     seli_geometry,
 )
-from law.attack import HELD, ORACLE, Attack
+from law.attack import HELD, ORACLE, REFUSED, Attack
 from law.cases import Ask, asks, close, draw_ask, seeds
 from law.nonsense import nonsense_for
 from law.precise import biased_candidate, largest_entry, limit_of, ridge_bounds
@@ -408,6 +408,33 @@ def check_effective_counts(seed: int) -> str:
     return ORACLE
 
 
+def check_nonnegative(ask: Ask) -> str:
+    """Nonnegative features in the limit, from dense logits; at a ridge the objective of the returned blocks."""
+    problem = replace(ask.problem(), features="nonnegative")
+    limit = ig.predict(replace(problem, ridge=0.0))
+    n = np.array(ask.counts, dtype=np.float64)
+    dense = limit_geometry(n, ask.vector("class_scale"), ask.vector("label_scale")).cross
+    norms = np.linalg.norm(dense, axis=0)
+    cross, classifier = limit.geometry.cross.dense(), (dense * np.sqrt(n) / norms) @ dense.T
+    assert np.abs(cross - dense).max() <= 1e-9 * np.abs(dense).max()
+    assert np.abs(limit.geometry.classifier.dense() - classifier).max() <= 1e-8 * np.abs(classifier).max()
+    assert close(limit.certificate.primal, float(np.sqrt(n) @ norms), 1e-8)
+    try:
+        solution = ig.predict(problem)
+    except ig.InputError as error:
+        return ORACLE if error.argument == "features" else REFUSED
+    assert solution.certificate.status in (OPTIMAL, COLLAPSED), solution
+    loss, logits = problem.parameterization, solution.geometry.cross.dense()
+    seen = loss.label_scale * (loss.class_scale[:, None] * logits) + loss.shift[:, None] - np.diag(loss.margin)
+    losses = np.logaddexp.reduce(seen, axis=0) - seen.diagonal()
+    lengths = np.sqrt(n) * np.linalg.norm(logits, axis=0)
+    objective = float((n * loss.weight * losses).sum() + problem.ridge * lengths.sum())
+    assert close(solution.certificate.primal, objective, 1e-8), (solution.certificate, objective)
+    free = ig.predict(replace(problem, features="free")).certificate
+    assert free.dual <= solution.certificate.primal * (1 + 1e-9), (free, solution.certificate)
+    return ORACLE
+
+
 # Closed forms on STEP profiles
 
 
@@ -440,6 +467,9 @@ PROBLEM = {
     "bias": lambda: True,
     "bias_ridge": lambda: 0.0,
     "label_smoothing": lambda: 0.0,
+    "features": lambda: "free",
+    "count_exponent": lambda: 1.0,
+    "embedding_cost": lambda: None,
 }
 LOSS = ("parameterization",)
 ATTACKS = [
@@ -491,6 +521,13 @@ ATTACKS = [
     Attack("predict: smoothed labels", ("predict",), seeds.map(draw_smoothed), check_smoothed, 20, ("margin",)),
     Attack("predict: extremes", ("predict",), seeds.map(draw_extreme), check_extreme, 30, None),
     Attack("predict: limit, many classes", ("predict",), asks(most_classes=150, exponent=0.8), check_limit, 10),
+    Attack(
+        "predict: nonnegative features",
+        ("predict",),
+        asks(most_classes=6, decades=3, ridge=(0.2, 4.0), everything=True),
+        check_nonnegative,
+        6,
+    ),
     Attack("ridge_path", ("ridge_path",), seeds, check_path, 6),
     Attack(
         "collapse_thresholds: total",
@@ -519,7 +556,6 @@ ATTACKS = [
             "counts": lambda: [50, 5],
             "parameterization": lambda: None,
             "ridges": lambda: [0.1],
-            "label_smoothing": lambda: 0.0,
         },
         share=4,
     ),

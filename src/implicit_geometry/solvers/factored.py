@@ -16,7 +16,7 @@ from implicit_geometry.certificate import TOLERANCE, Certificate
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.parameterization import Pairwise
 from implicit_geometry.problem import Problem, Solution, require_free_features, require_hard_labels, require_problem
-from implicit_geometry.theory.balance import balancing_weights
+from implicit_geometry.theory.numerics.balance import balancing_weights
 
 _ROUNDS = 5
 _MAX_ITERATIONS = 20_000

@@ -14,13 +14,13 @@ from implicit_geometry.counts import ClassCounts
 from implicit_geometry.groups import ClassGroups, gather
 from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.problem import Problem, as_problem, require_free_features
+from implicit_geometry.theory.numerics.singular_values import operator_norm
 from implicit_geometry.theory.ridge.biased import best_bias, optimum_with_bias
 from implicit_geometry.theory.ridge.optimum import optimum
 from implicit_geometry.theory.ridge.program import Logits, Point, Reduced
 from implicit_geometry.theory.ridge.reduce import collapse_range, reduce_problem
 from implicit_geometry.theory.ridge.smoothed import smoothed_point
 from implicit_geometry.theory.ridge.smoothed_program import SmoothedReduced, reduce_smoothed
-from implicit_geometry.theory.singular_values import operator_norm
 
 _ROUNDS = 200  # of finding the bias and the logits within groups for each other
 _SETTLED = 1e-11

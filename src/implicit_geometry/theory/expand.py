@@ -9,7 +9,7 @@ from implicit_geometry.geometry import Geometry
 from implicit_geometry.gram import Gram
 from implicit_geometry.groups import ClassGroups
 from implicit_geometry.lowrank import LowRank
-from implicit_geometry.theory.singular_values import svd
+from implicit_geometry.theory.numerics.singular_values import svd
 
 _Parts = tuple[Floats, Floats, Floats, Ints]  # of a LowRank
 

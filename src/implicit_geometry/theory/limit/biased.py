@@ -19,7 +19,7 @@ from implicit_geometry.theory.expand import grouped_geometry
 from implicit_geometry.theory.limit.biased_closed_form import BiasedLimit, biased_limit, closed_form
 from implicit_geometry.theory.limit.nuclear_norm import ExcessProgram, minimise_excess
 from implicit_geometry.theory.limit.plain import limit_solution
-from implicit_geometry.theory.rounding import EPS
+from implicit_geometry.theory.numerics.rounding import EPS
 
 MAX_SOLVED = 500
 """Largest number of kinds of classes (counts and scales) for which the optimum is computed numerically."""

@@ -32,7 +32,7 @@ from implicit_geometry.parameterization import Pairwise
 from implicit_geometry.problem import Problem
 from implicit_geometry.theory.limit.plain import read_dominant_row_from_column, sum_of_others
 from implicit_geometry.theory.limit.quadrature import InverseSquareRoot, inverse_square_root
-from implicit_geometry.theory.rounding import EPS
+from implicit_geometry.theory.numerics.rounding import EPS
 
 _FEW = 48  # kinds of classes up to which the entries are summed one by one
 _TILE = 1000

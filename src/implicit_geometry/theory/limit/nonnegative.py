@@ -21,7 +21,7 @@ from implicit_geometry.parameterization import Pairwise
 from implicit_geometry.problem import Problem, Solution, require_problem
 from implicit_geometry.theory.limit.plain import sum_of_others
 from implicit_geometry.theory.nonnegative import require_no_bias
-from implicit_geometry.theory.rounding import EPS
+from implicit_geometry.theory.numerics.rounding import EPS
 from implicit_geometry.theory.smoothed_labels import SmoothedLabels
 
 

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from implicit_geometry._validate import Floats
-from implicit_geometry.theory.balance import balancing_weights
-from implicit_geometry.theory.rounding import EPS
+from implicit_geometry.theory.numerics.balance import balancing_weights
+from implicit_geometry.theory.numerics.rounding import EPS
 
 _MAX_STEPS = 1000
 _MAX_PRODUCTS = 1000

@@ -27,8 +27,8 @@ from implicit_geometry.problem import Problem, Solution, require_free_features, 
 from implicit_geometry.theory.expand import grouped_geometry
 from implicit_geometry.theory.limit.diagonal_less_low_rank import DiagonalLessLowRank
 from implicit_geometry.theory.limit.quadrature import inverse_square_root
-from implicit_geometry.theory.rounding import EPS
-from implicit_geometry.theory.singular_values import nuclear_norm
+from implicit_geometry.theory.numerics.rounding import EPS
+from implicit_geometry.theory.numerics.singular_values import nuclear_norm
 from implicit_geometry.theory.smoothed_labels import SmoothedLabels
 
 FEW = 300

@@ -20,9 +20,10 @@ import numpy as np
 from implicit_geometry._validate import Floats, InputError
 from implicit_geometry.groups import gather
 from implicit_geometry.problem import Problem, Solution, require_free_features, require_hard_labels, require_problem
-from implicit_geometry.theory.balance import balancing_weights
-from implicit_geometry.theory.ridge.best_bias import best_levels
-from implicit_geometry.theory.ridge.bias_levels import Levels
+from implicit_geometry.theory.numerics.balance import balancing_weights
+from implicit_geometry.theory.numerics.rounding import EPS
+from implicit_geometry.theory.numerics.singular_values import operator_norm
+from implicit_geometry.theory.ridge.bias_levels import Levels, best_levels
 from implicit_geometry.theory.ridge.interior import DualProgram, interior_optimum
 from implicit_geometry.theory.ridge.newton import Factored
 from implicit_geometry.theory.ridge.norm_error import Proof, certified_geometry
@@ -39,8 +40,6 @@ from implicit_geometry.theory.ridge.program import (
     within_float64,
 )
 from implicit_geometry.theory.ridge.reduce import reduce_problem
-from implicit_geometry.theory.rounding import EPS
-from implicit_geometry.theory.singular_values import operator_norm
 
 _NEGLIGIBLE = 1e-9  # ridge on the bias over that of the logits, for a start
 _SHORT = 60  # steps after which the interior-point method is cheaper

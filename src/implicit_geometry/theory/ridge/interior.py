@@ -22,9 +22,9 @@ import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from implicit_geometry._validate import Floats, Ints
+from implicit_geometry.theory.numerics.singular_values import operator_norm, svd
 from implicit_geometry.theory.ridge.bias_levels import Levels
 from implicit_geometry.theory.ridge.program import Logits, Reduced
-from implicit_geometry.theory.singular_values import operator_norm, svd
 
 _SHARP = 1e-9  # the barrier's share of the objective at the end
 _SHRINK = 0.1

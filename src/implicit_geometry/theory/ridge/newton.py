@@ -14,8 +14,8 @@ from typing import Protocol
 import numpy as np
 
 from implicit_geometry._validate import Floats
+from implicit_geometry.theory.numerics.singular_values import svd
 from implicit_geometry.theory.ridge.program import Logits, Point, Reduced
-from implicit_geometry.theory.singular_values import svd
 
 _MAX_PRODUCTS = 1000
 _ROUNDING = 1e-14  # relative error of the objective

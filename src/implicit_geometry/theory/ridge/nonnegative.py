@@ -25,8 +25,8 @@ from implicit_geometry.theory.nonnegative import (
     require_no_bias,
     require_orthogonal,
 )
+from implicit_geometry.theory.numerics.rounding import EPS, ROUNDINGS
 from implicit_geometry.theory.ridge.program import Bounds, proven, within_float64
-from implicit_geometry.theory.rounding import EPS, ROUNDINGS
 from implicit_geometry.theory.smoothed_labels import SmoothedLabels
 
 _SMALLEST = 1e-300  # a rho at which the logits are zero

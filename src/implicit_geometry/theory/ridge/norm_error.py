@@ -26,10 +26,10 @@ from implicit_geometry.certificate import TOLERANCE, NormError
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.groups import ClassGroups
 from implicit_geometry.theory.expand import grouped_geometry
+from implicit_geometry.theory.numerics.rounding import EPS, ROUNDINGS
+from implicit_geometry.theory.numerics.singular_values import operator_norm, svd
 from implicit_geometry.theory.ridge.bias_levels import Levels
 from implicit_geometry.theory.ridge.program import Logits, Point, Reduced
-from implicit_geometry.theory.rounding import EPS, ROUNDINGS
-from implicit_geometry.theory.singular_values import operator_norm, svd
 
 
 class Proof(NamedTuple):

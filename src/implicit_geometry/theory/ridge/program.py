@@ -20,8 +20,8 @@ from scipy.special import xlog1py
 from implicit_geometry._validate import Floats, InputError
 from implicit_geometry.certificate import Certificate
 from implicit_geometry.problem import Problem
-from implicit_geometry.theory.rounding import EPS, ROUNDINGS
-from implicit_geometry.theory.singular_values import nuclear_norm, operator_norm, svd
+from implicit_geometry.theory.numerics.rounding import EPS, ROUNDINGS
+from implicit_geometry.theory.numerics.singular_values import nuclear_norm, operator_norm, svd
 
 LARGEST = 1e290
 """Products of numbers beyond it, or below its inverse, lose digits."""

@@ -21,13 +21,13 @@ from implicit_geometry._validate import Floats, InputError
 from implicit_geometry.groups import ClassGroups, gather
 from implicit_geometry.problem import Problem, Solution, require_free_features, require_problem
 from implicit_geometry.theory.expand import grouped_geometry
+from implicit_geometry.theory.numerics.rounding import EPS, ROUNDINGS
+from implicit_geometry.theory.numerics.singular_values import operator_norm, svd
 from implicit_geometry.theory.ridge.biased import Biased
 from implicit_geometry.theory.ridge.newton import Factored
 from implicit_geometry.theory.ridge.optimum import GOAL, closest
 from implicit_geometry.theory.ridge.program import Bounds, Logits, Point, proven, trimmed, within_float64
 from implicit_geometry.theory.ridge.smoothed_program import SmoothedReduced, reduce_smoothed
-from implicit_geometry.theory.rounding import EPS, ROUNDINGS
-from implicit_geometry.theory.singular_values import operator_norm, svd
 
 _STRICT = 1e-6  # distance to 1 of a singular value of the gradient that proves the logits zero there
 _INSIDE = 1 - 1e-12  # share of the way to a probability of zero that a dual point may go

@@ -18,9 +18,9 @@ from implicit_geometry._validate import Floats
 from implicit_geometry.groups import ClassGroups
 from implicit_geometry.parameterization import Pairwise
 from implicit_geometry.problem import Problem
+from implicit_geometry.theory.numerics.rounding import EPS, ROUNDINGS
 from implicit_geometry.theory.ridge.program import Logits, Point, Reduced
 from implicit_geometry.theory.ridge.reduce import reduce_problem
-from implicit_geometry.theory.rounding import EPS, ROUNDINGS
 from implicit_geometry.theory.smoothed_labels import SmoothedLabels
 
 _FAR = 600.0  # exponents beyond the labels' up to which float64 holds their exponential

@@ -1,0 +1,1 @@
+"""What the methods share of floating point: rounding, singular values, balanced flows."""
