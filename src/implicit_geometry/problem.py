@@ -165,9 +165,9 @@ def _prices(counts: ClassCounts, exponent: float, cost: ArrayLike | None) -> Flo
         raise InputError("count_exponent", "must be left out where embedding_cost is given", f"{power:g}")
     else:
         prices = class_vector("embedding_cost", cost, positive=True)
-        name, given = "embedding_cost", f"{prices.min():g} to {prices.max():g}"
         if prices.size != counts.num_classes:
             raise InputError("embedding_cost", f"must have {counts.num_classes} entries", prices.size)
+        name, given = "embedding_cost", f"{prices.min():g} to {prices.max():g}"
     if not (prices.min() >= 1 / _LARGEST_COST and prices.max() <= _LARGEST_COST):
         raise InputError(name, f"must keep the prices within {1 / _LARGEST_COST:g} and {_LARGEST_COST:g}", given)
     return frozen(prices)

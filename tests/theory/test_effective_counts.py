@@ -191,6 +191,7 @@ def test_problems_of_other_prices_are_others():
         ({"embedding_cost": [1.0, 0.0]}, "embedding_cost must be finite and positive"),
         ({"embedding_cost": [1.0, float("nan")]}, "embedding_cost must be finite and positive"),
         ({"embedding_cost": [1.0]}, "embedding_cost must have 2 entries"),
+        ({"embedding_cost": np.zeros(0)}, "embedding_cost must have 2 entries"),
         ({"embedding_cost": [1.0, 1e200]}, "embedding_cost must keep the prices within"),
         ({"embedding_cost": [1.0, 2.0], "count_exponent": 0.5}, "count_exponent must be left out"),
     ],
