@@ -128,7 +128,7 @@ def test_fig4_and_fig3_show_embeddings_in_the_frame_asked_for(
     curves, records = models
     moved = records.assign(embedding_norm_ratio=3 * records["centred_embedding_norm_ratio"])
     panels = [four_by_four_figure(curves, moved, NAMES, frame=frame).subfigs[0].axes[4] for frame in FRAMES]
-    assert [ax.get_title(loc="left") for ax in panels] == ["H: squared norm ratio", "H centred: squared norm ratio"]
+    assert [ax.get_title(loc="left") for ax in panels] == ["H: squared norm ratio", "H centred:\nsquared norm ratio"]
     heights = [sorted(y for _, y, _ in markers(ax)) for ax in panels]
     np.testing.assert_allclose(heights[0], 3 * np.array(heights[1]))
 

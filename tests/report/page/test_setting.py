@@ -209,7 +209,7 @@ def test_figures_show_embeddings_in_the_papers_frame_where_that_is_asked_for() -
     arguments = setting, lambda wanted: runs[wanted.key], setting_curves, limit_geometry
     geometry, *_, gram = setting_figures(*arguments, frame="centred")
     panel = geometry.draw(False).axes[4]
-    assert panel.get_title(loc="left") == "H centred: squared norm ratio"
+    assert panel.get_title(loc="left") == "H centred:\nsquared norm ratio"
     assert "centred as in the paper" in geometry.caption
     titles = {ax.get_title(loc="left"): ax for ax in gram.draw(False).axes}
     rows = runs[spec("cdt", gamma=0.25).key].arrays["class_means"]

@@ -44,6 +44,7 @@ _MEASURED = {True: "measured", False: "measured before terminal phase"}
 LEGEND = (*(kind["label"] for kind in _THEORY.values()), ETF_LABEL, *_MEASURED.values())
 _VARIANT_LINES = ("-", ":", "-.")
 _LARGEST_OVERSHOOT = 3.0
+_WIDEST_HEADING = 24  # letters that fit above a panel in one line
 _SERIES = ("terminal_phase", "rule", "exponent")
 
 
@@ -105,7 +106,8 @@ def titled_panels(axes: NDArray[np.object_], num_classes: int, frame: Frame) -> 
             is_ratio = quantity == "norm_ratio"
             if is_ratio:
                 log_scale(ax)
-            ax.set_title(f"{FRAMED_BLOCKS[block]}: {title}")
+            heading = f"{FRAMED_BLOCKS[block]}: {title}"
+            ax.set_title(heading if len(heading) <= _WIDEST_HEADING else heading.replace(": ", ":\n"))
             ax.axhline(1.0 if is_ratio else etf_cosine, color=ETF_COLOR, linestyle="--", linewidth=1.1, label=ETF_LABEL)
             yield ax, f"{block}_{quantity}"
 
