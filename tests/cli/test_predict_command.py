@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from implicit_geometry import ClassCounts, InputError, cdt
+from implicit_geometry import ClassCounts, InputError, Problem, cdt, predict
 from implicit_geometry.profiles import parse_counts
 
 
@@ -56,6 +56,31 @@ def test_table_shows_the_known_numbers(igeom):
     assert code == 0
     for number in ("2.672", "-0.144", "0.03337", "0.3508", "optimal"):
         assert number in out
+
+
+def test_smoothed_labels_relu_features_and_prices_are_those_of_the_library(igeom):
+    options = [
+        "--loss",
+        "cdt",
+        "--gamma",
+        "0.5",
+        "--label-smoothing",
+        "0.1",
+        "--features",
+        "nonnegative",
+        "--count-exponent",
+        "0.8",
+        "--json",
+    ]
+    code, out, _ = igeom("predict", "50,20,5", *options)
+    assert code == 0
+    found = json.loads(out)
+    counts = ClassCounts([50, 20, 5])
+    problem = Problem(counts, cdt(counts, gamma=0.5), label_smoothing=0.1, features="nonnegative", count_exponent=0.8)
+    np.testing.assert_allclose(found["classifier_gram"], predict(problem).geometry.classifier.dense(), rtol=1e-12)
+    assert (found["label_smoothing"], found["features"]) == (0.1, "nonnegative")
+    _, text, _ = igeom("predict", "50,20,5", *options[:-1])
+    assert "labels smoothed by 0.1, nonnegative features, embeddings at another price" in " ".join(text.split())
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
@@ -120,6 +145,10 @@ def test_picture_is_written(igeom, tmp_path, suffix, start):
         (("5,3", "--parameters", "none.json"), "none.json"),
         (("5,3", "--plot", "no/such/folder/x.png"), "no/such/folder"),
         (("5,3", "--plot", "x.bmp"), ".bmp"),
+        (("5,3", "--features", "relu"), "features must be one of free, nonnegative"),
+        (("5,3", "--features", "nonnegative", "--bias"), "features must be 'free' for a head with a bias"),
+        (("5,3", "--count-exponent", "nan"), "count_exponent must be a finite number"),
+        (("5,3", "--label-smoothing", "1"), "label_smoothing must be below 1"),
     ],
 )
 def test_a_mistake_gets_one_clear_line_and_exit_code_2(igeom, arguments, message):

@@ -60,6 +60,10 @@ def predict(
     weight_decay: Annotated[float | None, typer.Option(help="Of a mean loss, in place of --ridge.")] = None,
     bias: Annotated[bool, typer.Option("--bias", help="The head has a free bias.")] = False,
     label_smoothing: LabelSmoothing = 0.0,
+    features: Annotated[str, typer.Option(help="free, or nonnegative for embeddings behind a ReLU.")] = "free",
+    count_exponent: Annotated[
+        float, typer.Option(help="a, where the embeddings of a class cost n^a; 1 is one price per sample.")
+    ] = 1.0,
     max_count: Annotated[int, typer.Option(help="Largest class of step: and exp: profiles.")] = 5000,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Write a picture (PNG or SVG) of the predicted geometry.")] = None,
@@ -80,6 +84,8 @@ def predict(
 
       igeom predict exp:10,100 --loss logit_adjusted --label-smoothing 0.1
 
+      igeom predict step:10,10 --loss cdt --gamma 0.5 --label-smoothing 0.1 --features nonnegative --count-exponent 0.8
+
     The exit code is 1 where the geometry that is printed is not proven to be the optimum.
     """
     if plot is not None:
@@ -95,6 +101,8 @@ def predict(
         ridge=_ridge(class_counts, ridge, weight_decay),
         bias=bias,
         label_smoothing=label_smoothing,
+        features=features,
+        count_exponent=count_exponent,
     )
     solution = solve(problem)
     if plot is not None:
@@ -167,6 +175,7 @@ def _document(solution: Solution) -> dict[str, Any]:
         "imbalance_ratio": counts.imbalance_ratio,
         "ridge": solution.problem.ridge,
         "label_smoothing": solution.problem.label_smoothing,
+        "features": solution.problem.features,
         "bias": None if solution.bias is None or len(solution.bias) > _MAX_JSON_CLASSES else solution.bias.tolist(),
         "blocks": _blocks(solution),
         "certificate": {
@@ -196,7 +205,9 @@ def _print_tables(solution: Solution, loss: str) -> None:
         f"imbalance ratio {counts.imbalance_ratio:,.4g}, loss {loss}, "
         f"{f'ridge {solution.problem.ridge:g}' if solution.problem.ridge else 'limit of vanishing ridge'}"
         f"{', head with a free bias' if solution.bias is not None else ''}"
-        f"{f', labels smoothed by {smoothing:g}' if smoothing else ''}[/]",
+        f"{f', labels smoothed by {smoothing:g}' if smoothing else ''}"
+        f"{'' if solution.problem.features == 'free' else ', nonnegative features'}"
+        f"{'' if solution.problem.pays_per_sample else ', embeddings at another price than one per sample'}[/]",
         soft_wrap=True,
     )
     groups = _groups(solution)
