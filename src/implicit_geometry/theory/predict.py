@@ -9,33 +9,28 @@ from implicit_geometry.theory.limit.biased import bias_limit_solution, penalised
 from implicit_geometry.theory.limit.nonnegative import nonnegative_limit_solution
 from implicit_geometry.theory.limit.plain import limit_solution
 from implicit_geometry.theory.limit.smoothed import smoothed_limit_solution
-from implicit_geometry.theory.nonnegative import require_no_bias
 from implicit_geometry.theory.ridge.biased import bias_ridge_solution
 from implicit_geometry.theory.ridge.nonnegative import nonnegative_ridge_solution
 from implicit_geometry.theory.ridge.plain import ridge_solution
 from implicit_geometry.theory.ridge.smoothed import smoothed_ridge_solution
 
-_METHODS: dict[tuple[str, str, str, str], Callable[[Problem], Solution]] = {
-    ("limit", "no bias", "hard labels", "free"): limit_solution,
-    ("limit", "free bias", "hard labels", "free"): bias_limit_solution,
-    ("limit", "bias with a ridge", "hard labels", "free"): penalised_bias_limit_solution,
-    ("ridge", "no bias", "hard labels", "free"): ridge_solution,
-    ("ridge", "free bias", "hard labels", "free"): bias_ridge_solution,
-    ("ridge", "bias with a ridge", "hard labels", "free"): bias_ridge_solution,
-    ("limit", "no bias", "smoothed labels", "free"): smoothed_limit_solution,
-    ("limit", "free bias", "smoothed labels", "free"): smoothed_limit_solution,
-    ("limit", "bias with a ridge", "smoothed labels", "free"): smoothed_limit_solution,
-    ("ridge", "no bias", "smoothed labels", "free"): smoothed_ridge_solution,
-    ("ridge", "free bias", "smoothed labels", "free"): smoothed_ridge_solution,
-    ("ridge", "bias with a ridge", "smoothed labels", "free"): smoothed_ridge_solution,
-    **{
-        ("limit", "no bias", labels, "nonnegative"): nonnegative_limit_solution
-        for labels in ("hard labels", "smoothed labels")
-    },
-    **{
-        ("ridge", "no bias", labels, "nonnegative"): nonnegative_ridge_solution
-        for labels in ("hard labels", "smoothed labels")
-    },
+_METHODS: dict[tuple[str, str, str], Callable[[Problem], Solution]] = {
+    ("limit", "no bias", "hard labels"): limit_solution,
+    ("limit", "free bias", "hard labels"): bias_limit_solution,
+    ("limit", "bias with a ridge", "hard labels"): penalised_bias_limit_solution,
+    ("ridge", "no bias", "hard labels"): ridge_solution,
+    ("ridge", "free bias", "hard labels"): bias_ridge_solution,
+    ("ridge", "bias with a ridge", "hard labels"): bias_ridge_solution,
+    ("limit", "no bias", "smoothed labels"): smoothed_limit_solution,
+    ("limit", "free bias", "smoothed labels"): smoothed_limit_solution,
+    ("limit", "bias with a ridge", "smoothed labels"): smoothed_limit_solution,
+    ("ridge", "no bias", "smoothed labels"): smoothed_ridge_solution,
+    ("ridge", "free bias", "smoothed labels"): smoothed_ridge_solution,
+    ("ridge", "bias with a ridge", "smoothed labels"): smoothed_ridge_solution,
+}
+_NONNEGATIVE: dict[str, Callable[[Problem], Solution]] = {
+    "limit": nonnegative_limit_solution,
+    "ridge": nonnegative_ridge_solution,
 }
 
 
@@ -67,8 +62,8 @@ def predict(problem: Problem) -> Solution:
     """
     require_problem(problem)
     if problem.features == "nonnegative":
-        require_no_bias(problem)
-    return _METHODS[_regime(problem), _head(problem), _labels(problem), problem.features](problem)
+        return _NONNEGATIVE[_regime(problem)](problem)
+    return _METHODS[_regime(problem), _head(problem), _labels(problem)](problem)
 
 
 def _regime(problem: Problem) -> str:

@@ -17,7 +17,7 @@ from implicit_geometry.comparison import gram_distance, split_distance, systemat
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.frames import FramedGeometry
 from implicit_geometry.geometry import simplex_etf
-from implicit_geometry.groups import gather, group_classes, varying_vectors
+from implicit_geometry.groups import gather
 from implicit_geometry.problem import Problem
 from implicit_geometry.summary import framed_summary
 from implicit_geometry.theory.collapse import CollapseThresholds, collapse_thresholds
@@ -136,7 +136,7 @@ def _to_limit(problem: Problem, alike: Ints | None) -> _Part:
 
 
 def _to_nearest_ridge(problem: Problem, alike: Ints | None) -> _Part:
-    kinds = group_classes(*varying_vectors(problem)).size.size
+    kinds = gather(problem).size.size
     most = _MOST_KINDS_WITH_BIAS if problem.bias else _MOST_KINDS
     if kinds > most:
         head = "with a bias" if problem.bias else "without bias"

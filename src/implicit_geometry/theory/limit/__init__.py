@@ -1,1 +1,1 @@
-"""The limit of vanishing ridge, for heads without a bias (``plain``) and with a free one (``biased``)."""
+"""The limit of vanishing ridge: ``plain``, ``biased`` heads, ``smoothed`` labels, ``nonnegative`` features."""

@@ -1,1 +1,1 @@
-"""The optimum at a positive ridge, for heads without a bias (``plain``) and with one (``biased``)."""
+"""The optimum at a positive ridge: ``plain``, ``biased`` heads, ``smoothed`` labels, ``nonnegative`` embeddings."""

@@ -49,6 +49,10 @@ class Levels:
         """What levels add to the exponents, shape (G, G)."""
         return np.asarray(self.label * (level[:, None] - level))
 
+    def change_size(self, level: Floats) -> Floats:
+        """The size of the terms of :meth:`change`, for their rounding, shape (G, G)."""
+        return np.asarray(self.label * (np.abs(level)[:, None] + np.abs(level)))
+
     def flow(self, slope: Floats) -> Floats:
         """What group g receives from the samples of group h, zero on the diagonal, shape (G, G)."""
         flow = self.label * slope

@@ -215,7 +215,7 @@ class Biased:
     def bounds(self, logits: Logits, bias: Floats) -> Bounds:
         """Values that enclose the optimum, rounding counted in."""
         point, level = self.at(logits, bias), bias / self.reduced.null
-        added = self.levels.label * (np.abs(level)[:, None] + np.abs(level))
+        added = self.levels.change_size(level)
         primal = self.reduced.objective(logits, point) + 0.5 * self.bias_decay * float(bias @ bias)
         rounding = self.reduced.rounding(logits, point, added)
         return Bounds(primal + rounding, self.dual_value(point.wrong), rounding)

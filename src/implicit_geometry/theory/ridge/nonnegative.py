@@ -61,7 +61,7 @@ def nonnegative_ridge_solution(problem: Problem) -> Solution:
     with within_float64(problem):
         program = _Program.of(problem, groups)
         wrong, logits = program.solve()
-        gradients = program.gradients(wrong)
+        gradients = program.columns(program.kappa, wrong)
         require_orthogonal(gradients)
         geometry = orthogonal_geometry(groups, logits, program.root_cost)
         bounds = program.bounds(wrong, logits, gradients)
@@ -150,10 +150,8 @@ class _Program:
             )
             rho[alive] = np.exp(found.x)
         wrong = self.probabilities(rho, labels)
-        rho = np.where(rho > _SMALLEST, rho, 0.0)
-        base = -rho * self.pairs.class_scale[:, None] * (wrong - self.label)
-        on_label = -rho * self.pairs.class_scale * self.own_rise(wrong, labels)
-        return wrong, Columns(self.size, base, on_label - base.diagonal())
+        rho = np.where(rho > _SMALLEST, rho, 0.0)  # z is zero there, not next to it
+        return wrong, self.columns(rho, wrong)
 
     def own_rise(self, wrong: Floats, labels: Ints) -> Floats:
         """The probability of the label's own class less its label, by what the others have too much."""
@@ -185,10 +183,10 @@ class _Program:
                 break
         return np.asarray(wrong)
 
-    def gradients(self, wrong: Floats) -> Columns:
-        """B_y = kappa class_scale (t - p), of norm at most 1."""
-        base = self.kappa * self.pairs.class_scale[:, None] * (self.label - wrong)
-        on_label = -self.kappa * self.pairs.class_scale * self.own_rise(wrong, np.arange(self.size.size))
+    def columns(self, factor: Floats, wrong: Floats) -> Columns:
+        """Factor class_scale (t - p): the logits with rho, with kappa the gradients B_y, of norm at most 1."""
+        base = factor * self.pairs.class_scale[:, None] * (self.label - wrong)
+        on_label = -factor * self.pairs.class_scale * self.own_rise(wrong, np.arange(self.size.size))
         return Columns(self.size, base, on_label - base.diagonal())
 
     def bounds(self, wrong: Floats, logits: Columns, gradients: Columns) -> Bounds:

@@ -74,7 +74,7 @@ def _norm_error(reduced: Reduced, proof: Proof, stated: tuple[Floats, Floats], g
 def norm_errors(reduced: Reduced, proof: Proof, stated: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
     """Bounds of the errors of the stated squared norms of classifiers and embeddings, over these, shapes (G,)."""
     x, point, scale, _, levels, level = proof
-    terms = 0.0 if levels is None else levels.label * (np.abs(level)[:, None] + np.abs(level))
+    terms = 0.0 if levels is None else levels.change_size(level)
     blur = reduced.exponent_rounding(x, terms) + ROUNDINGS * reduced.size.size * EPS
     slope, rest = point.slope * scale, 1 - (point.wrong * scale).sum(axis=0)
     right = point.right

@@ -29,7 +29,7 @@ from implicit_geometry.theory.ridge.optimum import GOAL, closest
 from implicit_geometry.theory.ridge.program import Bounds, Logits, Point, proven, trimmed, within_float64
 from implicit_geometry.theory.ridge.smoothed_program import SmoothedReduced, reduce_smoothed
 
-_STRICT = 1e-6  # distance to 1 of a singular value of the gradient that proves the logits zero there
+_TAUT = 1 - 1e-3  # singular value of the gradient from which on the logits there count as alive
 _INSIDE = 1 - 1e-12  # share of the way to a probability of zero that a dual point may go
 _SHORTEST = 0.3  # log-odds of the start, at least
 
@@ -144,9 +144,8 @@ class _Smoothed:
         reduced = self.reduced
         labels = reduced.labels.sum(axis=0)
         share = np.minimum(labels + reduced.size * reduced.natural / reduced.group_weight, 0.999)
-        own = np.diag(reduced.target_logits.mean) + 0.0
         shorter = np.log(share / (1 - share)) - np.log(labels / (1 - labels))
-        whole = reduced.target_logits.own + (reduced.size == 1) * own
+        whole = reduced.target_logits.own
         column = np.maximum(whole - shorter * reduced.natural, _SHORTEST * reduced.natural)
         mean = reduced.target_logits.mean + np.diag(column - whole)
         return Logits(column * reduced.live, mean - np.outer(reduced.null, reduced.null @ mean))
@@ -166,11 +165,10 @@ class _Smoothed:
     def bounds(self, logits: Logits, bias: Floats | None = None) -> Bounds:
         """Values that enclose the optimum, rounding counted in."""
         bias = self.no_bias if bias is None else bias
-        point, terms, penalty = self.at(logits, bias), 0.0, 0.0
-        added: Floats | float = terms
+        point, penalty = self.at(logits, bias), 0.0
+        added: Floats | float = 0.0
         if self.biased is not None:
-            level = bias / self.reduced.null
-            added = self.biased.levels.label * (np.abs(level)[:, None] + np.abs(level))
+            added = self.biased.levels.change_size(bias / self.reduced.null)
             penalty = 0.5 * self.biased.bias_decay * float(bias @ bias)
         rounding = self.reduced.rounding(logits, point, added)
         primal = self.reduced.objective(logits, point) + penalty + rounding
@@ -200,7 +198,7 @@ class _Smoothed:
         reduced = self.reduced
         left, sigma, right = svd(logits.mean)
         tension = -np.einsum("gi,gh,ih->i", left, point.mean_gradient, right)
-        alive = (sigma > EPS * sigma.max(initial=0.0) * sigma.size) & (tension > 1 - 1e3 * _STRICT)
+        alive = (sigma > EPS * sigma.max(initial=0.0) * sigma.size) & (tension > _TAUT)
         mean = left[:, alive] @ right[alive]
         rest = -left[:, ~alive].T @ point.mean_gradient @ right[~alive].T
         if rest.size:

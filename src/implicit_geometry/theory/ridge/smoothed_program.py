@@ -86,12 +86,9 @@ def reduce_smoothed(problem: Problem, groups: ClassGroups) -> SmoothedReduced:
     shift = np.outer(root * labels.shift / pairs.class_scale, root * hard.root_count / pairs.label_scale)
     given = {field.name: getattr(hard, field.name) for field in fields(Reduced)}
     return SmoothedReduced(
-        **{
-            **given,
-            "group_weight": size * count[groups.first] * labels.weight / problem.ridge,
-        },
+        **given | {"group_weight": size * count[groups.first] * labels.weight / problem.ridge},
         labels=share,
         hard_share=labels.hard_share,
         target=target,
-        target_logits=Logits(own * (size > 1), np.diag(own) - shift),
+        target_logits=Logits(own, np.diag(own) - shift),
     )
