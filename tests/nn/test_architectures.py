@@ -14,6 +14,21 @@ def test_mlp_has_depth_hidden_layers_and_a_head_without_bias():
     assert model(torch.randn(3, 8, 8)).shape == (3, 10)
 
 
+@pytest.mark.parametrize(
+    ("normalization", "layers"), [("layer", ["Linear", "LayerNorm", "ReLU"]), ("none", ["Linear", "ReLU"])]
+)
+def test_mlp_without_batch_norm(normalization, layers):
+    model = mlp(6, 3, depth=2, width=8, normalization=normalization)
+    assert [type(layer).__name__ for layer in model.features] == ["Flatten", *layers, *layers]
+    one, many = model(torch.ones(1, 6)), model(torch.ones(4, 6))
+    torch.testing.assert_close(many, one.expand(4, 3))
+
+
+def test_another_normalization_is_refused():
+    with pytest.raises(InputError, match=r"^normalization must be one of batch, layer, none, got 'group'"):
+        mlp(6, 3, normalization="group")
+
+
 def test_embeddings_are_the_input_of_the_head():
     model = mlp(5, 3, depth=1, width=7).eval()
     inputs = torch.randn(4, 5)

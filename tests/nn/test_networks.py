@@ -204,7 +204,7 @@ class TestUsersOwn:
         ("timm:resnet81", {}, "of timm, got 'resnet81'; did you mean 'resnet"),
         ("timm:hf-hub:timm/resnet18", {}, "classification model of timm"),
         ("timm:resnet18", {"widht": 3}, "options of timm:resnet18 .*'widht'"),
-        ("mlp", {"widht": 3}, "options of mlp must be among depth, width, head_bias, got 'widht'"),
+        ("mlp", {"widht": 3}, "options of mlp must be among depth, width, normalization, head_bias, got 'widht'"),
         ("mlp", {"depth": 0}, "depth must be"),
         ("mlp", {"num_classes": 3}, "options of mlp must not hold .*num_classes"),
         ("resnet18", {"width": 0.5}, "width must be"),

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _FIGURES = ("fig1", "fig2", "fig3", "fig4", "fig5")
-_ITEMS = ("tables", *_FIGURES, "accuracy", "logits")
+_ITEMS = ("tables", *_FIGURES, "accuracy", "logits", "laws")
 
 
 def reproduce(
@@ -50,8 +50,8 @@ def reproduce(
     data: Annotated[
         list[str] | None,
         typer.Option(
-            help="Data set of the networks: digits, mnist, fashion_mnist or cifar10; several for accuracy and logits, "
-            "which also takes folder:PATH.",
+            help="Data set of the networks: digits, mnist, fashion_mnist or cifar10; several for accuracy, logits and "
+            "laws, of which the last two also take folder:PATH.",
             show_default="digits; at paper scale mnist for mlp, cifar10 for resnet18",
         ),
     ] = None,
@@ -64,7 +64,7 @@ def reproduce(
         int | None, typer.Option(help="Passes over the samples.", show_default="those of model and scale")
     ] = None,
     ridge: Annotated[float, typer.Option(help="Regularisation of the ufm; the paper has none.")] = 0.0,
-    seeds: Annotated[int | None, typer.Option(help="Repetitions.", show_default="1; 5 for accuracy and logits")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Repetitions.", show_default="1; those of a study")] = None,
     workers: Annotated[
         int | None, typer.Option(help="Processes that train networks.", show_default="one per core")
     ] = None,
@@ -72,8 +72,8 @@ def reproduce(
 ) -> None:
     """Print the paper's numbers beside ours, or draw its figures: theory, regularised theory, trained models.
 
-    Two studies go beyond it: accuracy compares the losses by test accuracy, logits what to read off a trained network
-    at test time.
+    Three studies go beyond it: accuracy compares the losses by test accuracy, logits what to read off a trained
+    network at test time, laws what theory predicts of networks by its laws of labels, features and costs.
 
     A figure is written as PNG and SVG with its numbers as CSV. Networks are kept in OUTPUT/networks: the same command
     again, or another figure that needs them, trains only what is missing. The exit code is 1 if a network failed.
@@ -93,6 +93,8 @@ def reproduce(
       igeom reproduce accuracy --data digits,mnist --data-root ~/data
 
       igeom reproduce logits --data mnist --data-root ~/data
+
+      igeom reproduce laws --data digits
     """
     choice("item", item, _ITEMS)
     if item == "tables":
@@ -208,8 +210,29 @@ def _print_logits(tables: Mapping[str, pd.DataFrame], console: Console) -> None:
         console.print(made)
 
 
+def _print_laws(tables: Mapping[str, pd.DataFrame], console: Console) -> None:
+    from implicit_geometry.studies.laws.table import law_summary
+
+    for stem, numbers in tables.items():
+        if stem.startswith("laws-runs-"):
+            continue
+        title = f"{stem.removeprefix('laws-')}: medians of plain CE, CDT and LDT at 1/2"
+        made = Table(box=box.SIMPLE_HEAD, padding=0, header_style="bold", title=title, title_justify="left")
+        for name in ("normalisation", "labels", "R", "law", "a", "ridge", "W", "H", "logits", "runs"):
+            made.add_column(name, justify="left" if name in ("normalisation", "labels", "law") else "right")
+        for row in law_summary(numbers).to_dict("records"):
+            labels = f"smoothed {row['label_smoothing']:g}" if row["label_smoothing"] else "hard"
+            parts = ("count_exponent", "ridge", "classifier_systematic", "embedding_systematic", "cross_systematic")
+            cells = ("–" if math.isnan(row[name]) else f"{row[name]:.3g}" for name in parts)
+            made.add_row(
+                row["normalization"], labels, f"{row['imbalance_ratio']:g}", row["law"], *cells, str(row["runs"])
+            )
+        console.print(made)
+
+
 _PERCENT = ("accuracy", "balanced_accuracy")
 _STUDY_TABLES: dict[str, Callable[[Mapping[str, pd.DataFrame], Console], None]] = {
     "accuracy": _print_accuracy,
     "logits": _print_logits,
+    "laws": _print_laws,
 }

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from implicit_geometry._validate import flag, whole_number
+from implicit_geometry._validate import choice, flag, whole_number
 from implicit_geometry.nn.check import dimension, module, refuse_too_many_entries
 
 LARGEST_DEPTH = 10_000
 """Hidden layers of an :func:`mlp`."""
+
+NORMALIZATIONS: dict[str, tuple[Callable[[int], nn.Module], ...]] = {
+    "batch": (nn.BatchNorm1d,),
+    "layer": (nn.LayerNorm,),
+    "none": (),
+}
+"""What an :func:`mlp` can have before a ReLU."""
 
 
 def with_head(features: nn.Module, feature_dim: int, num_classes: int, *, head_bias: bool = False) -> nn.Sequential:
@@ -64,22 +72,30 @@ def linear(in_features: int, num_classes: int, *, head_bias: bool = False) -> nn
 
 
 def mlp(
-    in_features: int, num_classes: int, *, depth: int = 3, width: int = 256, head_bias: bool = False
+    in_features: int,
+    num_classes: int,
+    *,
+    depth: int = 3,
+    width: int = 256,
+    normalization: str = "batch",
+    head_bias: bool = False,
 ) -> nn.Sequential:
-    """Multilayer perceptron with batch-norm, ReLU and a linear head.
+    """Multilayer perceptron with a normalisation before every ReLU, and a linear head.
 
     Args:
         in_features: size of a flattened input.
         num_classes: k >= 2.
         depth: hidden layers, >= 1.
         width: units of a hidden layer, the embedding dimension d.
+        normalization: ``"batch"``, ``"layer"`` or ``"none"``.
         head_bias: whether the head has a bias.
 
     Returns:
         ``nn.Sequential`` of ``features`` (inputs flattened, embeddings of shape (N, width)) and ``fc``.
 
     Raises:
-        InputError: a size is not a positive whole number, or the matrices have more than 2^33 entries.
+        InputError: a size is not a positive whole number, the matrices have more than 2^33 entries, or there is no such
+            normalisation.
 
     Source: Behnia et al. (2023), Section 5 use ``depth=6, width=2048``.
 
@@ -91,9 +107,10 @@ def mlp(
     size, hidden = dimension("in_features", in_features), dimension("width", width)
     number = whole_number("depth", depth, minimum=1, maximum=LARGEST_DEPTH)
     refuse_too_many_entries("mlp (in_features x width, then width x width)", hidden * (size + (number - 1) * hidden))
+    norm = NORMALIZATIONS[choice("normalization", normalization, NORMALIZATIONS)]
     layers: list[nn.Module] = [nn.Flatten()]
     for _ in range(number):
-        layers += [nn.Linear(size, hidden), nn.BatchNorm1d(hidden), nn.ReLU()]
+        layers += [nn.Linear(size, hidden), *(layer(hidden) for layer in norm), nn.ReLU()]
         size = hidden
     return with_head(nn.Sequential(*layers), hidden, num_classes, head_bias=head_bias)
 

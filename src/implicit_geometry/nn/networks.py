@@ -31,7 +31,7 @@ def make_network(name: str, input_shape: Shape, num_classes: int, **options: Any
     | name | network |
     |---|---|
     | ``"linear"`` | the head alone, for inputs that are embeddings |
-    | ``"mlp"`` | :func:`~implicit_geometry.nn.architectures.mlp`; options ``depth``, ``width`` |
+    | ``"mlp"`` | :func:`~implicit_geometry.nn.architectures.mlp`; options ``depth``, ``width``, ``normalization`` |
     | ``"resnet18"`` | :func:`~implicit_geometry.nn.architectures.resnet18`, small images; option ``width`` |
     | ``"torchvision:NAME"`` | a classification model of torchvision; options are its own, such as ``weights`` |
     | ``"timm:NAME"`` | a model of timm; options are those of ``timm.create_model``, such as ``pretrained`` |
@@ -126,7 +126,7 @@ def check_network(name: str, options: Mapping[str, Any]) -> None:
         ...     check_network("mlp", {"widht": 512})
         ... except InputError as error:
         ...     print(error)
-        options of mlp must be among depth, width, head_bias, got 'widht'; did you mean 'width'?
+        options of mlp must be among depth, width, normalization, head_bias, got 'widht'; did you mean 'width'?
     """
     if not isinstance(options, Mapping):
         raise InputError("options", "must be a mapping of names to values", type(options).__name__)
@@ -154,9 +154,18 @@ def _linear(input_shape: Shape, num_classes: int, *, head_bias: bool = False) ->
 
 
 def _mlp(
-    input_shape: Shape, num_classes: int, *, depth: int = 3, width: int = 256, head_bias: bool = False
+    input_shape: Shape,
+    num_classes: int,
+    *,
+    depth: int = 3,
+    width: int = 256,
+    normalization: str = "batch",
+    head_bias: bool = False,
 ) -> nn.Module:
-    return architectures.mlp(math.prod(input_shape), num_classes, depth=depth, width=width, head_bias=head_bias)
+    size = math.prod(input_shape)
+    return architectures.mlp(
+        size, num_classes, depth=depth, width=width, normalization=normalization, head_bias=head_bias
+    )
 
 
 def _resnet18(input_shape: Shape, num_classes: int, *, width: int = 64, head_bias: bool = False) -> nn.Module:

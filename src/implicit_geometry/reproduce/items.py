@@ -13,7 +13,7 @@ from implicit_geometry.experiments.run import Failure
 from implicit_geometry.experiments.training.train_run import NO_FILES, Resources
 from implicit_geometry.frames import FRAMES, Frame
 from implicit_geometry.reproduce.paper_figures import FIGURE_DRAWINGS
-from implicit_geometry.reproduce.studies import NUM_SEEDS, STUDIES, run_study
+from implicit_geometry.reproduce.studies import STUDIES, run_study
 from implicit_geometry.reproduce.write import made_folder, write_pictures, write_table
 from implicit_geometry.studies.figure_plans import FIGURES, SCALES
 from implicit_geometry.studies.figure_runs import PAPER_FRAME, FigureRequest, trained_networks
@@ -22,7 +22,8 @@ from implicit_geometry.studies.training import QUIET, Watch
 ITEMS = (*FIGURES, *STUDIES)
 """What :func:`reproduce` makes: the paper's figures, and studies of what it leaves open.
 
-``"accuracy"`` compares the losses by their test accuracy, ``"logits"`` what to read off a network at test time.
+``"accuracy"`` compares the losses by their test accuracy, ``"logits"`` what to read off a network at test time,
+``"laws"`` what theory predicts of networks by its laws of labels, features and costs.
 """
 
 _FRAMES: dict[Frame, str] = {
@@ -75,7 +76,7 @@ def reproduce(
         data: data set of the networks, several for a study; the scale's own where empty.
         epochs: passes over the samples; those of model and scale where left out.
         ridge: of the unconstrained-features model; the paper has none.
-        seeds: repetitions; 1 where left out, 5 for a study.
+        seeds: repetitions; 1 where left out, those of the study (5, fewer for large networks) for one.
         workers: processes that train networks; by default one for each core.
         resources: data folder and hardware.
         watch: told of the progress.
@@ -92,12 +93,11 @@ def reproduce(
     """
     choice("item", item, ITEMS)
     choice("frame", frame, FRAMES)
-    count = whole_number("seeds", (NUM_SEEDS if item in STUDIES else 1) if seeds is None else seeds, minimum=1)
     folder = made_folder(Path(output))
     if item in STUDIES:
         study = STUDIES[item]
         paths, found, failures = run_study(
-            study, data or ["digits"], folder, seeds=count, workers=workers, resources=resources, watch=watch
+            study, data or ["digits"], folder, seeds=seeds, workers=workers, resources=resources, watch=watch
         )
         return Reproduction(study.caption, tuple(paths), found, failures)
     if len(data) > 1:
@@ -114,7 +114,7 @@ def reproduce(
         output=folder,
         epochs=None if epochs is None else whole_number("epochs", epochs, minimum=1),
         ridge=number("ridge", ridge, minimum=0.0),
-        seeds=range(count),
+        seeds=range(whole_number("seeds", 1 if seeds is None else seeds, minimum=1)),
         workers=workers,
         resources=resources,
         watch=watch,

@@ -202,7 +202,7 @@ def test_every_mistake_is_named_with_its_place():
         ({"seeds": MAX_RUNS + 1}, "seeds must be"),
         (
             {"network": {"name": "mlp", "widht": 8}},
-            "network: options of mlp must be among depth, width, head_bias, got",
+            "network: options of mlp must be among depth, width, normalization, head_bias, got",
         ),
         ({"network": {"name": []}}, "network.name must not be empty"),
         ({"network": "resnet81"}, "network must be one of"),

@@ -1,0 +1,58 @@
+"""What weight decay makes embeddings cost: checked on the weights of a layer, by hand."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import implicit_geometry as ig
+from implicit_geometry.theory.normalization import normalized_problem, ridge_of_normalization
+
+COUNTS = [40, 40, 10, 5]
+
+
+def test_the_decay_of_a_batch_normalisation_is_the_mean_square_of_its_outputs():
+    """gamma^2 + beta^2 of every unit, over N samples: N decay gamma^2 = decay sum of squares, one price per sample."""
+    torch.manual_seed(0)
+    layer = torch.nn.BatchNorm1d(6, eps=1e-9)
+    torch.nn.init.normal_(layer.weight)
+    torch.nn.init.normal_(layer.bias)
+    outputs = layer(torch.randn(500, 6, dtype=torch.float32))
+    decayed = float((layer.weight**2 + layer.bias**2).sum().detach())
+    assert float((outputs**2).sum().detach()) / 500 == pytest.approx(decayed, rel=1e-5)
+    samples, decay = sum(COUNTS), 1e-3
+    by_classifier, by_embedding = samples * decay, decay  # |W|^2 pays N wd, a sample's |h|^2 pays wd
+    assert ridge_of_normalization("batch", decay, samples) == pytest.approx(np.sqrt(by_classifier * by_embedding))
+
+
+@given(st.sampled_from(["layer", "none"]), st.floats(1e-6, 1.0))
+def test_without_batch_normalisation_every_class_pays_the_same(normalization, decay):
+    found = normalized_problem(ig.Problem(COUNTS), normalization, decay)
+    assert found.embedding_cost.tolist() == [1.0] * 4
+    assert found.ridge == pytest.approx(decay * sum(COUNTS))
+
+
+def test_the_limit_has_no_ridge():
+    found = normalized_problem(ig.Problem(COUNTS, ridge=0.3), "layer", 0.0)
+    assert found.ridge == 0
+    assert found.embedding_cost.tolist() == [1.0] * 4
+
+
+def test_a_bias_that_decays_like_the_rest_keeps_doing_so():
+    problem = ig.Problem(COUNTS, ridge=1.0, bias=True, bias_ridge=1.0)
+    assert normalized_problem(problem, "none", 1e-2).bias_ridge == pytest.approx(1e-2 * sum(COUNTS))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("group", 1e-3, 10), r"^normalization must be one of batch, layer, none, got 'group'"),
+        (("batch", 0.0, 10), "^weight_decay must be"),
+        (("batch", float("nan"), 10), "^weight_decay must be"),
+        (("batch", 1e-3, 0), "^num_samples must be"),
+    ],
+)
+def test_bad_input(arguments, message):
+    with pytest.raises(ig.InputError, match=message):
+        ridge_of_normalization(*arguments)
