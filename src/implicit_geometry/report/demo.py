@@ -12,18 +12,25 @@ from rich.table import Table
 
 from implicit_geometry._files import write_atomically
 from implicit_geometry.experiments.record_columns import write_records
+from implicit_geometry.experiments.run import Run
 from implicit_geometry.experiments.spec import RunSpec
+from implicit_geometry.experiments.spec_texts import exponent
 from implicit_geometry.experiments.store import RunStore
+from implicit_geometry.report.figures.arrival import arrival_figure
 from implicit_geometry.report.gather import Sweep
 from implicit_geometry.report.page.document import PageFigure
 from implicit_geometry.report.page.setting import NamedFigure, accuracy_sentence, geometry_sentence
 from implicit_geometry.report.page.tables import summary_table
 from implicit_geometry.report.write import make_page
+from implicit_geometry.rules import find_rule
+from implicit_geometry.summary import BLOCKS
+
+_ARRIVING = ("ce", "cdt", "ldt")
 
 
 @dataclass(frozen=True)
 class DemoSummary:
-    """What the command shows: a table, three sentences, and where the page lies."""
+    """What the command shows: a table, four sentences, and where the page lies."""
 
     table: Table
     sentences: tuple[str, ...]
@@ -38,22 +45,24 @@ def write_demo_report(store: RunStore, specs: Sequence[RunSpec]) -> DemoSummary:
     """
     runs = tuple(store.load_all(specs))
 
-    def keep(named: NamedFigure, drawn: PageFigure) -> None:
+    def keep(number: int, named: NamedFigure, drawn: PageFigure) -> None:
         assert isinstance(drawn.image, bytes)
-        write_atomically(store.folder / f"{named.name}.png", partial(Path.write_bytes, data=drawn.image))
+        name = f"smoothed-{named.name}" if number else named.name
+        write_atomically(store.folder / f"{name}.png", partial(Path.write_bytes, data=drawn.image))
 
     page = make_page(
         Sweep({spec.key: store for spec in specs}, runs),
         title="Where networks trained on imbalanced digits go, and where theory sends them",
         lead=_lead(specs),
         sentences=demo_sentences,
+        opening=_arrival(store, runs),
         on_figure=keep,
     )
-    (setting,) = page.settings
-    write_records(setting.records, store.folder / "records.parquet")
+    hard, smoothed = (setting.records for setting in page.settings)
+    write_records(pd.concat([hard, smoothed], ignore_index=True), store.folder / "records.parquet")
     path = store.folder / "report.html"
     write_atomically(path, lambda part: part.write_text(page.html, encoding="utf-8"))
-    return DemoSummary(summary_table(setting.records), demo_sentences(setting.records), path)
+    return DemoSummary(summary_table(hard), (*demo_sentences(hard), smoothing_sentence(hard, smoothed)), path)
 
 
 def demo_sentences(records: pd.DataFrame) -> tuple[str, str, str]:
@@ -68,6 +77,45 @@ def demo_sentences(records: pd.DataFrame) -> tuple[str, str, str]:
         "terminal phase that the theory is about."
     )
     return geometry_sentence(near, "For CE, CDT and LDT with |gamma| <= 0.5"), accuracy_sentence(records), terminal
+
+
+def smoothing_sentence(hard: pd.DataFrame, smoothed: pd.DataFrame) -> str:
+    """What smoothed labels do to the distances of the same losses."""
+    losses = ["rule", "exponent"]
+    same = hard.merge(smoothed[losses], on=losses)
+
+    def distances(records: pd.DataFrame) -> str:
+        means = (float(records[f"{block}_limit_systematic"].mean()) for block in BLOCKS)
+        return ", ".join(f"{mean:.3f} ({title})" for mean, title in zip(means, BLOCKS.values(), strict=True))
+
+    return (
+        f"With labels smoothed by {smoothed['label_smoothing'].iloc[0]:g} the geometry arrives: {len(smoothed)} losses "
+        f"stand {distances(smoothed)} from their limit, apart from what equal classes differ in (mean systematic "
+        f"distance); with hard labels {distances(same)}."
+    )
+
+
+def _arrival(store: RunStore, runs: Sequence[Run]) -> list[NamedFigure]:
+    """Distances by epoch of plain cross-entropy and the temperatures at 1/2; none of runs too short to be recorded."""
+    shown = [run for run in runs if run.spec.rule in _ARRIVING and exponent(run.spec) in (0.0, 0.5)]
+    histories = [
+        store.history(run.spec).assign(loss=_loss(run.spec), label_smoothing=run.spec.label_smoothing) for run in shown
+    ]
+    table = pd.concat(histories, ignore_index=True)
+    if table.empty:
+        return []
+    caption = (
+        "Distance of classifiers W, embeddings H and mean logits to the limit that theory predicts for the labels they "
+        "were trained with, apart from what equal classes differ in. Solid: smoothed labels. Dashed: hard labels, "
+        "whose limit is approached like the inverse of a logarithm."
+    )
+    title = "How the geometry arrives: smoothed labels beside hard ones"
+    return [NamedFigure("arrival", title, caption, lambda narrow: arrival_figure(table, narrow=narrow))]
+
+
+def _loss(spec: RunSpec) -> str:
+    label = find_rule(spec.rule).label
+    return label if spec.rule == "ce" else f"{label} {exponent(spec):g}"
 
 
 def _lead(specs: Sequence[RunSpec]) -> str:

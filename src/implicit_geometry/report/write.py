@@ -81,7 +81,8 @@ def make_page(
     title: str,
     lead: str | None = None,
     sentences: Callable[[pd.DataFrame], Sequence[str]] = setting_sentences,
-    on_figure: Callable[[NamedFigure, PageFigure], object] = lambda named, drawn: None,
+    opening: Sequence[NamedFigure] = (),
+    on_figure: Callable[[int, NamedFigure, PageFigure], object] = lambda number, named, drawn: None,
     frame: Frame = "projected",
     track: Track | None = None,
 ) -> SweepPage:
@@ -92,7 +93,8 @@ def make_page(
         title: of the page.
         lead: paragraph below it; what was trained where left out.
         sentences: the findings of a table of runs.
-        on_figure: called with every figure that was drawn.
+        opening: figures before those of the first setting.
+        on_figure: called with the number of the setting, a figure of it and what was drawn.
         frame: as for :func:`write_report`.
         track: as for :func:`write_report`.
 
@@ -104,7 +106,7 @@ def make_page(
     settings = settings_of(run for run in sweep.runs if run.spec.key in contents)
     if not settings:
         raise InputError("runs", "must hold finished runs", f"only damaged ones: {'; '.join(damaged)}")
-    plans = [
+    plans = [(0, named) for named in opening] + [
         (number, named)
         for number, setting in enumerate(settings)
         for named in setting_figures(setting, sweep.load, setting_curves, limit_geometry, frame)
@@ -112,7 +114,7 @@ def make_page(
     figures: dict[int, list[PageFigure]] = {number: [] for number in range(len(settings))}
     for number, named in following(plans, "figures"):
         drawn = named.rendered()
-        on_figure(named, drawn)
+        on_figure(number, named, drawn)
         figures[number].append(drawn)
     failures = [(_failure_name(failure.spec), failure.reason) for failure in sweep.failures]
     unverified = sum(run.spec.key in sweep.unverified for setting in settings for run in setting.runs)

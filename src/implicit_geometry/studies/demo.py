@@ -1,4 +1,7 @@
-"""The main job: digits with STEP imbalance, six losses over a grid of exponents, and the theory beside them."""
+"""The main job: digits with STEP imbalance, six losses over a grid of exponents, and the theory beside them.
+
+Some of the losses are trained once more with smoothed labels, with which the geometry arrives.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +25,30 @@ GRID: tuple[tuple[str, dict[str, float]], ...] = (
     *(("vs", {"gamma": gamma, "tau": 1.0}) for gamma in (0.25, 0.5, 0.75)),
 )
 
+SMOOTHING = 0.1
+SMOOTHED: tuple[tuple[str, dict[str, float]], ...] = (
+    ("ce", {}),
+    ("logit_adjusted", {"tau": 1.0}),
+    *((rule, {"gamma": gamma}) for rule in ("cdt", "ldt") for gamma in (-0.5, 0.5)),
+)
+"""What is trained with smoothed labels besides."""
+
 
 def demo_specs(*, seed: int = 0, epochs: int = PLAN.epochs) -> list[RunSpec]:
-    """The runs of the demo, one per loss and exponent."""
+    """The runs of the demo, one per loss and exponent; those with smoothed labels last."""
     plan = replace(PLAN, epochs=epochs)
     counts = tuple(COUNTS.values.tolist())
     return [
-        RunSpec(rule, dict(values), counts, network=NETWORK, optimization=plan, seed=seed, record_every=RECORD_EVERY)
-        for rule, values in GRID
+        RunSpec(
+            rule,
+            dict(values),
+            counts,
+            network=NETWORK,
+            optimization=plan,
+            seed=seed,
+            record_every=RECORD_EVERY,
+            label_smoothing=smoothing,
+        )
+        for grid, smoothing in ((GRID, 0.0), (SMOOTHED, SMOOTHING))
+        for rule, values in grid
     ]
