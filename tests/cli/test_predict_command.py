@@ -8,6 +8,7 @@ import pytest
 
 from implicit_geometry import ClassCounts, InputError, Problem, cdt, predict
 from implicit_geometry.profiles import parse_counts
+from implicit_geometry.theory.normalization import MEASURED_EXPONENTS
 
 
 @pytest.mark.parametrize(
@@ -83,6 +84,29 @@ def test_smoothed_labels_relu_features_and_prices_are_those_of_the_library(igeom
     assert "labels smoothed by 0.1, nonnegative features, embeddings at another price" in " ".join(text.split())
 
 
+@pytest.mark.parametrize(
+    ("normalization", "exponent", "ridge", "factor"),
+    [("batch", MEASURED_EXPONENTS["batch"].middle, 660**0.5 * 1e-3, "sqrt(N)"), ("none", 0.1, 0.66, "is N times")],
+)
+def test_a_normalisation_gives_the_price_of_embeddings_and_the_ridge(igeom, normalization, exponent, ridge, factor):
+    asked = ["predict", "step:10,10", "--max-count", 120, "--normalization", normalization, "--weight-decay", 1e-3]
+    asked += [] if normalization == "batch" else ["--count-exponent", exponent]
+    found = json.loads(igeom(*asked, "--json")[1])
+    assert found["ridge"] == pytest.approx(ridge)
+    assert found["embedding_cost"] == pytest.approx([120**exponent] * 5 + [12**exponent] * 5)
+    printed = " ".join(igeom(*asked)[1].split())
+    measured = MEASURED_EXPONENTS[normalization]
+    assert f"n^{measured.low:g} to n^{measured.high:g}" in printed
+    assert factor in printed
+
+
+def test_without_a_weight_decay_a_normalisation_has_the_limit(igeom):
+    code, out, _ = igeom("predict", "step:10,10", "--normalization", "layer")
+    assert code == 0
+    assert "limit of vanishing ridge" in out
+    assert "times the weight decay" not in out
+
+
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_a_geometry_that_is_not_proven_ends_with_exit_code_1_and_says_so(igeom, options):
     strong = "vs", "--gamma", -2.71, "--tau", 1, "--bias"
@@ -148,6 +172,7 @@ def test_picture_is_written(igeom, tmp_path, suffix, start):
         (("5,3", "--features", "relu"), "features must be one of free, nonnegative"),
         (("5,3", "--features", "nonnegative", "--bias"), "features must be 'free' for a head with a bias"),
         (("5,3", "--count-exponent", "nan"), "count_exponent must be a finite number"),
+        (("5,3", "--normalization", "group"), "normalization must be one of batch, layer, none, got 'group'"),
         (("5,3", "--label-smoothing", "1"), "label_smoothing must be below 1"),
     ],
 )

@@ -14,7 +14,7 @@ from rich.table import Table
 from implicit_geometry import report
 from implicit_geometry._extras import require
 from implicit_geometry._files import dumps
-from implicit_geometry._validate import InputError
+from implicit_geometry._validate import InputError, choice
 from implicit_geometry.certificate import TOLERANCE, Certificate, Status
 from implicit_geometry.cli._inputs import (
     COUNTS_HELP,
@@ -34,6 +34,7 @@ from implicit_geometry.counts import ClassCounts
 from implicit_geometry.groups import group_classes
 from implicit_geometry.problem import Problem, Solution
 from implicit_geometry.profiles import parse_counts
+from implicit_geometry.theory.normalization import MEASURED_EXPONENTS, NORMALIZATIONS, ridge_of_normalization
 from implicit_geometry.theory.predict import predict as solve
 from implicit_geometry.theory.ridge.plain import ridge_from_weight_decay
 
@@ -61,9 +62,20 @@ def predict(
     bias: Annotated[bool, typer.Option("--bias", help="The head has a free bias.")] = False,
     label_smoothing: LabelSmoothing = 0.0,
     features: Annotated[str, typer.Option(help="free, or nonnegative for embeddings behind a ReLU.")] = "free",
+    normalization: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the network: batch, layer or none. What its embeddings cost is then as measured, and the weight "
+            "decay gives its ridge."
+        ),
+    ] = None,
     count_exponent: Annotated[
-        float, typer.Option(help="a, where the embeddings of a class cost n^a; 1 is one price per sample.")
-    ] = 1.0,
+        float | None,
+        typer.Option(
+            help="a, where the embeddings of a class cost n^a; 1 is one price per sample.",
+            show_default="1, or that of --normalization",
+        ),
+    ] = None,
     max_count: Annotated[int, typer.Option(help="Largest class of step: and exp: profiles.")] = 5000,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Write a picture (PNG or SVG) of the predicted geometry.")] = None,
@@ -86,6 +98,8 @@ def predict(
 
       igeom predict step:10,10 --loss cdt --gamma 0.5 --label-smoothing 0.1 --features nonnegative --count-exponent 0.8
 
+      igeom predict step:10,10 --max-count 120 --normalization batch --weight-decay 1e-3 --label-smoothing 0.1
+
     The exit code is 1 where the geometry that is printed is not proven to be the optimum.
     """
     if plot is not None:
@@ -98,11 +112,11 @@ def predict(
     problem = Problem(
         class_counts,
         parameterization,
-        ridge=_ridge(class_counts, ridge, weight_decay),
+        ridge=_ridge(class_counts, ridge, weight_decay, normalization),
         bias=bias,
         label_smoothing=label_smoothing,
         features=features,
-        count_exponent=count_exponent,
+        count_exponent=_exponent(normalization, count_exponent),
     )
     solution = solve(problem)
     if plot is not None:
@@ -111,6 +125,8 @@ def predict(
         print(dumps(_document(solution)))
     else:
         _print_tables(solution, "custom" if parameters else loss)
+        if normalization is not None:
+            _print_normalization(normalization, count_exponent, weight_decay)
     _exit_unless_proven(solution.certificate)
 
 
@@ -126,11 +142,40 @@ def _exit_unless_proven(certificate: Certificate) -> None:
     raise typer.Exit(1)
 
 
-def _ridge(counts: ClassCounts, ridge: float | None, weight_decay: float | None) -> float:
+def _exponent(normalization: str | None, count_exponent: float | None) -> float:
+    """The one that is given, else what was measured with the normalisation, else one price per sample."""
+    if normalization is not None:
+        choice("normalization", normalization, NORMALIZATIONS)
+    if count_exponent is not None:
+        return count_exponent
+    return 1.0 if normalization is None else MEASURED_EXPONENTS[normalization].middle
+
+
+def _print_normalization(normalization: str, count_exponent: float | None, weight_decay: float | None) -> None:
+    """What the prediction takes from the normalisation, with its evidence."""
+    measured = MEASURED_EXPONENTS[normalization]
+    layers = {"batch": "with batch-norm", "layer": "with LayerNorm", "none": "without normalisation"}[normalization]
+    price = f"{measured.middle:g}, their median" if count_exponent is None else f"{count_exponent:g}, as given"
+    text = (
+        f"Networks {layers} were measured to pay n^{measured.low:g} to n^{measured.high:g} for an embedding (igeom "
+        f"reproduce laws); the exponent here is {price}."
+    )
+    if weight_decay is not None:
+        factor = "sqrt(N)" if normalization == "batch" else "N"
+        text += (
+            f" The ridge is {factor} times the weight decay, where that is part of the gradient; with decoupled decay "
+            "(AdamW) fit it (implicit_geometry.effective_counts)."
+        )
+    Console().print(text, style="dim", soft_wrap=True, highlight=False)
+
+
+def _ridge(counts: ClassCounts, ridge: float | None, weight_decay: float | None, normalization: str | None) -> float:
     if weight_decay is None:
         return ridge or 0.0
     if ridge is not None:
         raise InputError("ridge", "must be left out where weight_decay is given", f"{ridge:g} and {weight_decay:g}")
+    if normalization is not None:
+        return ridge_of_normalization(normalization, weight_decay, counts.num_samples)
     return ridge_from_weight_decay(weight_decay, counts.num_samples)
 
 
@@ -191,6 +236,7 @@ def _document(solution: Solution) -> dict[str, Any]:
         document["groups"] = groups
     if counts.num_classes <= _MAX_JSON_CLASSES:
         document["counts"] = counts.values.tolist()
+        document["embedding_cost"] = solution.problem.embedding_cost.tolist()
         document["parameterization"] = solution.problem.parameterization.to_dict()
         document["classifier_gram"] = solution.geometry.classifier.dense().tolist()
         document["embedding_gram"] = solution.geometry.embedding.dense().tolist()
