@@ -215,3 +215,51 @@ def test_embeddings_of_another_price_are_centred_as_a_network_with_a_bias_is_mea
     centred = in_measured_frame(solution).embedding.dense()
     assert np.abs(shares @ centred).max() < 1e-12 * centred.max()
     assert np.abs(shares @ solution.geometry.embedding.dense()).max() > 1e-3 * centred.max()
+
+
+@pytest.mark.parametrize(("gamma", "cosine"), [(0.5, -0.02), (1.0, -0.01), (1.5, -0.01)])
+def test_the_limit_of_free_features_has_majorities_apart_where_nonnegative_ones_close_up(gamma, cosine):
+    assert predict(Problem(STEP, cdt(STEP, gamma=gamma))).geometry.embedding.cosine(0, 1) == pytest.approx(
+        cosine, abs=0.005
+    )
+
+
+@pytest.mark.parametrize(
+    ("loss", "gamma", "distance"),
+    [(cdt, 0.0, 0.025), (cdt, 0.5, 0.012), (cdt, 1.5, 0.002), (cdt, -1.5, 0.07), (ldt, -1.5, 0.12), (ldt, 1.0, 0.038)],
+)
+def test_projected_embeddings_of_both_models_are_about_the_same_for_class_scales_of_positive_exponent(
+    loss, gamma, distance
+):
+    free, nonnegative = (
+        in_measured_frame(predict(Problem(STEP, loss(STEP, gamma=gamma), features=features)))
+        for features in ("free", "nonnegative")
+    )
+    assert compare(free, nonnegative).embedding == pytest.approx(distance, abs=0.002)
+    assert compare(free, nonnegative).cross < 1e-7
+
+
+@pytest.mark.parametrize(("ridge", "cosine"), [(1e-3, 0.253), (0.1, 0.257)])
+def test_with_a_free_bias_the_largest_class_has_no_embedding_and_the_others_are_not_orthogonal(ridge, cosine):
+    """Plain cross-entropy; why a bias is refused: no closed form is known."""
+    counts, k, d = torch.tensor([100.0, 10.0, 10.0, 10.0], dtype=torch.float64), 4, 6
+
+    def objective(x):
+        point = torch.tensor(x, requires_grad=True)
+        w, h, b = point[: k * d].reshape(k, d), point[k * d : 2 * k * d].reshape(k, d), point[2 * k * d :]
+        logits = h @ w.T + b
+        losses = counts * (torch.logsumexp(logits, 1) - logits.diagonal())
+        value = losses.sum() + ridge / 2 * ((w**2).sum() + (counts[:, None] * h**2).sum())
+        (gradient,) = torch.autograd.grad(value, point)
+        return value.item(), gradient.numpy()
+
+    bounds = [(None, None)] * (k * d) + [(0, None)] * (k * d) + [(None, None)] * k
+    options = {"maxiter": 20_000, "maxfun": 100_000, "ftol": 1e-16, "gtol": 1e-10, "maxcor": 50}
+    starts = (np.append(np.abs(np.random.default_rng(seed).normal(size=2 * k * d)), np.zeros(k)) for seed in range(3))
+    found = (minimize(objective, x, jac=True, method="L-BFGS-B", bounds=bounds, options=options) for x in starts)
+    h = min(found, key=lambda result: result.fun).x[k * d : 2 * k * d].reshape(k, d)
+    inner = h @ h.T
+    assert inner[0, 0] < 1e-10
+    assert inner[1, 2] / inner[1, 1] == pytest.approx(cosine, abs=1e-3)
+    with pytest.raises(InputError, match="bias"):
+        predict(Problem([100, 10, 10, 10], ridge=ridge, bias=True, features="nonnegative"))

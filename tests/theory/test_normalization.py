@@ -56,3 +56,15 @@ def test_a_bias_that_decays_like_the_rest_keeps_doing_so():
 def test_bad_input(arguments, message):
     with pytest.raises(ig.InputError, match=message):
         ridge_of_normalization(*arguments)
+
+
+def test_the_ridge_of_one_price_per_sample_would_collapse_most_classes_of_imagenet_lt_and_that_of_batch_norm_none():
+    samples, decay = 115_846, 5e-4
+    whole = samples * decay
+    assert whole == pytest.approx(58, abs=0.1)
+    assert whole**2 == pytest.approx(3355, abs=1)
+    thresholds = ig.collapse_thresholds([4000, 3356, 3356, 3354, 3354, 5, 5]).ridge
+    assert (thresholds <= whole).tolist() == [False, False, False, True, True, True, True]
+    batch = ridge_of_normalization("batch", decay, samples)
+    assert batch == pytest.approx(0.17, abs=0.001)
+    assert (thresholds > batch).all()

@@ -1,12 +1,14 @@
 """The limit with smoothed labels: least nuclear norm among the logits of smallest loss."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from implicit_geometry import ClassCounts, InputError, Parameterization, Problem, ldam, logit_adjusted, predict, vs
+from implicit_geometry import ClassCounts, InputError, Parameterization, Problem, cdt, ldam, logit_adjusted, predict, vs
 from implicit_geometry.theory.limit import smoothed
 from oracles import factor_logits
 from smoothed_oracles import dense_logits, label_entropy, smoothed_loss
@@ -169,3 +171,19 @@ def test_methods_of_hard_labels_refuse_smoothed_ones():
     for solve, ridge in ((solve_margin, 0.0), (solve_factored, 0.1), (limit_solution, 0.0)):
         with pytest.raises(InputError, match="label_smoothing must be 0 for"):
             solve(Problem([50, 5], ridge=ridge, label_smoothing=0.1))
+
+
+@pytest.mark.parametrize(("ratio", "cosine"), [(2, 0.10), (10, 0.52), (100, 0.78)])
+def test_with_a_shift_mean_logits_point_the_same_way_so_that_nonnegative_features_are_refused(ratio, cosine):
+    counts = ClassCounts.step(num_classes=10, imbalance_ratio=ratio, max_count=100)
+
+    def largest_cosine(problem):
+        columns = predict(problem).geometry.cross.dense()
+        columns = columns / np.linalg.norm(columns, axis=0)
+        return (columns.T @ columns)[~np.eye(10, dtype=bool)].max()
+
+    shifted = Problem(counts, logit_adjusted(counts, tau=1.0), label_smoothing=0.1)
+    assert largest_cosine(shifted) == pytest.approx(cosine, abs=0.005)
+    assert largest_cosine(Problem(counts, cdt(counts, gamma=0.5), label_smoothing=0.1)) < 0
+    with pytest.raises(InputError, match="nonnegative"):
+        predict(replace(shifted, features="nonnegative"))
