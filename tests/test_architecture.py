@@ -24,7 +24,7 @@ LAYERS = (  # from the ground up: a module imports from its own layer and from l
     "problem",
     "groups frames comparison summary measurement",
     "correction",
-    "theory.numerics theory.expand theory.smoothed_labels theory.nonnegative",
+    "theory.numerics theory.expand theory.smoothed_labels theory.nonnegative.orthogonal",
     "theory.limit",
     "theory.ridge",
     "theory",

@@ -29,6 +29,7 @@ class Status(Enum):
     OPTIMAL = "optimal"
     COLLAPSED = "collapsed"
     INACCURATE = "inaccurate"
+    DESCENDED = "descended"
     INCONSISTENT = "inconsistent"
 
     @property
@@ -43,6 +44,10 @@ _REMEDIES = {
     Status.INACCURATE: (
         "The relative gap is above the tolerance: the geometry is an approximation; "
         "use milder temperatures, a smaller imbalance ratio or a larger ridge."
+    ),
+    Status.DESCENDED: (
+        "The geometry is the best that descent from several starts has found; the relative gap bounds how much lower "
+        "the objective of another can be."
     ),
     Status.INCONSISTENT: (
         "The lower bound is above the upper one by more than rounding, which no right computation does: do not use the "
@@ -71,6 +76,7 @@ class Certificate:
     dual: float
     smallest_margin: float | None
     collapsed: bool = False
+    descended: bool = False
 
     @property
     def relative_gap(self) -> float:
@@ -89,7 +95,7 @@ class Certificate:
         if self.relative_gap < 0:
             return Status.INCONSISTENT
         if self.relative_gap > TOLERANCE:
-            return Status.INACCURATE
+            return Status.DESCENDED if self.descended else Status.INACCURATE
         return Status.COLLAPSED if self.collapsed else Status.OPTIMAL
 
 

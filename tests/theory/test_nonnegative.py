@@ -24,7 +24,9 @@ from implicit_geometry import (
 )
 from implicit_geometry.certificate import Status
 from implicit_geometry.solvers.factored import solve_factored
+from implicit_geometry.theory.collapse import total_threshold
 from implicit_geometry.theory.measured_frame import in_measured_frame
+from implicit_geometry.theory.ridge.nonnegative import nonnegative_ridge_solution
 from smoothed_oracles import label_entropy, smoothed_loss
 from strategies import class_counts
 
@@ -145,23 +147,46 @@ def test_a_class_collapses_where_its_gradient_at_zero_is_no_longer_than_the_ridg
     assert predict(Problem(STEP, ridge=7.0, features="nonnegative")).certificate.status is Status.COLLAPSED
 
 
-def test_a_shift_at_a_larger_ridge_is_refused_where_bounded_descent_finds_embeddings_that_are_not_orthogonal():
+def test_with_a_shift_at_a_larger_ridge_embeddings_are_not_orthogonal():
     problem = Problem([60, 25, 10, 5], logit_adjusted([60, 25, 10, 5]), ridge=0.5, features="nonnegative")
     with pytest.raises(InputError, match="two classes' gradients point the same way"):
-        predict(problem)
-    _, (_, embedding, _) = bounded_descent(problem)
-    norms = np.sqrt(np.diag(embedding))
-    assert (embedding / np.outer(norms, norms) - np.eye(4)).max() > 0.02
+        nonnegative_ridge_solution(problem)
+    value, blocks = bounded_descent(problem)
+    norms = np.sqrt(np.diag(blocks[1]))
+    assert (blocks[1] / np.outer(norms, norms) - np.eye(4)).max() > 0.02
+    found = predict(problem)
+    assert found.certificate.primal == pytest.approx(value, rel=1e-9)
+    for block, wanted in zip(("classifier", "embedding", "cross"), blocks, strict=True):
+        np.testing.assert_allclose(getattr(found.geometry, block).dense(), wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("given", [{}, {"label_smoothing": 0.1}, {"count_exponent": 0.4}])
+@pytest.mark.parametrize("name", CASES)
+def test_a_class_loses_its_embedding_at_its_threshold_where_that_is_exact(name, given):
+    problem = Problem([60, 25, 10, 5], CASES[name], features="nonnegative", **given)
+    thresholds = collapse_thresholds(problem)
+    assert thresholds.exact.any()
+    assert thresholds.exact.all() or name in ("cdt", "both")
+    for label in np.flatnonzero(thresholds.exact):
+        ridge = thresholds.ridge[label]
+        above, below = (predict(problem.at_ridge(ridge * factor)).geometry.embedding for factor in (1.001, 0.999))
+        assert above.entry(label, label) < 1e-9 < below.entry(label, label)
+
+
+def test_a_threshold_that_is_not_exact_says_so():
+    counts = [60, 25, 10, 5]
+    thresholds = collapse_thresholds(Problem(counts, logit_adjusted(counts), features="nonnegative"))
+    assert not thresholds.exact.any()
+    assert np.isnan(thresholds.total)
+    assert collapse_thresholds(Problem(counts, features="nonnegative")).total == pytest.approx(np.sqrt(60 * 3 / 4))
+    with pytest.raises(InputError, match="must be 'free' for a head with a bias"):
+        collapse_thresholds(Problem(counts, bias=True, features="nonnegative"))
 
 
 @pytest.mark.parametrize(
     ("problem", "message"),
     [
         (Problem([50, 5], bias=True, features="nonnegative"), "must be 'free' for a head with a bias"),
-        (
-            Problem([50, 5], bias=True, ridge=0.1, features="nonnegative"),
-            "must be 'free' for a head with a bias",
-        ),
         (
             Problem([50, 20, 5], logit_adjusted([50, 20, 5]), label_smoothing=0.1, features="nonnegative"),
             "features must be 'free' for smoothed labels and a shift",
@@ -175,7 +200,7 @@ def test_what_has_no_closed_form_is_refused_with_the_reason(problem, message):
 
 def test_other_methods_refuse_nonnegative_features():
     problem = Problem([50, 5], ridge=0.1, features="nonnegative")
-    for ask in (solve_factored, collapse_thresholds):
+    for ask in (solve_factored, total_threshold):
         with pytest.raises(InputError, match="features must be 'free' for"):
             ask(problem)
     with pytest.raises(InputError, match="features must be one of free, nonnegative"):
@@ -241,7 +266,7 @@ def test_projected_embeddings_of_both_models_are_about_the_same_for_class_scales
 
 @pytest.mark.parametrize(("ridge", "cosine"), [(1e-3, 0.253), (0.1, 0.257)])
 def test_with_a_free_bias_the_largest_class_has_no_embedding_and_the_others_are_not_orthogonal(ridge, cosine):
-    """Plain cross-entropy; why a bias is refused: no closed form is known."""
+    """Plain cross-entropy; no closed form is known."""
     counts, k, d = torch.tensor([100.0, 10.0, 10.0, 10.0], dtype=torch.float64), 4, 6
 
     def objective(x):
@@ -261,5 +286,6 @@ def test_with_a_free_bias_the_largest_class_has_no_embedding_and_the_others_are_
     inner = h @ h.T
     assert inner[0, 0] < 1e-10
     assert inner[1, 2] / inner[1, 1] == pytest.approx(cosine, abs=1e-3)
-    with pytest.raises(InputError, match="bias"):
-        predict(Problem([100, 10, 10, 10], ridge=ridge, bias=True, features="nonnegative"))
+    found = predict(Problem([100, 10, 10, 10], ridge=ridge, bias=True, features="nonnegative"))
+    assert found.geometry.embedding.entry(0, 0) == 0
+    assert found.geometry.embedding.cosine(1, 2) == pytest.approx(cosine, abs=1e-3)

@@ -16,6 +16,7 @@ from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.problem import Problem, as_problem, require_free_features
 from implicit_geometry.theory.numerics.singular_values import operator_norm
 from implicit_geometry.theory.ridge.biased import best_bias, optimum_with_bias
+from implicit_geometry.theory.ridge.nonnegative import nonnegative_thresholds
 from implicit_geometry.theory.ridge.optimum import optimum
 from implicit_geometry.theory.ridge.program import Logits, Point, Reduced
 from implicit_geometry.theory.ridge.reduce import collapse_range, reduce_problem
@@ -37,6 +38,10 @@ class CollapseThresholds:
     the value that a group of its kind has without margin (``exact`` is False). It marks a scale, not an event: with
     plain cross-entropy the rank of the logits is the number of classes above the ridge, or one less, in every one of
     a thousand random problems tried; with strong shifts or class scales, or with a bias, it can differ.
+
+    With nonnegative features every class has a direction of its own, which it loses alone: ``ridge`` is that from which
+    on its embedding is zero, exact where the embeddings are known to be orthogonal there (always so for plain
+    cross-entropy), and there is no ``between_groups``. ``total`` is the largest, NaN where that is not exact.
 
     A bias is the same for all classes of a group, so that without a margin it moves no class's threshold. It does move
     ``between_groups`` and ``total``: a free bias tells groups apart by itself and leaves the logits less to do.
@@ -120,7 +125,7 @@ def collapse_thresholds(
         parameterization: the loss; plain cross-entropy by default.
 
     Raises:
-        InputError: as :class:`Problem`, a loss beside a problem, or nonnegative features.
+        InputError: as :class:`Problem`, a loss beside a problem, or nonnegative features and a bias.
 
     Source: the stationarity conditions of the convex program of
         :func:`implicit_geometry.theory.ridge.plain.ridge_solution`; minority collapse is Fang et al. (2021), Theorem 5.
@@ -133,7 +138,10 @@ def collapse_thresholds(
         3.147
     """
     problem = as_problem(counts, parameterization)
-    require_free_features(problem, "collapse thresholds")
+    if problem.features != "free":
+        alone, known = nonnegative_thresholds(problem)
+        total = float(alone.max()) if known[alone.argmax()] else float("nan")
+        return CollapseThresholds(problem, frozen(alone), frozen(known), float("nan"), total)
     groups, total = gather(problem), total_threshold(problem)
     return CollapseThresholds(
         problem=problem,

@@ -9,6 +9,8 @@ from implicit_geometry.theory.limit.biased import bias_limit_solution, penalised
 from implicit_geometry.theory.limit.nonnegative import nonnegative_limit_solution
 from implicit_geometry.theory.limit.plain import limit_solution
 from implicit_geometry.theory.limit.smoothed import smoothed_limit_solution
+from implicit_geometry.theory.nonnegative.descent import MOST_CLASSES, descended_solution
+from implicit_geometry.theory.nonnegative.orthogonal import NotOrthogonal
 from implicit_geometry.theory.ridge.biased import bias_ridge_solution
 from implicit_geometry.theory.ridge.nonnegative import nonnegative_ridge_solution
 from implicit_geometry.theory.ridge.plain import ridge_solution
@@ -45,7 +47,8 @@ def predict(problem: Problem) -> Solution:
 
     Raises:
         InputError: scales beyond float64, a head with a bias and more kinds of classes than can be computed, or
-            nonnegative features that are not known to be orthogonal, as with a bias or with a shift at a larger ridge.
+            nonnegative features that are not known to be orthogonal, as with a bias or with a shift at a larger ridge,
+            in the limit or for more than 30 classes.
 
     Example:
         >>> from implicit_geometry.counts import ClassCounts
@@ -62,8 +65,18 @@ def predict(problem: Problem) -> Solution:
     """
     require_problem(problem)
     if problem.features == "nonnegative":
-        return _NONNEGATIVE[_regime(problem)](problem)
+        return _nonnegative(problem)
     return _METHODS[_regime(problem), _head(problem), _labels(problem)](problem)
+
+
+def _nonnegative(problem: Problem) -> Solution:
+    """In closed form where the embeddings are orthogonal; else, at a ridge, by descent for few classes."""
+    try:
+        return _NONNEGATIVE[_regime(problem)](problem)
+    except NotOrthogonal:
+        if problem.ridge == 0 or problem.num_classes > MOST_CLASSES:
+            raise
+    return descended_solution(problem)
 
 
 def _regime(problem: Problem) -> str:

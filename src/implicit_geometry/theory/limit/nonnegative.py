@@ -20,7 +20,7 @@ from implicit_geometry.lowrank import LowRank
 from implicit_geometry.parameterization import Pairwise
 from implicit_geometry.problem import Problem, Solution, require_problem
 from implicit_geometry.theory.limit.plain import sum_of_others
-from implicit_geometry.theory.nonnegative import require_no_bias
+from implicit_geometry.theory.nonnegative.orthogonal import NotOrthogonal, require_no_bias
 from implicit_geometry.theory.numerics.rounding import EPS
 from implicit_geometry.theory.smoothed_labels import SmoothedLabels
 
@@ -52,10 +52,10 @@ def nonnegative_limit_solution(problem: Problem) -> Solution:
         labels = SmoothedLabels.of(problem, pairs, size)
         odds = labels.log_odds
         if np.abs(labels.shift).max() > 8 * EPS * np.abs(pairs.shift - np.log(pairs.weight)).max():
-            raise InputError(
+            raise NotOrthogonal(
                 "features",
-                "must be 'free' for smoothed labels and a shift (or weights): the embeddings are not orthogonal then, "
-                "and no closed form is known",
+                "must be 'free' for smoothed labels and a shift (or weights) in the limit: the embeddings are not "
+                "orthogonal then, and no closed form is known; a positive ridge is solved for up to 30 classes",
                 "'nonnegative'",
             )
     with np.errstate(all="ignore"):

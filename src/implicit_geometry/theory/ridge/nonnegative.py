@@ -9,9 +9,10 @@ p = omega(log A + A t + iota - L) / A with Wright's omega function; L makes the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize.elementwise import find_root
 from scipy.special import wrightomega, xlog1py, xlogy
 
@@ -19,8 +20,9 @@ from implicit_geometry._validate import Floats, InputError, Ints
 from implicit_geometry.groups import ClassGroups, gather
 from implicit_geometry.parameterization import Pairwise
 from implicit_geometry.problem import Problem, Solution, require_problem
-from implicit_geometry.theory.nonnegative import (
+from implicit_geometry.theory.nonnegative.orthogonal import (
     Columns,
+    NotOrthogonal,
     orthogonal_geometry,
     require_no_bias,
     require_orthogonal,
@@ -32,6 +34,7 @@ from implicit_geometry.theory.smoothed_labels import SmoothedLabels
 _SMALLEST = 1e-300  # a rho at which the logits are zero
 _NEWTON = 100
 _SETTLED = 4 * EPS
+_BEYOND = 1e-9  # a threshold, where a class is known to have collapsed
 
 
 def nonnegative_ridge_solution(problem: Problem) -> Solution:
@@ -62,11 +65,46 @@ def nonnegative_ridge_solution(problem: Problem) -> Solution:
         program = _Program.of(problem, groups)
         wrong, logits = program.solve()
         gradients = program.columns(program.kappa, wrong)
-        require_orthogonal(gradients)
+        largest = require_orthogonal(gradients)
         geometry = orthogonal_geometry(groups, logits, program.root_cost)
-        bounds = program.bounds(wrong, logits, gradients)
+        bounds = program.bounds(wrong, logits, largest)
         certificate = proven(problem, bounds, not logits.norms().any())
     return Solution(problem, geometry, certificate)
+
+
+def nonnegative_thresholds(problem: Problem) -> tuple[Floats, NDArray[np.bool_]]:
+    """The ridge from which on the embedding of each class is zero; the problem's own plays no part.
+
+    Returns:
+        sqrt(n) weight label_scale |class_scale (e_y - softmax(shift))| for hard labels and one price per sample, shape
+        (k,), and whether the embeddings are known to be orthogonal there, without which it only marks a scale.
+
+    Raises:
+        InputError: the head has a bias.
+
+    Example:
+        >>> ridges, exact = nonnegative_thresholds(Problem([40, 10], features="nonnegative"))
+        >>> ridges.round(3), exact
+        (array([4.472, 2.236]), array([ True,  True]))
+    """
+    require_no_bias(problem)
+    groups = gather(problem)
+    with within_float64(problem):
+        at_one = _Program.of(replace(problem, ridge=1.0), groups)
+        labels = np.arange(groups.size.size)
+        ridges = 1 + at_one.excess(at_one.probabilities(np.full(labels.size, _SMALLEST), labels), labels)
+        exact = np.array([_is_orthogonal(problem, groups, float(ridge) * (1 + _BEYOND)) for ridge in ridges])
+    return np.asarray(ridges[groups.group]), exact[groups.group]
+
+
+def _is_orthogonal(problem: Problem, groups: ClassGroups, ridge: float) -> bool:
+    program = _Program.of(replace(problem, ridge=ridge), groups)
+    wrong, _ = program.solve()
+    try:
+        require_orthogonal(program.columns(program.kappa, wrong))
+    except NotOrthogonal:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -189,8 +227,14 @@ class _Program:
         on_label = -factor * self.pairs.class_scale * self.own_rise(wrong, np.arange(self.size.size))
         return Columns(self.size, base, on_label - base.diagonal())
 
-    def bounds(self, wrong: Floats, logits: Columns, gradients: Columns) -> Bounds:
-        """Values, in units of the ridge, that enclose the optimum."""
+    def bounds(self, wrong: Floats, logits: Columns, largest: float) -> Bounds:
+        """Values, in units of the ridge, that enclose the optimum.
+
+        Args:
+            wrong: probabilities of wrong classes.
+            logits: z_y.
+            largest: eigenvalue of :func:`require_orthogonal`; above 1, the probabilities are moved to the labels.
+        """
         own_logit = logits.base.diagonal() + logits.own
         scale = self.pairs.label_scale
         seen = scale * self.pairs.class_scale[:, None] * logits.base + self.shift
@@ -202,7 +246,7 @@ class _Program:
         entropy = -(self.others * xlogy(self.label, self.label)).sum(axis=0) - xlogy(self.own_label, self.own_label)
         norms = self.root_cost * logits.norms()
         primal = self.sample_weight * (losses - entropy) + norms
-        shrink = 1 / np.maximum(1.0, gradients.norms() * (1 + 8 * EPS))
+        shrink = 1 / max(1.0, np.sqrt(largest) * (1 + ROUNDINGS * EPS))
         moved = self.label + shrink * (wrong - self.label)
         rest = (self.others * moved).sum(axis=0)
         surprise = -(self.others * xlogy(moved, moved)).sum(axis=0) - xlog1py(1 - rest, -rest)

@@ -6,7 +6,9 @@ orthogonal embeddings, and the classes decouple into one problem each for their 
     min_z  n_y l(z, y) + ridge sqrt(m_y) |z|,  |h_y|^2 = |z_y| / sqrt(m_y),  W W^T = sum_y sqrt(m_y) z_y z_y^T / |z_y|,
 
 m the price of the embeddings. With B_y = -n_y grad l(z_y) / (ridge sqrt(m_y)), of norm at most 1, that is the optimum
-if B_y . B_c <= 0 for all c != y. Else, as with a shift at a larger ridge or with a free bias, no closed form is known.
+if B_y . B_c <= 0 for all c != y, or, with collapsed classes, if no eigenvalue of B^T B without what is negative off its
+diagonal is above 1. Else, as with a shift at a larger ridge or with a free bias, no closed form is known
+(:mod:`implicit_geometry.theory.nonnegative.descent`).
 """
 
 from __future__ import annotations
@@ -22,7 +24,11 @@ from implicit_geometry.groups import ClassGroups
 from implicit_geometry.lowrank import LowRank
 from implicit_geometry.problem import Problem
 
-_POSITIVE = 1e-12  # of B_y . B_c, beyond rounding
+_ABOVE = 1e-11  # what rounding leaves of an eigenvalue above 1
+
+
+class NotOrthogonal(InputError):
+    """A problem whose nonnegative embeddings are not known to be orthogonal."""
 
 
 @dataclass(frozen=True)
@@ -77,26 +83,37 @@ def orthogonal_geometry(groups: ClassGroups, logits: Columns, root_cost: Floats)
     )
 
 
-def require_orthogonal(gradients: Columns) -> None:
+def require_orthogonal(gradients: Columns) -> float:
     """Refuse what is not known to have orthogonal embeddings.
 
+    The gradients' Gram matrix with zero for what is negative off its diagonal must have no eigenvalue above 1. Among
+    classes that have not collapsed, whose gradients have length 1, that is to say that none point the same way.
+
+    Returns:
+        The largest eigenvalue, 1 but for rounding where a class has not collapsed.
+
     Raises:
-        InputError: two classes' gradients point the same way.
+        NotOrthogonal: it is above 1.
     """
     products = gradients.products()
-    products[np.diag_indices_from(products)] = np.where(gradients.size > 1, products.diagonal(), -1.0)
-    if products.max() > _POSITIVE:
-        raise InputError(
+    inside = np.where(gradients.size > 1, products.diagonal(), 0.0)
+    products[np.diag_indices_from(products)] = 0.0
+    together = np.maximum(products, 0.0) * np.sqrt(np.outer(gradients.size, gradients.size))
+    own = gradients.norms() ** 2 + (gradients.size - 1) * np.maximum(inside, 0.0)
+    largest = float(np.linalg.eigvalsh(together + np.diag(own))[-1]) if together.any() else float(own.max())
+    if not largest <= 1 + _ABOVE:
+        raise NotOrthogonal(
             "features",
             "must be 'free' here: with this loss and ridge two classes' gradients point the same way, so that "
             "nonnegative embeddings are not orthogonal, and no closed form is known then",
             "'nonnegative'",
         )
+    return largest
 
 
 def require_no_bias(problem: Problem) -> None:
     """Refuse a head with a bias, for which no closed form is known."""
     if problem.bias:
-        raise InputError(
+        raise NotOrthogonal(
             "features", "must be 'free' for a head with a bias, for which no closed form is known", "'nonnegative'"
         )
