@@ -423,12 +423,12 @@ def check_nonnegative(ask: Ask) -> str:
         solution = ig.predict(problem)
     except ig.InputError as error:
         return ORACLE if error.argument == "features" else REFUSED
-    assert solution.certificate.status in (OPTIMAL, COLLAPSED), solution
+    assert solution.certificate.status in (OPTIMAL, COLLAPSED, ig.Status.DESCENDED), solution
     loss, logits = problem.parameterization, solution.geometry.cross.dense()
     seen = loss.label_scale * (loss.class_scale[:, None] * logits) + loss.shift[:, None] - np.diag(loss.margin)
     losses = np.logaddexp.reduce(seen, axis=0) - seen.diagonal()
-    lengths = np.sqrt(n) * np.linalg.norm(logits, axis=0)
-    objective = float((n * loss.weight * losses).sum() + problem.ridge * lengths.sum())
+    heads, features = (getattr(solution.geometry, name).squared_norms() for name in ("classifier", "embedding"))
+    objective = float((n * loss.weight * losses).sum() + problem.ridge / 2 * (heads.sum() + n @ features))
     assert close(solution.certificate.primal, objective, 1e-8), (solution.certificate, objective)
     free = ig.predict(replace(problem, features="free")).certificate
     assert free.dual <= solution.certificate.primal * (1 + 1e-9), (free, solution.certificate)
