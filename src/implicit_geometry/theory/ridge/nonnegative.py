@@ -33,6 +33,10 @@ from implicit_geometry.theory.smoothed_labels import SmoothedLabels
 
 _SMALLEST = 1e-300  # a rho at which the logits are zero
 _NEWTON = 100
+_JOINT_NEWTON = 40
+_SETTLED_JOINTLY = 1e-7  # a step of log(rho), twice
+_LONGEST_STEP = 3.0
+_SMALLEST_MARGIN = 0.1
 _SETTLED = 4 * EPS
 _BEYOND = 1e-9  # a threshold, where a class is known to have collapsed
 
@@ -172,24 +176,77 @@ class _Program:
         return np.tile(wrong, (self.size.size, 1)), Columns(self.size, base, rise)
 
     def solve_any(self) -> tuple[Floats, Columns]:
-        """The rho of every label by root finding, the smallest where its logits are zero."""
+        """The rho of every label, 0 where its logits are zero."""
         labels = np.arange(self.size.size)
         alive = labels[self.excess(self.probabilities(np.full(labels.size, _SMALLEST), labels), labels) > 0]
+        rho = np.zeros(labels.size)
+        found, settled = self.descend(alive)
+        rho[alive] = found
+        rest = alive[~settled]
+        if rest.size:
+            rho[rest] = self.bracketed(rest)
+        wrong = self.probabilities(np.where(rho > 0, rho, _SMALLEST), labels)
+        return wrong, self.columns(rho, wrong)
+
+    def descend(self, labels: Ints) -> tuple[Floats, NDArray[np.bool_]]:
+        """Newton's method in log(rho) and L together, from where wrong classes are alike.
+
+        Returns:
+            The rho, and whether it is settled, for each of the labels.
+        """
+        delta, scale, others = self.pairs.class_scale, self.pairs.label_scale[labels], self.others[:, labels]
+        kappa, label, shift = self.kappa[labels], self.label[:, labels], self.shift[:, labels]
+        own_delta, own_label, own_shift = delta[labels], self.own_label[labels], self.own_shift[labels]
+        log_rho, log_sum = self.alike(labels)
+        settled = np.zeros(labels.size, dtype=bool)
+        for _ in range(_JOINT_NEWTON):
+            at = scale * np.exp(log_rho)
+            a, own_a = at * delta[:, None] ** 2, at * own_delta**2
+            omega = wrightomega(np.log(a) + a * label + shift - log_sum)
+            own_omega = wrightomega(np.log(own_a) + own_a * own_label + own_shift - log_sum)
+            wrong, right = omega / a, own_omega / own_a
+            rise = wrong - label
+            own_rise = -(others * rise).sum(axis=0)
+            by_sum, own_by_sum = -wrong / (1 + omega), -right / (1 + own_omega)
+            by_rho, own_by_rho = by_sum * a * rise, own_by_sum * own_a * own_rise
+            pull, own_pull = others * delta[:, None] ** 2 * rise, own_delta**2 * own_rise
+            length = (pull * rise).sum(axis=0) + own_pull * own_rise
+            total = (others * wrong).sum(axis=0) + right - 1, 0.5 * np.log(length * kappa**2)
+            total_by = (others * by_rho).sum(axis=0) + own_by_rho, (others * by_sum).sum(axis=0) + own_by_sum
+            length_by = (
+                ((pull * by_rho).sum(axis=0) + own_pull * own_by_rho) / length,
+                ((pull * by_sum).sum(axis=0) + own_pull * own_by_sum) / length,
+            )
+            determinant = total_by[0] * length_by[1] - total_by[1] * length_by[0]
+            step = (length_by[1] * total[0] - total_by[1] * total[1]) / determinant
+            log_sum = log_sum - (total_by[0] * total[1] - length_by[0] * total[0]) / determinant
+            log_rho = log_rho - np.clip(step, -_LONGEST_STEP, _LONGEST_STEP)
+            settled, before = np.abs(step) <= _SETTLED_JOINTLY, settled
+            if (settled & before).all():
+                break
+        return np.exp(log_rho), settled & np.isfinite(log_rho)
+
+    def alike(self, labels: Ints) -> tuple[Floats, Floats]:
+        """log(rho) and L of each label as if its wrong classes were alike."""
+        k, scale = float(self.size.sum()), self.pairs.class_scale[labels]
+        rise = np.minimum(1 / (self.kappa[labels] * scale * np.sqrt(k * (k - 1))), 0.5 / k)
+        right = self.own_label[labels] - (k - 1) * rise
+        margin = np.log(right / (1 - right)) + np.log(k - 1)
+        rho = np.maximum(margin, _SMALLEST_MARGIN) / (k * self.pairs.label_scale[labels] * scale**2 * rise)
+        return np.log(rho), self.own_shift[labels] + margin * (k - 1) / k - np.log(right)
+
+    def bracketed(self, alive: Ints) -> Floats:
+        """The rho of labels whose logits are not zero, by root finding."""
         high = np.ones(alive.size)
         while (growing := self.excess(self.probabilities(high, alive), alive) > 0).any():
             high = np.where(growing, high * 16, high)
-        rho = np.full(labels.size, _SMALLEST)
-        if alive.size:
-            found = find_root(
-                lambda log_rho, columns: self.excess(self.probabilities(np.exp(log_rho), columns), columns),
-                (np.full(alive.size, np.log(_SMALLEST)), np.log(high)),
-                args=(alive,),
-                tolerances={"xatol": 4 * EPS, "xrtol": 4 * EPS, "fatol": 0.0, "frtol": 0.0},
-            )
-            rho[alive] = np.exp(found.x)
-        wrong = self.probabilities(rho, labels)
-        rho = np.where(rho > _SMALLEST, rho, 0.0)  # z is zero there, not next to it
-        return wrong, self.columns(rho, wrong)
+        found = find_root(
+            lambda log_rho, columns: self.excess(self.probabilities(np.exp(log_rho), columns), columns),
+            (np.full(alive.size, np.log(_SMALLEST)), np.log(high)),
+            args=(alive,),
+            tolerances={"xatol": 4 * EPS, "xrtol": 4 * EPS, "fatol": 0.0, "frtol": 0.0},
+        )
+        return np.asarray(np.exp(found.x))
 
     def own_rise(self, wrong: Floats, labels: Ints) -> Floats:
         """The probability of the label's own class less its label, by what the others have too much."""
