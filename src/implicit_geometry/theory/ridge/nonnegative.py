@@ -95,8 +95,7 @@ def nonnegative_thresholds(problem: Problem) -> tuple[Floats, NDArray[np.bool_]]
     groups = gather(problem)
     with within_float64(problem):
         at_one = _Program.of(replace(problem, ridge=1.0), groups)
-        labels = np.arange(groups.size.size)
-        ridges = 1 + at_one.excess(at_one.probabilities(np.full(labels.size, _SMALLEST), labels), labels)
+        ridges = 1 + at_one.excess(at_one.at_zero(), np.arange(groups.size.size))
         exact = np.array([_is_orthogonal(problem, groups, float(ridge) * (1 + _BEYOND)) for ridge in ridges])
     return np.asarray(ridges[groups.group]), exact[groups.group]
 
@@ -178,27 +177,32 @@ class _Program:
     def solve_any(self) -> tuple[Floats, Columns]:
         """The rho of every label, 0 where its logits are zero."""
         labels = np.arange(self.size.size)
-        alive = labels[self.excess(self.probabilities(np.full(labels.size, _SMALLEST), labels), labels) > 0]
-        rho = np.zeros(labels.size)
-        found, settled = self.descend(alive)
-        rho[alive] = found
+        rho, wrong = np.zeros(labels.size), self.at_zero()
+        alive = labels[self.excess(wrong, labels) > 0]
+        rho[alive], wrong[:, alive], settled = self.descend(alive)
         rest = alive[~settled]
         if rest.size:
             rho[rest] = self.bracketed(rest)
-        wrong = self.probabilities(np.where(rho > 0, rho, _SMALLEST), labels)
+            wrong[:, rest] = self.probabilities(rho[rest], rest)
         return wrong, self.columns(rho, wrong)
 
-    def descend(self, labels: Ints) -> tuple[Floats, NDArray[np.bool_]]:
+    def at_zero(self) -> Floats:
+        """The probabilities of wrong classes without logits."""
+        top = np.maximum(self.shift.max(axis=0), self.own_shift)
+        odds = np.exp(self.shift - top)
+        return np.asarray(odds / ((self.others * odds).sum(axis=0) + np.exp(self.own_shift - top)))
+
+    def descend(self, labels: Ints) -> tuple[Floats, Floats, NDArray[np.bool_]]:
         """Newton's method in log(rho) and L together, from where wrong classes are alike.
 
         Returns:
-            The rho, and whether it is settled, for each of the labels.
+            The rho, the probabilities of wrong classes, and whether these are settled, for the labels.
         """
         delta, scale, others = self.pairs.class_scale, self.pairs.label_scale[labels], self.others[:, labels]
         kappa, label, shift = self.kappa[labels], self.label[:, labels], self.shift[:, labels]
         own_delta, own_label, own_shift = delta[labels], self.own_label[labels], self.own_shift[labels]
         log_rho, log_sum = self.alike(labels)
-        settled = np.zeros(labels.size, dtype=bool)
+        settled, wrong = np.zeros(labels.size, dtype=bool), np.zeros_like(label)
         for _ in range(_JOINT_NEWTON):
             at = scale * np.exp(log_rho)
             a, own_a = at * delta[:, None] ** 2, at * own_delta**2
@@ -224,7 +228,7 @@ class _Program:
             settled, before = np.abs(step) <= _SETTLED_JOINTLY, settled
             if (settled & before).all():
                 break
-        return np.exp(log_rho), settled & np.isfinite(log_rho)
+        return np.exp(log_rho), wrong, settled & np.isfinite(log_rho)
 
     def alike(self, labels: Ints) -> tuple[Floats, Floats]:
         """log(rho) and L of each label as if its wrong classes were alike."""
