@@ -43,3 +43,4 @@ from .theory.effective_ridge import effective_ridge as effective_ridge
 from .theory.predict import predict as predict
 from .theory.ridge.plain import ridge_from_weight_decay as ridge_from_weight_decay
 from .theory.ridge_path import ridge_path as ridge_path
+from .theory.weight_decay import with_weight_decay as with_weight_decay

@@ -8,7 +8,7 @@ import pytest
 
 from implicit_geometry import ClassCounts, InputError, Problem, cdt, predict
 from implicit_geometry.profiles import parse_counts
-from implicit_geometry.theory.normalization import MEASURED_EXPONENTS
+from implicit_geometry.theory.weight_decay import MEASURED_EXPONENTS
 
 
 @pytest.mark.parametrize(

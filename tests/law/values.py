@@ -197,6 +197,16 @@ def check_ridge_from_weight_decay(case: tuple[float, int, float | None]) -> str:
     return ORACLE
 
 
+def check_with_weight_decay(case: tuple[list[int], float, str, float | None]) -> str:
+    counts, decay, normalization, exponent = case
+    found = ig.with_weight_decay(ig.Problem(counts), decay, normalization=normalization, count_exponent=exponent)
+    n = np.array(counts, dtype=np.float64)
+    assert close(found.ridge, decay * (n.sum() ** 0.5 if normalization == "batch" else n.sum()), 1e-12)
+    price = exponent if exponent is not None else float(normalization == "batch")
+    assert np.abs(found.embedding_cost / n**price - 1).max() < 1e-12
+    return ORACLE
+
+
 # Gram matrices
 
 
@@ -459,6 +469,18 @@ ATTACKS = [
         15,
         ("ridge",),
     ),
+    Attack(
+        "with_weight_decay",
+        ("with_weight_decay",),
+        st.tuples(
+            st.lists(st.integers(1, 10**6), min_size=2, max_size=9),
+            st.floats(1e-12, 1e3),
+            st.sampled_from(["batch", "layer", "none"]),
+            st.none() | st.floats(-2, 2),
+        ),
+        check_with_weight_decay,
+        15,
+    ),
     Attack("Gram", ("Gram", "LowRank", "BlockSummary"), seeds, check_gram, 50),
     Attack("Gram: extremes", ("Gram",), seeds, check_extreme_gram, 15, ("left", "classes", "vectors")),
     Attack("compare", ("compare", "Comparison"), seeds, check_compare, 45),
@@ -582,6 +604,17 @@ ATTACKS = [
         {"weight_decay": lambda: 1e-3, "num_samples": lambda: 10, "embedding_weight_decay": lambda: 1e-3},
         share=4,
         names=("ridge",),
+    ),
+    nonsense_for(
+        "with_weight_decay",
+        ig.with_weight_decay,
+        {
+            "problem": lambda: ig.Problem([3, 2]),
+            "weight_decay": lambda: 1e-3,
+            "normalization": lambda: "batch",
+            "count_exponent": lambda: 0.5,
+        },
+        share=4,
     ),
     *(
         nonsense_for(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,9 +34,9 @@ from implicit_geometry.counts import ClassCounts
 from implicit_geometry.groups import group_classes
 from implicit_geometry.problem import Problem, Solution
 from implicit_geometry.profiles import parse_counts
-from implicit_geometry.theory.normalization import MEASURED_EXPONENTS, NORMALIZATIONS, ridge_of_normalization
 from implicit_geometry.theory.predict import predict as solve
 from implicit_geometry.theory.ridge.plain import ridge_from_weight_decay
+from implicit_geometry.theory.weight_decay import MEASURED_EXPONENTS, NORMALIZATIONS, with_weight_decay
 
 _MAX_JSON_CLASSES = 1000
 _CERTAIN = 0.01  # relative error of a squared norm beyond which it is marked
@@ -112,12 +112,14 @@ def predict(
     problem = Problem(
         class_counts,
         parameterization,
-        ridge=_ridge(class_counts, ridge, weight_decay, normalization),
+        ridge=_ridge(class_counts, ridge, weight_decay),
         bias=bias,
         label_smoothing=label_smoothing,
         features=features,
-        count_exponent=_exponent(normalization, count_exponent),
+        count_exponent=1.0 if count_exponent is None else count_exponent,
     )
+    if normalization is not None:
+        problem = _of_network(problem, normalization, weight_decay, count_exponent)
     solution = solve(problem)
     if plot is not None:
         _write_plot(solution, plot)
@@ -142,13 +144,15 @@ def _exit_unless_proven(certificate: Certificate) -> None:
     raise typer.Exit(1)
 
 
-def _exponent(normalization: str | None, count_exponent: float | None) -> float:
-    """The one that is given, else what was measured with the normalisation, else one price per sample."""
-    if normalization is not None:
-        choice("normalization", normalization, NORMALIZATIONS)
-    if count_exponent is not None:
-        return count_exponent
-    return 1.0 if normalization is None else MEASURED_EXPONENTS[normalization].middle
+def _of_network(
+    problem: Problem, normalization: str, weight_decay: float | None, count_exponent: float | None
+) -> Problem:
+    """At the prices that were measured with a normalisation, or those given, and the ridge of the weight decay."""
+    choice("normalization", normalization, NORMALIZATIONS)
+    exponent = MEASURED_EXPONENTS[normalization].middle if count_exponent is None else count_exponent
+    if weight_decay is not None:
+        return with_weight_decay(problem, weight_decay, normalization=normalization, count_exponent=exponent)
+    return replace(problem, embedding_cost=None, count_exponent=exponent)
 
 
 def _print_normalization(normalization: str, count_exponent: float | None, weight_decay: float | None) -> None:
@@ -169,13 +173,11 @@ def _print_normalization(normalization: str, count_exponent: float | None, weigh
     Console().print(text, style="dim", soft_wrap=True, highlight=False)
 
 
-def _ridge(counts: ClassCounts, ridge: float | None, weight_decay: float | None, normalization: str | None) -> float:
+def _ridge(counts: ClassCounts, ridge: float | None, weight_decay: float | None) -> float:
     if weight_decay is None:
         return ridge or 0.0
     if ridge is not None:
         raise InputError("ridge", "must be left out where weight_decay is given", f"{ridge:g} and {weight_decay:g}")
-    if normalization is not None:
-        return ridge_of_normalization(normalization, weight_decay, counts.num_samples)
     return ridge_from_weight_decay(weight_decay, counts.num_samples)
 
 

@@ -128,7 +128,7 @@ def exponents_figure(table: pd.DataFrame) -> Figure:
             ax.set_title(_labels(smoothing))
             for price in (0.0, 1.0):
                 ax.axhline(price, color="#888888", linestyle="--", linewidth=1)
-        axes[0].set_ylabel("count exponent a, fitted on CE")
+        axes[0].set(ylabel="count exponent a, fitted on CE", ylim=(-1, 2))
         _legend(figure, axes[0])
     return figure
 

@@ -18,8 +18,8 @@ from implicit_geometry.problem import Problem
 from implicit_geometry.theory.effective_counts import EffectiveCounts, effective_counts
 from implicit_geometry.theory.measured_frame import in_both_frames
 from implicit_geometry.theory.nonnegative.orthogonal import NotOrthogonal
-from implicit_geometry.theory.normalization import normalized_problem
 from implicit_geometry.theory.predict import predict
+from implicit_geometry.theory.weight_decay import with_weight_decay
 
 _SMALL_RIDGE = 1e-3  # over the root of the smallest count
 
@@ -94,7 +94,7 @@ LAWS = {
     "labels": Law(lambda trained: trained.problem),
     "relu": Law(lambda trained: _behind_relu(trained, trained.problem)),
     "decay": Law(
-        lambda trained: normalized_problem(trained.problem, trained.normalization, trained.weight_decay),
+        lambda trained: with_weight_decay(trained.problem, trained.weight_decay, normalization=trained.normalization),
     ),
     "counts": Law(lambda trained: _costs(trained, _in_the_limit), _in_the_limit),
     "counts_relu": Law(

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import implicit_geometry as ig
-from implicit_geometry.theory.normalization import normalized_problem, ridge_of_normalization
 
 COUNTS = [40, 40, 10, 5]
 
@@ -23,39 +22,41 @@ def test_the_decay_of_a_batch_normalisation_is_the_mean_square_of_its_outputs():
     assert float((outputs**2).sum().detach()) / 500 == pytest.approx(decayed, rel=1e-5)
     samples, decay = sum(COUNTS), 1e-3
     by_classifier, by_embedding = samples * decay, decay  # |W|^2 pays N wd, a sample's |h|^2 pays wd
-    assert ridge_of_normalization("batch", decay, samples) == pytest.approx(np.sqrt(by_classifier * by_embedding))
+    found = ig.with_weight_decay(ig.Problem(COUNTS), decay, normalization="batch")
+    assert found.ridge == pytest.approx(np.sqrt(by_classifier * by_embedding))
+    assert found.pays_per_sample
 
 
 @given(st.sampled_from(["layer", "none"]), st.floats(1e-6, 1.0))
 def test_without_batch_normalisation_every_class_pays_the_same(normalization, decay):
-    found = normalized_problem(ig.Problem(COUNTS), normalization, decay)
+    found = ig.with_weight_decay(ig.Problem(COUNTS), decay, normalization=normalization)
     assert found.embedding_cost.tolist() == [1.0] * 4
     assert found.ridge == pytest.approx(decay * sum(COUNTS))
 
 
 def test_the_limit_has_no_ridge():
-    found = normalized_problem(ig.Problem(COUNTS, ridge=0.3), "layer", 0.0)
-    assert found.ridge == 0
-    assert found.embedding_cost.tolist() == [1.0] * 4
+    found = ig.with_weight_decay(ig.Problem(COUNTS, ridge=0.3), 0.0, normalization="layer", count_exponent=0.2)
+    assert found == ig.Problem(COUNTS, count_exponent=0.2)
 
 
 def test_a_bias_that_decays_like_the_rest_keeps_doing_so():
     problem = ig.Problem(COUNTS, ridge=1.0, bias=True, bias_ridge=1.0)
-    assert normalized_problem(problem, "none", 1e-2).bias_ridge == pytest.approx(1e-2 * sum(COUNTS))
+    assert ig.with_weight_decay(problem, 1e-2, normalization="none").bias_ridge == pytest.approx(1e-2 * sum(COUNTS))
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("given", "message"),
     [
-        (("group", 1e-3, 10), r"^normalization must be one of batch, layer, none, got 'group'"),
-        (("batch", 0.0, 10), "^weight_decay must be"),
-        (("batch", float("nan"), 10), "^weight_decay must be"),
-        (("batch", 1e-3, 0), "^num_samples must be"),
+        ({"normalization": "group"}, r"^normalization must be one of batch, layer, none, got 'group'"),
+        ({"weight_decay": -1.0}, r"^weight_decay must be"),
+        ({"weight_decay": float("nan")}, r"^weight_decay must be"),
+        ({"count_exponent": float("inf")}, r"^count_exponent must be"),
+        ({"problem": COUNTS}, r"^problem must be a Problem"),
     ],
 )
-def test_bad_input(arguments, message):
+def test_bad_input(given, message):
     with pytest.raises(ig.InputError, match=message):
-        ridge_of_normalization(*arguments)
+        ig.with_weight_decay(**{"problem": ig.Problem(COUNTS), "weight_decay": 0.1, "normalization": "batch", **given})
 
 
 def test_the_ridge_of_one_price_per_sample_would_collapse_most_classes_of_imagenet_lt_and_that_of_batch_norm_none():
@@ -65,6 +66,6 @@ def test_the_ridge_of_one_price_per_sample_would_collapse_most_classes_of_imagen
     assert whole**2 == pytest.approx(3355, abs=1)
     thresholds = ig.collapse_thresholds([4000, 3356, 3356, 3354, 3354, 5, 5]).ridge
     assert (thresholds <= whole).tolist() == [False, False, False, True, True, True, True]
-    batch = ridge_of_normalization("batch", decay, samples)
+    batch = samples**0.5 * decay
     assert batch == pytest.approx(0.17, abs=0.001)
     assert (thresholds > batch).all()
