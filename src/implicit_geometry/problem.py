@@ -153,6 +153,15 @@ class Problem:
         """
         return replace(self, ridge=ridge, bias_ridge=self.relative_bias_ridge * ridge)
 
+    def at_count_exponent(self, count_exponent: float) -> Problem:
+        """The same with embeddings that cost n^a.
+
+        Example:
+            >>> Problem([9, 4]).at_count_exponent(0.5).embedding_cost.tolist()
+            [3.0, 2.0]
+        """
+        return replace(self, embedding_cost=_prices(self.counts, count_exponent, None))
+
 
 def _prices(counts: ClassCounts, exponent: float, cost: ArrayLike | None) -> Floats:
     """The price m_c of the embeddings of each class."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -152,7 +152,7 @@ def _of_network(
     exponent = MEASURED_EXPONENTS[normalization].middle if count_exponent is None else count_exponent
     if weight_decay is not None:
         return with_weight_decay(problem, weight_decay, normalization=normalization, count_exponent=exponent)
-    return replace(problem, embedding_cost=None, count_exponent=exponent)
+    return problem.at_count_exponent(exponent)
 
 
 def _print_normalization(normalization: str, count_exponent: float | None, weight_decay: float | None) -> None:

@@ -165,8 +165,7 @@ class _Fit:
 
     def solve(self, place: Floats) -> Solution:
         """The prediction at a place."""
-        cost = self.problem.counts.values.astype(np.float64) ** place[0]
-        problem = replace(self.problem, embedding_cost=cost)
+        problem = self.problem.at_count_exponent(float(place[0]))
         if place.size == 1:
             return predict(replace(problem, ridge=0.0, bias_ridge=float(problem.bias_ridge > 0)))
         return predict(problem.at_ridge(total_threshold(problem) * 10 ** float(place[1])))

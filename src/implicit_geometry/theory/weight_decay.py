@@ -72,7 +72,7 @@ def with_weight_decay(
     """
     require_problem(problem)
     alone = COUNT_EXPONENTS[choice("normalization", normalization, NORMALIZATIONS)]
-    priced = replace(problem, embedding_cost=None, count_exponent=alone if count_exponent is None else count_exponent)
+    priced = problem.at_count_exponent(alone if count_exponent is None else count_exponent)
     decay = number("weight_decay", weight_decay, minimum=0.0)
     if decay == 0:
         return replace(priced, ridge=0.0, bias_ridge=priced.relative_bias_ridge)

@@ -73,8 +73,7 @@ def _costs(trained: Trained, fit: Callable[[FittedCosts], EffectiveCounts]) -> P
     if trained.fitted is None:
         return None
     found = fit(trained.fitted)
-    cost = trained.problem.counts.values.astype(float) ** found.count_exponent
-    return replace(trained.problem, embedding_cost=cost, ridge=found.ridge)
+    return replace(trained.problem.at_count_exponent(found.count_exponent), ridge=found.ridge)
 
 
 def _in_the_limit(fitted: FittedCosts) -> EffectiveCounts:
