@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from implicit_geometry._validate import InputError
-from implicit_geometry.certificate import Status
 from implicit_geometry.frames import FramedGeometry
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.problem import Problem
@@ -22,6 +21,7 @@ from implicit_geometry.theory.predict import predict
 from implicit_geometry.theory.weight_decay import with_weight_decay
 
 _SMALL_RIDGE = 1e-3  # over the root of the smallest count
+_LARGEST_GAP = 1e-3  # relative, of a prediction: far below the distances of networks
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,4 @@ def predicted(problem: Problem) -> FramedGeometry | None:
         solution = predict(problem.at_ridge(small))
     except InputError:
         return None
-    if solution.certificate.status not in (Status.OPTIMAL, Status.COLLAPSED):
-        return None
-    return in_both_frames(solution)
+    return in_both_frames(solution) if solution.certificate.relative_gap <= _LARGEST_GAP else None
