@@ -24,11 +24,21 @@ def test_tables_print_paper_and_ours_side_by_side(igeom):
     assert all(row["ours"] == pytest.approx(row["paper"], rel=1e-9) for row in rows)
 
 
+def test_tables_print_the_note_beside_tables_1_and_2_and_all_errata(igeom):
+    _, out, _ = igeom("reproduce", "tables", "--json")
+    *_, (note, beside), (_, errata) = json.loads(out).items()
+    assert "angles say nothing of norms" in note
+    assert beside[-1]["ours"] == pytest.approx(0.946, abs=5e-4)
+    sources = {row["source"].split(",")[0] for row in errata}
+    assert sources >= {"Table 1", "Fig. 1", "Eq. (2)", "Def. 2", "footnote 5", "Lemma A.2", "Eq. (15)"}
+
+
 def test_tables_as_text(igeom):
     code, out, _ = igeom("reproduce", "tables")
     assert code == 0
     assert "Errata" in out
     assert "2.6721" in out
+    assert "…" not in out
 
 
 @pytest.mark.slow

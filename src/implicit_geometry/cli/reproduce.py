@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from implicit_geometry import experiments, studies
 from implicit_geometry._extras import require
@@ -21,7 +21,8 @@ from implicit_geometry._validate import choice
 from implicit_geometry.cli._inputs import DataRoot, Download
 from implicit_geometry.cli._progress import epoch_bar, kept_on_interrupt, print_failures, run_bar
 from implicit_geometry.frames import FRAMES, Frame
-from implicit_geometry.paper.step_tables import balancing_rows, errata_rows, formula_rows, limit_rows
+from implicit_geometry.paper.errata import errata_rows
+from implicit_geometry.paper.step_tables import balancing_rows, formula_rows, limit_rows, norm_rows
 from implicit_geometry.rules import RULES
 
 if TYPE_CHECKING:
@@ -148,13 +149,14 @@ def _print_tables(as_json: bool) -> None:
         "Printed formulas, k = 10, R = 10": formula_rows(),
         "Corollaries 1.1 and 1.2: temperature ratio sqrt R": balancing_rows(),
         "Corollaries 1.3 and 1.4, Tables 1 and 2: R -> infinity, ours at R = 1e12": limit_rows(),
+        "Beside both tables: angles say nothing of norms, and can be far from their limit at any R": norm_rows(),
         "Errata: what stands in print or in circulating code, and the theory": errata_rows(),
     }
     if as_json:
         print(dumps({title: [asdict(row) for row in rows] for title, rows in sections.items()}))
         return
     for title, rows in sections.items():
-        table = Table("source", "loss", "γ", "quantity", "paper", "ours", title=title)
+        table = Table("source", "loss", "γ", Column("quantity", overflow="fold"), "paper", "ours", title=title)
         for row in rows:
             gamma = "" if row.gamma is None else f"{row.gamma:g}"
             table.add_row(row.source, row.loss, gamma, row.quantity, f"{row.paper:.6g}", f"{row.ours:.6g}")
