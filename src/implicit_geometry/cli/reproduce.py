@@ -37,7 +37,8 @@ def reproduce(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="What is trained for a figure, repeated or separated by commas: ufm, mlp, resnet18.",
+            help="What is trained for a figure, repeated or separated by commas: ufm, mlp, resnet18; for fig3 also "
+            "mlp-6x2048, the paper's MLP and training on the data of the small scale.",
             show_default="all that the figure has",
         ),
     ] = None,
@@ -47,7 +48,9 @@ def reproduce(
             help="In which a figure shows embeddings: centred, as the paper does, or projected, what the logits see."
         ),
     ] = "centred",
-    scale: Annotated[str, typer.Option(help="Of networks: small, for two cores, or paper, as printed.")] = "small",
+    scale: Annotated[
+        str, typer.Option(help="Of networks: small, for two cores, or paper, as printed (fig4 with its losses).")
+    ] = "small",
     data: Annotated[
         list[str] | None,
         typer.Option(
@@ -88,6 +91,10 @@ def reproduce(
       igeom reproduce fig4 --model ufm,mlp --output runs/quick
 
       igeom reproduce fig1 --model mlp --data mnist --data-root ~/data
+
+      igeom reproduce fig3 --model mlp,mlp-6x2048 --data mnist --data-root ~/data
+
+      igeom reproduce fig4 --model ufm --scale paper
 
       igeom reproduce fig5 --scale paper --data-root ~/data
 

@@ -12,11 +12,17 @@ from matplotlib.figure import Figure
 
 from implicit_geometry.report.figures.runs_over_theory import shared_legend
 
-MODEL_LOOKS = {"ufm": ("#0072B2", "o"), "mlp": ("#E69F00", "s"), "resnet18": ("#009E73", "^")}
+MODEL_LOOKS = {
+    "ufm": ("#0072B2", "o"),
+    "mlp": ("#E69F00", "s"),
+    "mlp-6x2048": ("#7B3294", "D"),
+    "resnet18": ("#009E73", "^"),
+}
 """Colour and marker of each model."""
 
-LIMIT, RIDGE = "theory: limit", "theory: fitted ridge"
+LIMIT, RELU, RIDGE = "theory: limit", "theory: limit behind a ReLU", "theory: fitted ridge"
 LIMIT_LOOK: dict[str, Any] = {"color": "#444444", "linewidth": 2.4, "alpha": 0.45}
+RELU_LOOK: dict[str, Any] = {"color": "#D55E00", "linewidth": 2.4, "alpha": 0.55}
 RIDGE_LOOK: dict[str, Any] = {"linestyle": "-.", "linewidth": 1.1}
 HOLLOW = "training accuracy below 100 %"
 
