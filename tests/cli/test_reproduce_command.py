@@ -61,6 +61,21 @@ def test_fig4_has_one_row_per_epoch(igeom, tmp_path):
 
 
 @pytest.mark.slow
+def test_convergence_comes_with_rates_and_gaps(igeom, tmp_path):
+    code, out, _ = igeom("reproduce", "convergence", "--epochs", 40, "--output", tmp_path)
+    assert code == 0
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {
+        *(f"{stem}.{ending}" for stem in ("convergence", "convergence-gap") for ending in ("png", "svg")),
+        "convergence.csv",
+        "convergence-rates.csv",
+    }
+    rates = pd.read_csv(tmp_path / "convergence-rates.csv")
+    assert rates["imbalance_ratio"].value_counts().to_dict() == {2: 11, 5: 11, 20: 11}
+    assert f"{rates['gap_end'].iloc[0]:.3f}" in out
+
+
+@pytest.mark.slow
 def test_fig4_as_printed(igeom, tmp_path):
     arguments = ("reproduce", "fig4", "--model", "ufm", "--scale", "paper", "--epochs", 3, "--output", tmp_path)
     assert igeom(*arguments)[0] == 0

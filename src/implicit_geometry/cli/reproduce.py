@@ -1,4 +1,4 @@
-"""``igeom reproduce``: the paper's tables and figures, and the study of test accuracy that it leaves open."""
+"""``igeom reproduce``: the paper's tables and figures, and studies of what it leaves open."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _FIGURES = ("fig1", "fig2", "fig3", "fig4", "fig5")
-_ITEMS = ("tables", *_FIGURES, "accuracy", "logits")
+_ITEMS = ("tables", *_FIGURES, "convergence", "accuracy", "logits")
 
 
 def reproduce(
@@ -76,8 +76,9 @@ def reproduce(
 ) -> None:
     """Print the paper's numbers beside ours, or draw its figures: theory, regularised theory, trained models.
 
-    Two studies go beyond it: accuracy compares the losses by test accuracy, logits what to read off a trained network
-    at test time.
+    Item convergence is its Appendix E: how fast the unconstrained-features model nears the limit at several R, gamma
+    and scales of delta, with fitted rates, and how near SGD comes to the global minimum. Two studies go beyond the
+    paper: accuracy compares the losses by test accuracy, logits what to read off a trained network at test time.
 
     A figure is written as PNG and SVG with its numbers as CSV. Networks are kept in OUTPUT/networks: the same command
     again, or another figure that needs them, trains only what is missing. The exit code is 1 if a network failed.
@@ -97,6 +98,8 @@ def reproduce(
       igeom reproduce fig4 --model ufm --scale paper
 
       igeom reproduce fig5 --scale paper --data-root ~/data
+
+      igeom reproduce convergence
 
       igeom reproduce accuracy --data digits,mnist --data-root ~/data
 
@@ -170,6 +173,23 @@ def _print_tables(as_json: bool) -> None:
         Console().print(table)
 
 
+def _print_rates(tables: Mapping[str, pd.DataFrame], console: Console) -> None:
+    """Every run at its end, slopes c against 1 / ln(epoch), and where the line of the gap ends, with its residual."""
+    made = Table(box=box.SIMPLE_HEAD, padding=0, header_style="bold")
+    for name in ("R", "loss", "γ", "mean δ", "W", "c", "H", "c", "gap", "c", "at ∞", "residual"):
+        made.add_column(name, justify="left" if name == "loss" else "right", no_wrap=True)
+    for row in tables["convergence-rates"].to_dict("records"):
+        run = f"{row['imbalance_ratio']}", RULES[row["rule"]].label, f"{row['exponent']:g}", f"{row['scale']:g}"
+        vectors = (
+            f"{row[f'{quantity}_distance_{number}']:.3f}"
+            for quantity in ("classifier", "embedding")
+            for number in ("end", "slope")
+        )
+        gap = (f"{row[f'gap_{number}']:.3f}" for number in ("end", "slope", "at_infinity"))
+        made.add_row(*run, *vectors, *gap, f"{row['gap_residual']:.4f}")
+    console.print(made)
+
+
 def _print_accuracy(tables: Mapping[str, pd.DataFrame], console: Console) -> None:
     for (source, profile, ratio), rows in tables["accuracy"].groupby(["data", "profile", "imbalance_ratio"]):
         console.print(_setting_table(f"{source}, {profile}, R = {ratio}", rows))
@@ -219,6 +239,7 @@ def _print_logits(tables: Mapping[str, pd.DataFrame], console: Console) -> None:
 
 _PERCENT = ("accuracy", "balanced_accuracy")
 _STUDY_TABLES: dict[str, Callable[[Mapping[str, pd.DataFrame], Console], None]] = {
+    "convergence": _print_rates,
     "accuracy": _print_accuracy,
     "logits": _print_logits,
 }

@@ -12,17 +12,21 @@ from implicit_geometry._validate import InputError, choice, number, whole_number
 from implicit_geometry.experiments.run import Failure
 from implicit_geometry.experiments.training.train_run import NO_FILES, Resources
 from implicit_geometry.frames import FRAMES, Frame
+from implicit_geometry.report.figures.paper import convergence as convergence_drawing
+from implicit_geometry.reproduce.convergence import run_convergence
 from implicit_geometry.reproduce.paper_figures import FIGURE_DRAWINGS
 from implicit_geometry.reproduce.studies import NUM_SEEDS, STUDIES, run_study
 from implicit_geometry.reproduce.write import made_folder, write_pictures, write_table
-from implicit_geometry.studies.figure_plans import FIGURES, figure_plan
+from implicit_geometry.studies.figure_plans import FIGURES, UFM_EPOCHS, figure_plan
 from implicit_geometry.studies.figure_runs import PAPER_FRAME, FigureRequest, trained_networks
 from implicit_geometry.studies.training import QUIET, Watch
 
-ITEMS = (*FIGURES, *STUDIES)
+ITEMS = (*FIGURES, "convergence", *STUDIES)
 """What :func:`reproduce` makes: the paper's figures, and studies of what it leaves open.
 
-``"accuracy"`` compares the losses by their test accuracy, ``"logits"`` what to read off a network at test time.
+``"convergence"`` is its Appendix E, how fast the unconstrained-features model nears its limit, and how near it comes
+to the global minimum; ``"accuracy"`` compares the losses by their test accuracy, ``"logits"`` what to read off a
+network at test time.
 """
 
 _FRAMES: dict[Frame, str] = {
@@ -102,6 +106,10 @@ def reproduce(
             study, data or ["digits"], folder, seeds=count, workers=workers, resources=resources, watch=watch
         )
         return Reproduction(study.caption, tuple(paths), found, failures)
+    passes = None if epochs is None else whole_number("epochs", epochs, minimum=1)
+    if item == "convergence":
+        paths, found = run_convergence(folder, epochs=passes or UFM_EPOCHS, seeds=count, watch=watch)
+        return Reproduction(convergence_drawing.CAPTION, tuple(paths), found)
     if len(data) > 1:
         raise InputError("data", "must be one data set for a figure", ", ".join(data))
     plan = figure_plan(item, scale)
@@ -115,7 +123,7 @@ def reproduce(
         scale=scale,
         data=data[0] if data else None,
         output=folder,
-        epochs=None if epochs is None else whole_number("epochs", epochs, minimum=1),
+        epochs=passes,
         ridge=number("ridge", ridge, minimum=0.0),
         seeds=range(count),
         workers=workers,
