@@ -94,7 +94,7 @@ def test_the_printed_mlp_stands_beside_the_small_one(igeom, tmp_path, monkeypatc
     arguments = ("reproduce", "fig3", "--model", "mlp,mlp-6x2048", "--epochs", 1, "--workers", 1, "--output", tmp_path)
     code, out, _ = igeom(*arguments)
     assert code == 0
-    assert "4 networks, of the paper's size, will take about" in out.replace("\n", " ")
+    assert "2 networks of the paper's size will take about" in out.replace("\n", " ")
     numbers = pd.read_csv(tmp_path / "fig3-mlp-mlp-6x2048-small.csv")
     assert numbers["model"].value_counts().to_dict() == {"mlp": 2, "mlp-6x2048": 2}
     svg = (tmp_path / "fig3-mlp-mlp-6x2048-small.svg").read_text(encoding="utf-8")
@@ -149,7 +149,7 @@ def test_paper_scale_without_a_gpu_says_how_long_it_will_take(igeom, tmp_path, m
     arguments = ("reproduce", "fig5", "--model", "mlp", "--scale", "paper", "--output", tmp_path)
     code, out, _ = igeom(*arguments)
     assert code == 0
-    assert "There is no GPU: 1 networks, of the paper's size, will take about 0.0 hours with 1 process" in out
+    assert "There is no GPU: 1 networks of the paper's size will take about 0.0 hours with 1 process" in out
     _, out, _ = igeom(*arguments)
     assert "There is no GPU" not in out  # nothing is left to train
 

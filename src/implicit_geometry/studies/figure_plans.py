@@ -20,7 +20,7 @@ DATA = ("digits", "mnist", "fashion_mnist", "cifar10")
 UFM_EPOCHS = 6000
 
 _UFM_MIN_COUNT = 5
-_LARGEST_OF_PRINTED_MLP = 1.0  # a network takes a quarter of an hour
+_LARGEST_OF_PRINTED_MLP = 1.0  # beyond, it would be many more hours
 
 
 class Loss(NamedTuple):

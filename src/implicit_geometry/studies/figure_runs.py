@@ -123,13 +123,16 @@ def trained_networks(request: FigureRequest) -> FigureNetworks:
         return FigureNetworks({}, RunStore(folder), ())
     store = open_store(folder)
     wanted = [spec for some in specs.values() for spec in some]
+    large = {
+        spec.key for model, some in specs.items() if request.scale == "paper" or model == PRINTED_MLP for spec in some
+    }
     failures = train_missing(
         store,
         wanted,
         resources=request.resources,
         workers=request.workers,
         watch=request.watch,
-        before=lambda waiting: _warn_without_gpu(waiting, request),
+        before=lambda waiting: _warn_without_gpu([spec for spec in waiting if spec.key in large], request),
     )
     return FigureNetworks(specs, store, failures)
 
@@ -149,14 +152,12 @@ def _specs(request: FigureRequest, model: str) -> list[RunSpec]:
 
 def _warn_without_gpu(specs: list[RunSpec], request: FigureRequest) -> None:
     """Say how long networks of the paper's size will take on cores."""
-    if not specs or (request.scale != "paper" and PRINTED_MLP not in request.models):
-        return
-    if torch.cuda.is_available() or torch.backends.mps.is_available():
+    if not specs or torch.cuda.is_available() or torch.backends.mps.is_available():
         return
     workers = min(request.workers or cores(), len(specs))
     hours = training_seconds(specs, request.resources) / workers / 3600
     request.watch.say(
-        f"There is no GPU: {len(specs)} networks, of the paper's size, will take about {hours:,.1f} hours with "
+        f"There is no GPU: {len(specs)} networks of the paper's size will take about {hours:,.1f} hours with "
         f"{workers} process{'es' if workers > 1 else ''}. What is finished is kept; the small ones take minutes."
     )
 
