@@ -24,11 +24,21 @@ def test_tables_print_paper_and_ours_side_by_side(igeom):
     assert all(row["ours"] == pytest.approx(row["paper"], rel=1e-9) for row in rows)
 
 
+def test_tables_print_the_note_beside_tables_1_and_2_and_all_errata(igeom):
+    _, out, _ = igeom("reproduce", "tables", "--json")
+    *_, (note, beside), (_, errata) = json.loads(out).items()
+    assert "angles say nothing of norms" in note
+    assert beside[-1]["ours"] == pytest.approx(0.946, abs=5e-4)
+    sources = {row["source"].split(",")[0] for row in errata}
+    assert sources >= {"Table 1", "Fig. 1", "Eq. (2)", "Def. 2", "footnote 5", "Lemma A.2", "Eq. (15)"}
+
+
 def test_tables_as_text(igeom):
     code, out, _ = igeom("reproduce", "tables")
     assert code == 0
     assert "Errata" in out
     assert "2.6721" in out
+    assert "…" not in out
 
 
 @pytest.mark.slow
@@ -48,6 +58,51 @@ def test_fig4_has_one_row_per_epoch(igeom, tmp_path):
     numbers = pd.read_csv(tmp_path / "fig4-ufm.csv")
     assert set(numbers["imbalance_ratio"]) == {2, 10}
     assert numbers["epoch"].max() == 3
+
+
+@pytest.mark.slow
+def test_convergence_comes_with_rates_and_gaps(igeom, tmp_path):
+    code, out, _ = igeom("reproduce", "convergence", "--epochs", 40, "--output", tmp_path)
+    assert code == 0
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {
+        *(f"{stem}.{ending}" for stem in ("convergence", "convergence-gap") for ending in ("png", "svg")),
+        "convergence.csv",
+        "convergence-rates.csv",
+    }
+    rates = pd.read_csv(tmp_path / "convergence-rates.csv")
+    assert rates["imbalance_ratio"].value_counts().to_dict() == {2: 11, 5: 11, 20: 11}
+    assert f"{rates['gap_end'].iloc[0]:.3f}" in out
+
+
+@pytest.mark.slow
+def test_fig4_as_printed(igeom, tmp_path):
+    arguments = ("reproduce", "fig4", "--model", "ufm", "--scale", "paper", "--epochs", 3, "--output", tmp_path)
+    assert igeom(*arguments)[0] == 0
+    numbers = pd.read_csv(tmp_path / "fig4-ufm-paper.csv")
+    assert set(zip(numbers["imbalance_ratio"], numbers["rule"], numbers["exponent"], strict=True)) == {
+        (ratio, "cdt", gamma) for ratio in (2, 20) for gamma in (0.5, 1.0)
+    }
+
+
+@pytest.mark.slow
+def test_the_printed_mlp_stands_beside_the_small_one(igeom, tmp_path, monkeypatch):
+    def first_two(item, model, **options):
+        return network_specs(item, model, **options)[:2]
+
+    monkeypatch.setattr("implicit_geometry.studies.figure_runs.network_specs", first_two)
+    arguments = ("reproduce", "fig3", "--model", "mlp,mlp-6x2048", "--epochs", 1, "--workers", 1, "--output", tmp_path)
+    code, out, _ = igeom(*arguments)
+    assert code == 0
+    assert "2 networks of the paper's size will take about" in out.replace("\n", " ")
+    numbers = pd.read_csv(tmp_path / "fig3-mlp-mlp-6x2048-small.csv")
+    assert numbers["model"].value_counts().to_dict() == {"mlp": 2, "mlp-6x2048": 2}
+    svg = (tmp_path / "fig3-mlp-mlp-6x2048-small.svg").read_text(encoding="utf-8")
+    assert "6 × 2048 MLP on digits" in svg
+    trials = {path: path.stat().st_mtime_ns for path in (tmp_path / "networks" / "trials").iterdir()}
+    assert len(trials) == 4
+    assert igeom(*arguments)[0] == 0  # what is finished is used again
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "networks" / "trials").iterdir()} == trials
 
 
 @pytest.mark.slow
@@ -94,7 +149,7 @@ def test_paper_scale_without_a_gpu_says_how_long_it_will_take(igeom, tmp_path, m
     arguments = ("reproduce", "fig5", "--model", "mlp", "--scale", "paper", "--output", tmp_path)
     code, out, _ = igeom(*arguments)
     assert code == 0
-    assert "There is no GPU: 1 networks of the paper's size will take about 0 hours with 1 process" in out
+    assert "There is no GPU: 1 networks of the paper's size will take about 0.0 hours with 1 process" in out
     _, out, _ = igeom(*arguments)
     assert "There is no GPU" not in out  # nothing is left to train
 
@@ -114,6 +169,7 @@ def test_the_estimate_grows_with_samples_and_epochs():
         (("tabels",), "did you mean 'tables'"),
         (("fig1", "--model", "cnn"), "model must be one of"),
         (("fig2", "--model", "ufm,resnet18"), "model must be one of ufm, mlp"),
+        (("fig1", "--model", "mlp-6x2048"), "model must be one of ufm, mlp, resnet18"),
         (("fig5", "--model", "ufm"), "model must be one of mlp, resnet18"),
         (("fig1", "--epochs", "0"), "epochs must be"),
         (("fig1", "--ridge", "-1"), "ridge must be"),

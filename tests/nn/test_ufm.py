@@ -66,7 +66,19 @@ def train_by_loop(loss, seed, *, width, epochs, size, rate, ridge, scale, smooth
     hits = (logits.argmax(1) == labels).double()
     accuracy = [hits[labels == c].mean().item() for c in range(3)]
     mean_loss = loop_loss(logits, labels, loss, smoothing).mean().item()
-    return classifier.detach().numpy(), class_means(samples, labels), mean_loss, accuracy
+    squares = (classifier.square().sum() + samples.square().sum()).item()
+    margin = smallest_margin(logits.detach().numpy(), labels.tolist(), loss)
+    return classifier.detach().numpy(), class_means(samples, labels), mean_loss, accuracy, squares, margin
+
+
+def smallest_margin(logits, labels, loss):
+    """Pair by pair, as the limit's constraints are written."""
+    return min(
+        loss.label_scale[y] * (loss.class_scale[y] * z[y] - loss.class_scale[c] * z[c])
+        for z, y in zip(logits, labels, strict=True)
+        for c in range(3)
+        if c != y
+    )
 
 
 @pytest.mark.parametrize("size", [1, 3, 7])  # 3 leaves a last batch of one sample
@@ -90,8 +102,33 @@ def test_every_run_is_the_plain_autograd_loop(size, ridge, smoothing):
             plan = {"size": size, "rate": 0.4, "ridge": ridge, "smoothing": smoothing}
             expected = train_by_loop(loss, seed, width=4, epochs=4, scale=0.5, **plan)
             found = (history.classifier, history.embedding, history.loss, history.class_accuracy)
+            found = (*found, history.squared_norms, history.smallest_margin)
             for values, reference in zip(found, expected, strict=True):
                 np.testing.assert_allclose(values[p, s, -1], reference, rtol=1e-12, atol=1e-13)
+
+
+def test_the_objective_at_unit_margin_is_above_the_certified_least_one_and_tends_to_it():
+    counts = ClassCounts([4, 4, 1, 1])
+    losses = [ce(counts), cdt(counts, 0.5), ldt(counts, 0.5)]
+    history = train_ufm(counts, losses, feature_dim=4, epochs=1500, batch_size=2, learning_rate=1.0)
+    for p, loss in enumerate(losses):
+        bounds = oracles.margin_certificate(
+            oracles.limit_logits(counts.values, loss.class_scale, loss.label_scale),
+            counts.values,
+            loss.class_scale,
+            loss.label_scale,
+        )
+        assert bounds.primal == pytest.approx(bounds.dual, rel=1e-9)
+        found = history.unit_margin_objective[p, 0]
+        assert (found > bounds.dual).all()
+        assert found[-1] < 1.2 * bounds.primal
+        assert found[-1] < found[-20]
+
+
+def test_the_objective_at_unit_margin_is_infinite_where_a_sample_is_mistaken():
+    history = train_ufm(COUNTS, [CE], epochs=1, record_epochs=[0])
+    assert history.smallest_margin[0, 0, 0] < 0
+    assert history.unit_margin_objective[0, 0, 0] == np.inf
 
 
 def test_without_ridge_it_is_torchs_sgd_on_cross_entropy():
@@ -114,7 +151,7 @@ def test_the_same_call_gives_the_same_records_and_other_seeds_others():
     first, second, other = (
         train_ufm(COUNTS, [CE, MIXED], epochs=20, seeds=[seed], record_epochs=[0, 5]) for seed in (4, 4, 5)
     )
-    for name in ("epochs", "classifier", "embedding", "loss", "class_accuracy"):
+    for name in ("epochs", "classifier", "embedding", "loss", "class_accuracy", "squared_norms", "smallest_margin"):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
     assert not np.allclose(first.classifier, other.classifier)
 

@@ -345,36 +345,3 @@ def test_erratum_1_embedding_cosines_follow_lemma_d2(gamma: float, num_classes: 
     assert found_minority == pytest.approx(-2 / (k - 2), abs=1e-3)
     limits = step_tables.cdt_limits(k, gamma).embedding
     assert (limits.cos_majority, limits.cos_minority) == pytest.approx((majority, -2 / (k - 2)), abs=1e-14)
-
-
-def test_erratum_2_figure_1_plots_the_unsquared_ratio_in_two_panels() -> None:
-    exact = decomposition(StepProfile(10, 10), "cdt").classifier
-    squared = exact[0, 0] / exact[-1, -1]
-    printed = 1.635
-    assert squared == pytest.approx(2.672, abs=5e-4)
-    assert squared != pytest.approx(printed, abs=5e-4)
-    assert sqrt(squared) == pytest.approx(printed, abs=5e-4)
-    row = step_tables.errata_rows()[0]
-    assert (row.paper, row.ours) == pytest.approx((printed, squared), abs=5e-4)
-
-
-def test_erratum_3_ldt_with_r_in_place_of_the_effective_ratio_is_flat_in_gamma() -> None:
-    def circulating(gamma: float) -> tuple[float, float]:
-        """Classifier and embedding norm ratio with R where R / D^2 belongs; only the division by Delta is left."""
-        plain = StepProfile(10, 10)
-        embedding = step.cdt_embeddings(plain).summary().norm_ratio / (10**gamma) ** 2
-        return step.cdt_classifiers(plain).summary().norm_ratio, embedding
-
-    def right(gamma: float) -> tuple[float, float]:
-        exact = decomposition(StepProfile(10, 10, 10**gamma), "ldt")
-        w, h = exact.classifier, exact.embedding
-        return w[0, 0] / w[-1, -1], h[0, 0] / h[-1, -1]
-
-    assert circulating(0.0) == pytest.approx(right(0.0), rel=1e-12)
-    assert circulating(-1.0) == pytest.approx((2.67, 35.1), abs=0.05)
-    assert right(-1.0) == pytest.approx((9.07, 3.70), abs=0.005)
-    printed = astuple(step.ldt_ratios(StepProfile(10, 10, 0.1)))
-    assert (printed[0], printed[3]) == pytest.approx(right(-1.0), rel=1e-12)
-    classifier_row, embedding_row = step_tables.errata_rows()[1:]
-    assert (classifier_row.paper, embedding_row.paper) == pytest.approx(circulating(-1.0), rel=1e-12)
-    assert (classifier_row.ours, embedding_row.ours) == pytest.approx(right(-1.0), rel=1e-12)

@@ -10,7 +10,15 @@ from implicit_geometry.experiments.spec import RunSpec
 from implicit_geometry.experiments.training.fit import make_optimizer, make_schedule
 from implicit_geometry.experiments.training.train_run import Resources
 from implicit_geometry.nn.networks import make_network
-from implicit_geometry.studies.figure_plans import FIGURES, SCALES, UFM_EPOCHS, Loss, network_specs
+from implicit_geometry.studies.figure_plans import (
+    FIGURES,
+    PRINTED_MLP,
+    SCALES,
+    UFM_EPOCHS,
+    Loss,
+    figure_plan,
+    network_specs,
+)
 
 NETWORKS = [(item, model) for item, plan in FIGURES.items() for model in plan.models if model != "ufm"]
 
@@ -105,6 +113,7 @@ def test_figures_share_their_runs(model: str, scale: str) -> None:
     third = keys(of["fig3"])
     assert keys(of["fig5"]) <= third
     assert keys(at_ratio(of["fig4"], 10)) <= third
+    assert bool(at_ratio(of["fig4"], 10)) == (scale == "small")
     assert keys([spec for spec in of["fig1"] if spec.rule in ("ce", "cdt", "ldt")]) <= third
 
 
@@ -132,6 +141,32 @@ def test_more_data_means_fewer_epochs_at_small_scale_only() -> None:
     assert epochs == [{150}, {20}, {350}]
 
 
+def test_fig4_at_paper_scale_is_the_printed_one() -> None:
+    assert figure_plan("fig4", "small") == FIGURES["fig4"]
+    plan = figure_plan("fig4", "paper")
+    assert plan.losses("ufm", "paper") == plan.losses("mlp", "paper") == [Loss("cdt", 0.5), Loss("cdt", 1.0)]
+    specs = network_specs("fig4", "resnet18", scale="paper")
+    found = {(spec.class_counts().imbalance_ratio, spec.rule, spec.hyperparameters["gamma"]) for spec in specs}
+    assert found == {(ratio, "cdt", gamma) for ratio in (2, 20) for gamma in (0.5, 1.0)}
+    assert {max(spec.counts) for spec in specs} == {5000}
+    assert plan.ufm_counts(20).values.tolist() == [100] * 5 + [5] * 5
+
+
+def test_the_printed_mlp_on_the_data_of_the_small_one() -> None:
+    small, printed = (network_specs("fig3", model, data="mnist") for model in ("mlp", PRINTED_MLP))
+    (paper,) = {spec.optimization for spec in network_specs("fig3", "mlp", scale="paper")}
+    for spec in printed:
+        assert (spec.network.name, spec.network.options) == ("mlp", {"depth": 6, "width": 2048})
+        assert spec.optimization == paper
+        assert spec.counts == (600,) * 5 + (60,) * 5
+    losses = {(spec.rule, spec.hyperparameters.get("gamma", 0.0)) for spec in printed}
+    assert losses == {("ce", 0.0), *((rule, gamma) for rule in ("cdt", "ldt") for gamma in (-1.0, -0.5, 0.5, 1.0))}
+    beside = {(spec.rule, spec.hyperparameters.get("gamma", 0.0), spec.counts) for spec in small}
+    assert {(rule, gamma, printed[0].counts) for rule, gamma in losses} <= beside
+    assert not keys(small) & keys(printed)
+    assert FIGURES["fig3"].models == ("ufm", "mlp", "resnet18")  # trained only where it is asked for
+
+
 def test_the_ufm_has_all_exponents_at_small_scale() -> None:
     plan = FIGURES["fig3"]
     assert len(plan.losses("ufm", "small")) == len(plan.losses("mlp", "paper")) == 25
@@ -145,6 +180,7 @@ def test_the_ufm_has_all_exponents_at_small_scale() -> None:
         ({"item": "fig6"}, "item must be one of"),
         ({"model": "resnet"}, "did you mean 'resnet18'"),
         ({"model": "ufm"}, "model must be one of mlp, resnet18"),
+        ({"item": "fig1", "model": PRINTED_MLP}, "model must be one of mlp, resnet18"),
         ({"scale": "huge"}, "scale must be one of"),
         ({"data": "cifar100"}, "data must be one of"),
         ({"data": "digits", "scale": "paper"}, "5000 samples per class"),

@@ -102,9 +102,29 @@ def test_the_fitted_line_is_at_the_median_ridge_of_a_rule() -> None:
     runs = pd.DataFrame({"rule": ["cdt", "cdt", "cdt", "ldt"], "effective_ridge": [1e-3, 2e-2, 0.3, 0.1]})
     curves = fitted_curves(counts, ["cdt", "ldt"], runs, [0.0, 0.5])
     expected = theory_curves(counts, ["cdt", "ldt"], [0.0, 0.5], ridges={"cdt": 2e-2, "ldt": 0.1})
-    pd.testing.assert_frame_equal(curves, expected)
+    pd.testing.assert_frame_equal(without_relu(curves), expected)
     at_known = fitted_curves(counts, ["cdt"], runs, [0.5], ridge=0.05)
-    pd.testing.assert_frame_equal(at_known, theory_curves(counts, ["cdt"], [0.5], ridges={"cdt": 0.05}))
+    pd.testing.assert_frame_equal(without_relu(at_known), theory_curves(counts, ["cdt"], [0.5], ridges={"cdt": 0.05}))
+
+
+def test_the_line_behind_a_relu_is_the_centred_orthogonal_frame() -> None:
+    """By hand: h_y orthogonal with |h_y|^2 = sqrt(1 - v_y^2) / (delta_y sqrt(n_y)), less their mean (CDT)."""
+    counts = ClassCounts.step(num_classes=4, imbalance_ratio=10, max_count=50)
+    runs = pd.DataFrame({"rule": ["cdt"], "effective_ridge": [0.1]})
+    curves = fitted_curves(counts, ["cdt"], runs, [1.0])
+    (row,) = curves[curves["kind"] == "relu"].to_dict("records")
+    scale = np.array([10.0, 10.0, 1.0, 1.0])
+    v = (1 / scale) / np.linalg.norm(1 / scale)
+    means = np.diag(np.sqrt(np.sqrt(1 - v**2) / (scale * np.sqrt(counts.values))))
+    means -= means.mean(axis=0)
+    gram = means @ means.T
+    assert row["centred_embedding_norm_ratio"] == pytest.approx(gram[0, 0] / gram[3, 3], rel=1e-9)
+    assert row["centred_embedding_cos_majority"] == pytest.approx(gram[0, 1] / gram[0, 0], rel=1e-9)
+    assert row["centred_embedding_cos_minority"] == pytest.approx(gram[2, 3] / gram[3, 3], rel=1e-9)
+
+
+def without_relu(curves: pd.DataFrame) -> pd.DataFrame:
+    return curves[curves["kind"] != "relu"].reset_index(drop=True)
 
 
 def test_vectors_of_the_plane_have_the_inner_products_of_the_theory() -> None:

@@ -1,4 +1,4 @@
-"""``igeom reproduce``: the paper's tables and figures, and the study of test accuracy that it leaves open."""
+"""``igeom reproduce``: the paper's tables and figures, and studies of what it leaves open."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from implicit_geometry import experiments, studies
 from implicit_geometry._extras import require
@@ -21,14 +21,15 @@ from implicit_geometry._validate import choice
 from implicit_geometry.cli._inputs import DataRoot, Download
 from implicit_geometry.cli._progress import epoch_bar, kept_on_interrupt, print_failures, run_bar
 from implicit_geometry.frames import FRAMES, Frame
-from implicit_geometry.paper.step_tables import balancing_rows, errata_rows, formula_rows, limit_rows
+from implicit_geometry.paper.errata import errata_rows
+from implicit_geometry.paper.step_tables import balancing_rows, formula_rows, limit_rows, norm_rows
 from implicit_geometry.rules import RULES
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _FIGURES = ("fig1", "fig2", "fig3", "fig4", "fig5")
-_ITEMS = ("tables", *_FIGURES, "accuracy", "logits", "laws")
+_ITEMS = ("tables", *_FIGURES, "convergence", "accuracy", "logits", "laws")
 
 
 def reproduce(
@@ -36,7 +37,8 @@ def reproduce(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="What is trained for a figure, repeated or separated by commas: ufm, mlp, resnet18.",
+            help="What is trained for a figure, repeated or separated by commas: ufm, mlp, resnet18; for fig3 also "
+            "mlp-6x2048, the paper's MLP and training on the data of the small scale.",
             show_default="all that the figure has",
         ),
     ] = None,
@@ -46,7 +48,9 @@ def reproduce(
             help="In which a figure shows embeddings: centred, as the paper does, or projected, what the logits see."
         ),
     ] = "centred",
-    scale: Annotated[str, typer.Option(help="Of networks: small, for two cores, or paper, as printed.")] = "small",
+    scale: Annotated[
+        str, typer.Option(help="Of networks: small, for two cores, or paper, as printed (fig4 with its losses).")
+    ] = "small",
     data: Annotated[
         list[str] | None,
         typer.Option(
@@ -72,8 +76,10 @@ def reproduce(
 ) -> None:
     """Print the paper's numbers beside ours, or draw its figures: theory, regularised theory, trained models.
 
-    Three studies go beyond it: accuracy compares the losses by test accuracy, logits what to read off a trained
-    network at test time, laws what theory predicts of networks by its laws of labels, features and costs.
+    Item convergence is its Appendix E: how fast the unconstrained-features model nears the limit at several R, gamma
+    and scales of delta, with fitted rates, and how near SGD comes to the global minimum. Three studies go beyond the
+    paper: accuracy compares the losses by test accuracy, logits what to read off a trained network at test time, laws
+    what theory predicts of networks by its laws of labels, features and costs.
 
     A figure is written as PNG and SVG with its numbers as CSV. Networks are kept in OUTPUT/networks: the same command
     again, or another figure that needs them, trains only what is missing. The exit code is 1 if a network failed.
@@ -88,7 +94,13 @@ def reproduce(
 
       igeom reproduce fig1 --model mlp --data mnist --data-root ~/data
 
+      igeom reproduce fig3 --model mlp,mlp-6x2048 --data mnist --data-root ~/data
+
+      igeom reproduce fig4 --model ufm --scale paper
+
       igeom reproduce fig5 --scale paper --data-root ~/data
+
+      igeom reproduce convergence
 
       igeom reproduce accuracy --data digits,mnist --data-root ~/data
 
@@ -150,17 +162,35 @@ def _print_tables(as_json: bool) -> None:
         "Printed formulas, k = 10, R = 10": formula_rows(),
         "Corollaries 1.1 and 1.2: temperature ratio sqrt R": balancing_rows(),
         "Corollaries 1.3 and 1.4, Tables 1 and 2: R -> infinity, ours at R = 1e12": limit_rows(),
+        "Beside both tables: angles say nothing of norms, and can be far from their limit at any R": norm_rows(),
         "Errata: what stands in print or in circulating code, and the theory": errata_rows(),
     }
     if as_json:
         print(dumps({title: [asdict(row) for row in rows] for title, rows in sections.items()}))
         return
     for title, rows in sections.items():
-        table = Table("source", "loss", "γ", "quantity", "paper", "ours", title=title)
+        table = Table("source", "loss", "γ", Column("quantity", overflow="fold"), "paper", "ours", title=title)
         for row in rows:
             gamma = "" if row.gamma is None else f"{row.gamma:g}"
             table.add_row(row.source, row.loss, gamma, row.quantity, f"{row.paper:.6g}", f"{row.ours:.6g}")
         Console().print(table)
+
+
+def _print_rates(tables: Mapping[str, pd.DataFrame], console: Console) -> None:
+    """Every run at its end, slopes c against 1 / ln(epoch), and where the line of the gap ends, with its residual."""
+    made = Table(box=box.SIMPLE_HEAD, padding=0, header_style="bold")
+    for name in ("R", "loss", "γ", "mean δ", "W", "c", "H", "c", "gap", "c", "at ∞", "residual"):
+        made.add_column(name, justify="left" if name == "loss" else "right", no_wrap=True)
+    for row in tables["convergence-rates"].to_dict("records"):
+        run = f"{row['imbalance_ratio']}", RULES[row["rule"]].label, f"{row['exponent']:g}", f"{row['scale']:g}"
+        vectors = (
+            f"{row[f'{quantity}_distance_{number}']:.3f}"
+            for quantity in ("classifier", "embedding")
+            for number in ("end", "slope")
+        )
+        gap = (f"{row[f'gap_{number}']:.3f}" for number in ("end", "slope", "at_infinity"))
+        made.add_row(*run, *vectors, *gap, f"{row['gap_residual']:.4f}")
+    console.print(made)
 
 
 def _print_accuracy(tables: Mapping[str, pd.DataFrame], console: Console) -> None:
@@ -232,6 +262,7 @@ def _print_laws(tables: Mapping[str, pd.DataFrame], console: Console) -> None:
 
 _PERCENT = ("accuracy", "balanced_accuracy")
 _STUDY_TABLES: dict[str, Callable[[Mapping[str, pd.DataFrame], Console], None]] = {
+    "convergence": _print_rates,
     "accuracy": _print_accuracy,
     "logits": _print_logits,
     "laws": _print_laws,

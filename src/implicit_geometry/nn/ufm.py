@@ -35,6 +35,7 @@ from implicit_geometry.parameterization import Pairwise, Parameterization
 from implicit_geometry.problem import Problem
 
 _BLOCKS = ("classifier", "embedding", "cross")
+_ARRAYS = ("classifier", "embedding", "loss", "class_accuracy", "squared_norms", "smallest_margin")
 _DTYPE = torch.float64
 _NUM_RECORDS = 50
 _LARGEST_SEED = 2**32 - 1
@@ -57,6 +58,10 @@ class UFMHistory:
         embedding: class means of the h_i, neither centred nor projected, shape (P, S, T, k, d).
         loss: mean over the samples of the parameterised loss, without the ridge terms, shape (P, S, T).
         class_accuracy: share of each class that the logits W h label rightly, shape (P, S, T, k).
+        squared_norms: |W|^2 + sum_i |h_i|^2, shape (P, S, T).
+        smallest_margin: of all samples, as the limit counts it: the least label_scale_y (class_scale_y z_y -
+            class_scale_c z_c) over c other than the label y; not positive where the adjusted logits mistake a sample,
+            shape (P, S, T).
     """
 
     counts: ClassCounts
@@ -68,9 +73,11 @@ class UFMHistory:
     embedding: Floats
     loss: Floats
     class_accuracy: Floats
+    squared_norms: Floats
+    smallest_margin: Floats
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "classifier", "embedding", "loss", "class_accuracy"):
+        for name in ("epochs", *_ARRAYS):
             object.__setattr__(self, name, frozen(getattr(self, name)))
 
     def __repr__(self) -> str:
@@ -81,6 +88,16 @@ class UFMHistory:
     def accuracy(self) -> Floats:
         """Share of all samples that the logits label rightly, shape (P, S, T)."""
         return np.asarray(self.class_accuracy @ self.counts.values / self.counts.num_samples)
+
+    @property
+    def unit_margin_objective(self) -> Floats:
+        """(|W|^2 + sum_i |h_i|^2) / 2 once W and H are scaled to a smallest margin of 1, shape (P, S, T).
+
+        The certificate of the limit, :func:`implicit_geometry.theory.predict.predict` at ridge 0, encloses the least
+        value that it can have. It is infinite where the smallest margin is not positive.
+        """
+        margin = np.where(self.smallest_margin > 0, self.smallest_margin, np.nan)
+        return np.nan_to_num(self.squared_norms / 2 / margin, nan=np.inf)
 
     def geometry(self, parameterization: int = 0, seed: int = 0, record: int = -1) -> Geometry:
         """The geometry of one run at one record, each given by its position.
@@ -341,7 +358,7 @@ class _Descent:
             )
 
     def record(self) -> list[Floats]:
-        """Classifiers, class means, loss and accuracy by class, each of shape (P, S, ...)."""
+        """The arrays of a history, in its order, each of shape (P, S, ...)."""
         k, runs = self.counts.num_classes, (self.num_losses, len(self.seeds))
         samples, labels = self.after[self.rows.T], self.code[self.rows.T] % k  # (runs, n, d) and (runs, n)
         sizes = torch.tensor(self.counts.values, device=labels.device)[:, None]
@@ -350,7 +367,13 @@ class _Descent:
         hits = (logits.argmax(2) == labels).to(_DTYPE)[..., None]
         by_loss = zip(self.criteria, logits.view(*runs, -1, k), labels.view(*runs, -1), strict=True)
         losses = torch.cat([criterion(z.mT, y).mean(1) for criterion, z, y in by_loss])
-        found = self.classifier, members @ samples / sizes, losses, (members @ hits / sizes)[..., 0]
+        squares = self.classifier.square().sum((1, 2)) + samples.square().sum((1, 2))
+        adjusted = self.tables[0][self.code[self.rows.T]] * logits  # label_scale * class_scale * z
+        own = adjusted.gather(2, labels[..., None])
+        others = adjusted.scatter(2, labels[..., None], -torch.inf).amax(2, keepdim=True)
+        margins = (own - others).amin((1, 2))
+        accuracy = (members @ hits / sizes)[..., 0]
+        found = self.classifier, members @ samples / sizes, losses, accuracy, squares, margins
         return [array.reshape(*runs, *array.shape[1:]).numpy(force=True).copy() for array in found]
 
 

@@ -7,12 +7,12 @@ D.2 and of Cor. 1.5. (The embedding rows of the paper's Table 1 contradict Lemma
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, astuple, dataclass
 from math import inf, isnan, sqrt
 
 import numpy as np
 
-from implicit_geometry._validate import number, whole_number
+from implicit_geometry._validate import LARGEST_COUNT, number, whole_number
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.gram import BlockSummary
 from implicit_geometry.paper.step_formulas import (
@@ -31,7 +31,8 @@ from implicit_geometry.theory.limit.plain import limit_solution
 GAMMAS = (-1.0, -0.5, 0.0, 0.1, 1 / 6, 0.25, 0.5, 1.0)
 """Exponents at and between all thresholds of the limits."""
 
-_SUMMARY = ("|{0}_maj|^2/|{0}_min|^2", "cos({0}_maj, {0}_maj')", "cos({0}_min, {0}_min')", "cos({0}_maj, {0}_min)")
+SUMMARY_NAMES = ("|{0}_maj|^2/|{0}_min|^2", "cos({0}_maj, {0}_maj')", "cos({0}_min, {0}_min')", "cos({0}_maj, {0}_min)")
+"""What a :class:`BlockSummary` holds, to be formatted with the name of the factor."""
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,8 @@ class StepRow:
 
     Attributes:
         source: where the paper gives it.
-        loss: "cdt" or "ldt".
-        gamma: D = R^gamma.
+        loss: "cdt" or "ldt"; of errata also "ce", "la" and "wce".
+        gamma: D = R^gamma; tau of "la".
         quantity: what it is.
         paper: the value of the paper's formula.
         ours: the value of :func:`~implicit_geometry.theory.limit.plain.limit_solution`.
@@ -171,13 +172,13 @@ def balancing_rows(num_classes: int = 10, imbalance_ratio: int = 10, minority_fr
         [1.0, 1.0, 1.0]
     """
     ratio = whole_number("imbalance_ratio", imbalance_ratio, minimum=1)
-    cdt, ldt = (_solve(loss, num_classes, ratio, 0.5, minority_fraction) for loss in ("cdt", "ldt"))
+    cdt, ldt = (solved(loss, num_classes, ratio, 0.5, minority_fraction) for loss in ("cdt", "ldt"))
     aligned = [
         StepRow("Cor. 1.1", "cdt", 0.5, quantity, 1.0, float(cdt.geometry.alignment()[index]))
         for quantity, index in (("cos(w_maj, h_maj)", 0), ("cos(w_min, h_min)", -1))
     ]
     etf = (1.0, *[-1 / (num_classes - 1)] * 3)
-    rows = _summary_rows("Cor. 1.2", "ldt", 0.5, "w", etf, _summaries(ldt)[0])
+    rows = _summary_rows("Cor. 1.2", "ldt", 0.5, "w", etf, summaries(ldt)[0])
     return aligned + [row for row in rows if not isnan(row.ours)]  # a single class has no cosine within its group
 
 
@@ -198,44 +199,46 @@ def limit_rows(num_classes: int = 10, gammas: Iterable[float] = GAMMAS, imbalanc
     rows = []
     for gamma in gammas:
         for loss, limits in (("cdt", cdt_limits(num_classes, gamma)), ("ldt", ldt_limits(num_classes, gamma))):
-            classifier, embedding = _summaries(_solve(loss, num_classes, ratio, gamma))
+            classifier, embedding = summaries(solved(loss, num_classes, ratio, gamma))
             rows += _summary_rows("Table 1, 2", loss, gamma, "w", astuple(limits.classifier), classifier)
             source = "Lemma D.2" if loss == "cdt" else "Table 1, 2"  # Table 1 contradicts it
             rows += _summary_rows(source, loss, gamma, "h", astuple(limits.embedding), embedding)
     return rows
 
 
-def errata_rows(num_classes: int = 10, imbalance_ratio: int = 10) -> list[StepRow]:
-    """Numbers in print or in circulating code that differ from the theory they stand for, beside the right ones.
+def norm_rows(num_classes: int = 10) -> list[StepRow]:
+    """What the angles of Tables 1 and 2 do not say: norms that diverge, and limits that are far at any R of practice.
 
-    The left and middle panels of Fig. 1 show the un-squared norm ratio under the label of the squared one. Code for LDT
-    that puts R where the effective ratio R / D^2 belongs makes the classifiers independent of the temperatures.
+    CDT's ratio of classifier norms diverges for gamma < 1/2 (but for plain cross-entropy, gamma = 0) and vanishes for
+    gamma > 1/2; at 1/2 it is k / (k - 2). LDT's angles are far from their limit near gamma = 1/2 even at R = 1e24.
 
     Raises:
-        InputError: not an even number of at least 4 classes, or R is not whole.
+        InputError: not an even number of at least 4 classes.
 
     Example:
-        >>> [(round(row.paper, 2), round(row.ours, 2)) for row in errata_rows()]
-        [(1.63, 2.67), (2.67, 9.07), (35.08, 3.7)]
+        >>> row = norm_rows()[-1]
+        >>> row.quantity, row.paper, round(row.ours, 3)
+        ("cos(w_min, w_min') at R = 1e+24", 1.0, 0.946)
     """
-    ratio = whole_number("imbalance_ratio", imbalance_ratio, minimum=1)
-    plain = _summaries(_solve("cdt", num_classes, ratio, 0.0))
-    inverse = _summaries(_solve("ldt", num_classes, ratio, -1.0))
-    raw = StepProfile(num_classes, ratio)
-    classifier, embedding = (block(raw).summary().norm_ratio for block in (cdt_classifiers, cdt_embeddings))
-    w, h = (_SUMMARY[0].format(factor) for factor in ("w", "h"))
-    return [
-        StepRow("Fig. 1, left and middle", "ce", 0.0, w, sqrt(plain[0].norm_ratio), plain[0].norm_ratio),
-        StepRow("LDT code with R for R / D^2", "ldt", -1.0, w, classifier, inverse[0].norm_ratio),
-        StepRow("LDT code with R for R / D^2", "ldt", -1.0, h, embedding * ratio**2, inverse[1].norm_ratio),
-    ]
+    ratios = [("cdt", gamma, 1e12, "norm_ratio") for gamma in (0.0, 1 / 6, 0.25, 0.5, 1.0)]
+    angles = [("ldt", 0.4, ratio, "cos_minority") for ratio in (1e12, 1e24)]
+    rows = []
+    for loss, gamma, ratio, field in (*ratios, *angles):
+        limits = cdt_limits(num_classes, gamma) if loss == "cdt" else ldt_limits(num_classes, gamma)
+        name = SUMMARY_NAMES[list(asdict(limits.classifier)).index(field)].format("w")
+        found = summaries(solved(loss, num_classes, ratio, gamma))[0]
+        quantity = f"{name} at R = {ratio:.0e}"
+        rows.append(
+            StepRow("Table 1, 2", loss, gamma, quantity, getattr(limits.classifier, field), getattr(found, field))
+        )
+    return rows
 
 
 def _cdt_rows(num_classes: int, ratio: int, gamma: float) -> list[StepRow]:
-    profile = _profile(num_classes, ratio, gamma)
-    solution = _solve("cdt", num_classes, ratio, gamma)
+    profile = profile_at(num_classes, ratio, gamma)
+    solution = solved("cdt", num_classes, ratio, gamma)
     classifier, embedding = cdt_classifiers(profile), cdt_embeddings(profile)
-    found = _summaries(solution)
+    found = summaries(solution)
     norms = (sqrt(classifier.majority * embedding.majority), sqrt(classifier.minority * embedding.minority))
     trace = sum(value * times for value, times in sel_singular_values(profile))
     alignment = solution.geometry.alignment()
@@ -251,17 +254,17 @@ def _cdt_rows(num_classes: int, ratio: int, gamma: float) -> list[StepRow]:
 
 
 def _ldt_rows(num_classes: int, ratio: int, gamma: float) -> list[StepRow]:
-    printed = ldt_ratios(_profile(num_classes, ratio, gamma))
-    classifier, embedding = _summaries(_solve("ldt", num_classes, ratio, gamma))
+    printed = ldt_ratios(profile_at(num_classes, ratio, gamma))
+    classifier, embedding = summaries(solved("ldt", num_classes, ratio, gamma))
     found = (classifier.norm_ratio, classifier.cos_majority, classifier.cos_minority, embedding.norm_ratio)
-    names = (*(name.format("w") for name in _SUMMARY[:3]), _SUMMARY[0].format("h"))
+    names = (*(name.format("w") for name in SUMMARY_NAMES[:3]), SUMMARY_NAMES[0].format("h"))
     return [
         StepRow("Cor. 1.5", "ldt", gamma, name, paper, ours)
         for name, paper, ours in zip(names, astuple(printed), found, strict=True)
     ]
 
 
-def _profile(num_classes: int, ratio: int, gamma: float, minority_fraction: float = 0.5) -> StepProfile:
+def profile_at(num_classes: int, ratio: float, gamma: float, minority_fraction: float = 0.5) -> StepProfile:
     """The profile with D = R^gamma."""
     try:
         scale_ratio = float(ratio) ** number("gamma", gamma)
@@ -270,15 +273,22 @@ def _profile(num_classes: int, ratio: int, gamma: float, minority_fraction: floa
     return StepProfile(num_classes, ratio, scale_ratio, minority_fraction)
 
 
-def _solve(loss: str, num_classes: int, ratio: int, gamma: float, minority_fraction: float = 0.5) -> Solution:
-    """Our geometry, with the scales of the profile in place of a rule's normalised ones."""
-    profile = _profile(num_classes, ratio, gamma, minority_fraction)
+def solved(loss: str, num_classes: int, ratio: float, gamma: float, minority_fraction: float = 0.5) -> Solution:
+    """Our limit, with the scales of the profile in place of a rule's normalised ones.
+
+    A ratio that is no count of samples, such as 1e24, is one of prices of the embeddings, which is all that the limit
+    knows of counts.
+    """
+    profile = profile_at(num_classes, ratio, gamma, minority_fraction)
     scale = profile.per_class(profile.scale_ratio)
     parameters = Parameterization(class_scale=scale) if loss == "cdt" else Parameterization(label_scale=scale)
-    return limit_solution(Problem(ClassCounts(profile.per_class(ratio)), parameters))
+    if ratio <= LARGEST_COUNT:
+        return limit_solution(Problem(ClassCounts(profile.per_class(ratio)), parameters))
+    return limit_solution(Problem(profile.per_class(2), parameters, embedding_cost=profile.per_class(ratio)))
 
 
-def _summaries(solution: Solution) -> tuple[BlockSummary, BlockSummary]:
+def summaries(solution: Solution) -> tuple[BlockSummary, BlockSummary]:
+    """The four numbers of both factors; majority classes come first."""
     counts = solution.problem.counts.values
     majority = np.arange(counts.size) < np.count_nonzero(counts == counts[0])
     return solution.geometry.classifier.block_summary(majority), solution.geometry.embedding.block_summary(majority)
@@ -289,5 +299,5 @@ def _summary_rows(
 ) -> list[StepRow]:
     return [
         StepRow(source, loss, gamma, name.format(factor), value, found)
-        for name, value, found in zip(_SUMMARY, paper, astuple(ours), strict=True)
+        for name, value, found in zip(SUMMARY_NAMES, paper, astuple(ours), strict=True)
     ]

@@ -12,18 +12,21 @@ from implicit_geometry._validate import InputError, choice, number, whole_number
 from implicit_geometry.experiments.run import Failure
 from implicit_geometry.experiments.training.train_run import NO_FILES, Resources
 from implicit_geometry.frames import FRAMES, Frame
+from implicit_geometry.report.figures.paper import convergence as convergence_drawing
+from implicit_geometry.reproduce.convergence import run_convergence
 from implicit_geometry.reproduce.paper_figures import FIGURE_DRAWINGS
 from implicit_geometry.reproduce.studies import STUDIES, run_study
 from implicit_geometry.reproduce.write import made_folder, write_pictures, write_table
-from implicit_geometry.studies.figure_plans import FIGURES, SCALES
+from implicit_geometry.studies.figure_plans import FIGURES, UFM_EPOCHS, figure_plan
 from implicit_geometry.studies.figure_runs import PAPER_FRAME, FigureRequest, trained_networks
 from implicit_geometry.studies.training import QUIET, Watch
 
-ITEMS = (*FIGURES, *STUDIES)
+ITEMS = (*FIGURES, "convergence", *STUDIES)
 """What :func:`reproduce` makes: the paper's figures, and studies of what it leaves open.
 
-``"accuracy"`` compares the losses by their test accuracy, ``"logits"`` what to read off a network at test time,
-``"laws"`` what theory predicts of networks by its laws of labels, features and costs.
+``"convergence"`` is its Appendix E, how fast the unconstrained-features model nears its limit, and how near it comes
+to the global minimum; ``"accuracy"`` compares the losses by their test accuracy, ``"logits"`` what to read off a
+network at test time, ``"laws"`` what theory predicts of networks by its laws of labels, features and costs.
 """
 
 _FRAMES: dict[Frame, str] = {
@@ -69,10 +72,12 @@ def reproduce(
     Args:
         item: one of :data:`ITEMS`.
         output: folder of pictures and numbers; networks are kept in ``networks`` in it, and used again.
-        models: what is trained for a figure: ``"ufm"``, ``"mlp"``, ``"resnet18"``; all that it has where empty.
+        models: what is trained for a figure: ``"ufm"``, ``"mlp"``, ``"resnet18"``; all that it has where empty. For
+            ``"fig3"`` also ``"mlp-6x2048"``, the paper's MLP and training on the data of the small scale.
         frame: in which a figure shows embeddings: ``"centred"``, as the paper does, or ``"projected"``, what the logits
             see of them (:mod:`implicit_geometry.frames`).
-        scale: of networks: ``"small"``, for two cores, or ``"paper"``, as printed.
+        scale: of networks: ``"small"``, for two cores, or ``"paper"``, as printed, where ``"fig4"`` has the paper's
+            losses and imbalance ratios too.
         data: data set of the networks, several for a study; the scale's own where empty.
         epochs: passes over the samples; those of model and scale where left out.
         ridge: of the unconstrained-features model; the paper has none.
@@ -100,21 +105,27 @@ def reproduce(
             study, data or ["digits"], folder, seeds=seeds, workers=workers, resources=resources, watch=watch
         )
         return Reproduction(study.caption, tuple(paths), found, failures)
+    repeated = whole_number("seeds", 1 if seeds is None else seeds, minimum=1)
+    passes = None if epochs is None else whole_number("epochs", epochs, minimum=1)
+    if item == "convergence":
+        paths, found = run_convergence(folder, epochs=passes or UFM_EPOCHS, seeds=repeated, watch=watch)
+        return Reproduction(convergence_drawing.CAPTION, tuple(paths), found)
     if len(data) > 1:
         raise InputError("data", "must be one data set for a figure", ", ".join(data))
-    chosen = models or FIGURES[item].models
+    plan = figure_plan(item, scale)
+    chosen = models or plan.models
     for model in chosen:
-        choice("model", model, FIGURES[item].models)
+        choice("model", model, plan.choices)
     request = FigureRequest(
         item=item,
         models=tuple(dict.fromkeys(chosen)),
         frame=frame,
-        scale=choice("scale", scale, SCALES),
+        scale=scale,
         data=data[0] if data else None,
         output=folder,
-        epochs=None if epochs is None else whole_number("epochs", epochs, minimum=1),
+        epochs=passes,
         ridge=number("ridge", ridge, minimum=0.0),
-        seeds=range(whole_number("seeds", 1 if seeds is None else seeds, minimum=1)),
+        seeds=range(repeated),
         workers=workers,
         resources=resources,
         watch=watch,

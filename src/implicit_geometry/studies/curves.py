@@ -34,6 +34,7 @@ def theory_curves(
     bias: bool = False,
     bias_ridge: float = 0.0,
     label_smoothing: float = 0.0,
+    features: str = "free",
     **fixed: Any,
 ) -> pd.DataFrame:
     """The numbers of ``framed_summary`` in the limit, and at one ridge per rule where one is given.
@@ -49,6 +50,7 @@ def theory_curves(
         bias: whether heads have a bias.
         bias_ridge: of the limit; where positive, the ridge on the bias is at every ridge equal to it.
         label_smoothing: of the labels.
+        features: ``"free"``, or ``"nonnegative"`` for those behind a ReLU.
         **fixed: other hyperparameters of the rules.
 
     Returns:
@@ -62,7 +64,14 @@ def theory_curves(
             for value in grid:
                 with suppress(InputError):
                     loss = rule_at(rule, counts, value, **fixed)
-                    problem = Problem(counts, loss, bias=bias, bias_ridge=bias_ridge, label_smoothing=label_smoothing)
+                    problem = Problem(
+                        counts,
+                        loss,
+                        bias=bias,
+                        bias_ridge=bias_ridge,
+                        label_smoothing=label_smoothing,
+                        features=features,
+                    )
                     numbers = _numbers(problem, ridge)
                     rows.append({"rule": rule, "exponent": value, "kind": kind, **numbers})
     etf = simplex_etf(counts.num_classes)

@@ -13,11 +13,14 @@ from implicit_geometry.rules import find_rule
 from implicit_geometry.studies.demo import PLAN
 
 MODELS = ("ufm", "mlp", "resnet18")
+PRINTED_MLP = "mlp-6x2048"
+"""The paper's MLP and training to the letter, on the data of either scale."""
 SCALES = ("small", "paper")
 DATA = ("digits", "mnist", "fashion_mnist", "cifar10")
 UFM_EPOCHS = 6000
 
 _UFM_MIN_COUNT = 5
+_LARGEST_OF_PRINTED_MLP = 1.0  # beyond, it would be many more hours
 
 
 class Loss(NamedTuple):
@@ -32,29 +35,41 @@ class FigurePlan:
     """What a figure compares.
 
     Attributes:
-        models: of :data:`MODELS`, what can be trained for it.
+        models: of :data:`MODELS`, what is trained for it.
         rules: besides plain cross-entropy.
         exponents: other than 0, where a rule is plain cross-entropy.
         small_exponents: those of networks at small scale.
-        imbalance_ratios: of the majority's to the minority's samples, by scale.
+        imbalance_ratios: of the majority's to the minority's samples.
         num_classes: k.
         minority_fraction: share of the classes.
         shows_embeddings: whether it shows class-mean embeddings, in one of two frames.
+        more_models: what is trained only where it is asked for.
+        plain: whether plain cross-entropy stands beside the rules.
     """
 
     models: tuple[str, ...]
     rules: tuple[str, ...]
     exponents: tuple[float, ...]
     small_exponents: tuple[float, ...]
-    imbalance_ratios: dict[str, tuple[int, ...]]
+    imbalance_ratios: tuple[int, ...] = (10,)
     num_classes: int = 10
     minority_fraction: float = 0.5
     shows_embeddings: bool = True
+    more_models: tuple[str, ...] = ()
+    plain: bool = True
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """All models that can be asked for."""
+        return (*self.models, *self.more_models)
 
     def losses(self, model: str, scale: str) -> list[Loss]:
         """Plain cross-entropy, then every rule at every exponent; the unconstrained-features model has all of them."""
         chosen = self.small_exponents if scale == "small" and model != "ufm" else self.exponents
-        return [Loss("ce", 0.0), *(Loss(rule, exponent) for rule in self.rules for exponent in chosen)]
+        if model == PRINTED_MLP:
+            chosen = tuple(exponent for exponent in self.small_exponents if abs(exponent) <= _LARGEST_OF_PRINTED_MLP)
+        plain = [Loss("ce", 0.0)] if self.plain else []
+        return [*plain, *(Loss(rule, exponent) for rule in self.rules for exponent in chosen)]
 
     def counts(self, imbalance_ratio: int, max_count: int) -> ClassCounts:
         """The profile of an imbalance ratio."""
@@ -70,7 +85,6 @@ class FigurePlan:
         return self.counts(imbalance_ratio, _UFM_MIN_COUNT * imbalance_ratio)
 
 
-_TEN: dict[str, tuple[int, ...]] = dict.fromkeys(SCALES, (10,))
 _HALVES = (-1.5, -1.0, -0.5, 0.5, 1.0, 1.5)
 _QUARTERS = tuple(step / 4 for step in range(-6, 7) if step)
 
@@ -80,7 +94,6 @@ FIGURES: dict[str, FigurePlan] = {
         ("weighted", "logit_adjusted", "cdt", "ldt"),
         exponents=(-0.5, -0.25, 0.25, 0.5, 0.75, 1.0),
         small_exponents=(-0.5, 0.5, 1.0),
-        imbalance_ratios=_TEN,
         shows_embeddings=False,
     ),
     "fig2": FigurePlan(
@@ -88,20 +101,33 @@ FIGURES: dict[str, FigurePlan] = {
         ("ldt", "cdt"),
         exponents=(0.5,),
         small_exponents=(0.5,),
-        imbalance_ratios=_TEN,
         num_classes=3,
         minority_fraction=2 / 3,
     ),
-    "fig3": FigurePlan(MODELS, ("cdt", "ldt"), _QUARTERS, _HALVES, _TEN),
-    "fig4": FigurePlan(
-        MODELS,
-        ("cdt", "ldt"),
-        exponents=(-0.5, 0.5, 1.0),
-        small_exponents=(-0.5, 0.5, 1.0),
-        imbalance_ratios={"small": (2, 10), "paper": (10, 100)},
-    ),
-    "fig5": FigurePlan(("mlp", "resnet18"), ("cdt", "ldt"), _HALVES, _HALVES, _TEN, shows_embeddings=False),
+    "fig3": FigurePlan(MODELS, ("cdt", "ldt"), _QUARTERS, _HALVES, more_models=(PRINTED_MLP,)),
+    "fig4": FigurePlan(MODELS, ("cdt", "ldt"), (-0.5, 0.5, 1.0), (-0.5, 0.5, 1.0), imbalance_ratios=(2, 10)),
+    "fig5": FigurePlan(("mlp", "resnet18"), ("cdt", "ldt"), _HALVES, _HALVES, shows_embeddings=False),
 }
+
+_AS_PRINTED = {
+    "fig4": FigurePlan(MODELS, ("cdt",), (0.5, 1.0), (0.5, 1.0), imbalance_ratios=(2, 20), plain=False),
+}
+"""Plans of the paper's scale that are other ones than those of the small scale."""
+
+
+def figure_plan(item: str, scale: str) -> FigurePlan:
+    """What a figure compares at a scale.
+
+    Raises:
+        InputError: a name is unknown.
+
+    Example:
+        >>> [figure_plan("fig4", scale).imbalance_ratios for scale in SCALES]
+        [(2, 10), (2, 20)]
+    """
+    plan = FIGURES[choice("item", item, FIGURES)]
+    return _AS_PRINTED.get(item, plan) if choice("scale", scale, SCALES) == "paper" else plan
+
 
 _PAPER_OPTIMIZATION = Optimization(
     epochs=350, batch_size=128, learning_rate=0.1, momentum=0.9, weight_decay=1e-5, schedule="step"
@@ -117,10 +143,13 @@ class _Setup:
     optimization: Optimization
 
 
+_PRINTED_MLP = NetworkSpec("mlp", {"depth": 6, "width": 2048})
 _SETUPS: dict[tuple[str, str], _Setup] = {
     ("mlp", "small"): _Setup("digits", NetworkSpec("mlp", {"depth": 3, "width": 256}), PLAN),
     ("resnet18", "small"): _Setup("digits", NetworkSpec("resnet18", {"width": 8}), _SMALL_RESNET),
-    ("mlp", "paper"): _Setup("mnist", NetworkSpec("mlp", {"depth": 6, "width": 2048}), _PAPER_OPTIMIZATION),
+    (PRINTED_MLP, "small"): _Setup("digits", _PRINTED_MLP, _PAPER_OPTIMIZATION),
+    ("mlp", "paper"): _Setup("mnist", _PRINTED_MLP, _PAPER_OPTIMIZATION),
+    (PRINTED_MLP, "paper"): _Setup("mnist", _PRINTED_MLP, _PAPER_OPTIMIZATION),
     ("resnet18", "paper"): _Setup("cifar10", NetworkSpec("resnet18"), _PAPER_OPTIMIZATION),
 }
 
@@ -140,7 +169,7 @@ def network_specs(
 
     Args:
         item: a name in :data:`FIGURES`.
-        model: ``"mlp"`` or ``"resnet18"``.
+        model: ``"mlp"`` or ``"resnet18"``, for ``"fig3"`` also :data:`PRINTED_MLP`.
         scale: ``"small"`` or ``"paper"``.
         data: one of :data:`DATA`; the scale's own where left out.
         epochs: instead of the scale's.
@@ -154,14 +183,16 @@ def network_specs(
         >>> first.rule, first.data.name, first.network.options, first.optimization.weight_decay
         ('ce', 'mnist', {'depth': 6, 'width': 2048}, 1e-05)
     """
-    plan = FIGURES[choice("item", item, FIGURES)]
-    choice("model", model, [name for name in plan.models if name != "ufm"])
-    setup = _SETUPS[model, choice("scale", scale, SCALES)]
+    plan = figure_plan(item, scale)
+    choice("model", model, [name for name in plan.choices if name != "ufm"])
+    setup = _SETUPS[model, scale]
     source = setup.data if data is None else data
     choice("data", source, DATA)
     if scale == "paper" and source == "digits":
         raise InputError("data", "must have 5000 samples per class at paper scale", "digits, which has at most 183")
-    usual = setup.optimization.epochs if scale == "paper" or source == "digits" else _EPOCHS_ON_MORE[model]
+    usual = setup.optimization.epochs
+    if scale == "small" and source != "digits":
+        usual = _EPOCHS_ON_MORE.get(model, usual)
     optimization = replace(setup.optimization, epochs=usual if epochs is None else epochs)
     return [
         RunSpec(
@@ -174,7 +205,7 @@ def network_specs(
             seed=seed,
             record_every=_record_every(optimization.epochs),
         )
-        for ratio in plan.imbalance_ratios[scale]
+        for ratio in plan.imbalance_ratios
         for loss in plan.losses(model, scale)
         for seed in seeds
     ]

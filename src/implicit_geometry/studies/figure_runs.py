@@ -19,7 +19,14 @@ from implicit_geometry.experiments.store import RunStore, open_store
 from implicit_geometry.experiments.training.train_run import Resources
 from implicit_geometry.frames import Frame
 from implicit_geometry.nn.ufm import UFMHistory
-from implicit_geometry.studies.figure_plans import FIGURES, UFM_EPOCHS, FigurePlan, network_specs
+from implicit_geometry.studies.figure_plans import (
+    FIGURES,
+    PRINTED_MLP,
+    UFM_EPOCHS,
+    FigurePlan,
+    figure_plan,
+    network_specs,
+)
 from implicit_geometry.studies.figure_tables import (
     fitted_curves,
     network_geometries,
@@ -32,7 +39,7 @@ from implicit_geometry.studies.training import Watch, train_missing
 from implicit_geometry.studies.ufm import measured, study_records, train_study
 
 _DATA_NAMES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
-_MODEL_NAMES = {"ufm": "UFM", "mlp": "MLP", "resnet18": "ResNet18"}
+_MODEL_NAMES = {"ufm": "UFM", "mlp": "MLP", PRINTED_MLP: "6 × 2048 MLP", "resnet18": "ResNet18"}
 _CURVE_POINTS = 61
 
 PAPER_FRAME: Frame = "centred"
@@ -59,7 +66,7 @@ class FigureRequest:
     @property
     def plan(self) -> FigurePlan:
         """What the figure compares."""
-        return FIGURES[self.item]
+        return figure_plan(self.item, self.scale)
 
     @property
     def drawn_frame(self) -> Frame:
@@ -68,7 +75,8 @@ class FigureRequest:
 
     def suffix(self, models: Sequence[str]) -> str:
         """What tells apart the files of a figure: models, scale and data of networks, a frame other than its own."""
-        networks = [] if list(models) == ["ufm"] else [self.scale, *([self.data] if self.data else [])]
+        usual = self.plan == FIGURES[self.item]
+        networks = [] if list(models) == ["ufm"] and usual else [self.scale, *([self.data] if self.data else [])]
         frame = [self.frame] if self.plan.shows_embeddings and self.frame != PAPER_FRAME else []
         return "-".join([*models, *networks, *frame])
 
@@ -115,13 +123,16 @@ def trained_networks(request: FigureRequest) -> FigureNetworks:
         return FigureNetworks({}, RunStore(folder), ())
     store = open_store(folder)
     wanted = [spec for some in specs.values() for spec in some]
+    large = {
+        spec.key for model, some in specs.items() if request.scale == "paper" or model == PRINTED_MLP for spec in some
+    }
     failures = train_missing(
         store,
         wanted,
         resources=request.resources,
         workers=request.workers,
         watch=request.watch,
-        before=lambda waiting: _warn_without_gpu(waiting, request),
+        before=lambda waiting: _warn_without_gpu([spec for spec in waiting if spec.key in large], request),
     )
     return FigureNetworks(specs, store, failures)
 
@@ -141,15 +152,13 @@ def _specs(request: FigureRequest, model: str) -> list[RunSpec]:
 
 def _warn_without_gpu(specs: list[RunSpec], request: FigureRequest) -> None:
     """Say how long networks of the paper's size will take on cores."""
-    if request.scale != "paper" or not specs:
-        return
-    if torch.cuda.is_available() or torch.backends.mps.is_available():
+    if not specs or torch.cuda.is_available() or torch.backends.mps.is_available():
         return
     workers = min(request.workers or cores(), len(specs))
     hours = training_seconds(specs, request.resources) / workers / 3600
     request.watch.say(
-        f"There is no GPU: {len(specs)} networks of the paper's size will take about {hours:,.0f} hours with "
-        f"{workers} process{'es' if workers > 1 else ''}. What is finished is kept; --scale small takes minutes."
+        f"There is no GPU: {len(specs)} networks of the paper's size will take about {hours:,.1f} hours with "
+        f"{workers} process{'es' if workers > 1 else ''}. What is finished is kept; the small ones take minutes."
     )
 
 
@@ -163,7 +172,7 @@ def theory_and_runs(request: FigureRequest, networks: FigureNetworks) -> tuple[p
             runs, counts, ridge = _ufm_records(request), plan.ufm_counts(10), request.ridge
         else:
             specs = networks.finished(model)
-            runs = network_records(networks.store, specs, request.drawn_frame)
+            runs = network_records(networks.store, specs, request.drawn_frame).assign(model=model)
             counts, ridge = specs[0].class_counts(), 0.0
         curves.append(fitted_curves(counts, plan.rules, runs, grid, ridge=ridge).assign(model=model))
         records.append(runs)
@@ -195,7 +204,7 @@ def _ufm_records(request: FigureRequest, *, every_epoch: bool = False) -> pd.Dat
     losses = request.plan.losses("ufm", request.scale)
     parts = [
         study_records(_ufm_history(request, ratio), losses, every_epoch=every_epoch)
-        for ratio in request.plan.imbalance_ratios[request.scale]
+        for ratio in request.plan.imbalance_ratios
     ]
     return pd.concat(parts, ignore_index=True)
 

@@ -71,7 +71,9 @@ def network_geometries(store: RunStore, specs: Iterable[RunSpec], frame: Frame =
 def fitted_curves(
     counts: ClassCounts, rules: Sequence[str], records: pd.DataFrame, exponents: Iterable[float], *, ridge: float = 0.0
 ) -> pd.DataFrame:
-    """Theory for the runs of one model: limits, and the optimum at one ridge per rule.
+    """Theory for the runs of one model: limits, also of features behind a ReLU, and the optimum at one ridge per rule.
+
+    Kinds are ``"limit"``, ``"relu"`` and ``"ridge"``.
 
     Args:
         counts: that the runs were trained with.
@@ -82,7 +84,9 @@ def fitted_curves(
     """
     fitted = records.groupby("rule")["effective_ridge"].median().to_dict()
     ridges = {rule: ridge or fitted[rule] for rule in rules if rule in fitted}
-    return theory_curves(counts, rules, exponents, ridges=ridges)
+    grid = list(exponents)
+    behind_relu = theory_curves(counts, rules, grid, features="nonnegative").assign(kind="relu")
+    return pd.concat([theory_curves(counts, rules, grid, ridges=ridges), behind_relu], ignore_index=True)
 
 
 def plane_vectors(geometry: Geometry) -> tuple[Floats, Floats]:

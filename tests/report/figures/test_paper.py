@@ -83,6 +83,23 @@ def test_fig3_draws_the_limit_once_and_a_fitted_line_a_model(models: tuple[pd.Da
     assert len([line for line in ax.lines if line.get_linestyle() == "-." and len(line.get_xdata())]) == 2
 
 
+def test_fig3_tells_the_papers_limit_from_that_behind_a_relu(models: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    curves, records = models
+    behind = curves[curves["kind"] == "limit"].assign(kind="relu")
+    behind[COLUMNS] *= 0.5
+    figure = four_by_four_figure(pd.concat([curves, behind]), records, NAMES)
+    for ax, column in zip(figure.subfigs[0].axes, COLUMNS, strict=True):
+        paper, relu = (
+            next(line for line in ax.lines if line.get_label() == label)
+            for label in ("theory: limit", "theory: limit behind a ReLU")
+        )
+        wanted = curves[(curves["rule"] == "cdt") & (curves["kind"] == "limit") & (curves["model"] == "ufm")]
+        np.testing.assert_array_equal(paper.get_ydata(), wanted[column])
+        np.testing.assert_array_equal(relu.get_ydata(), 0.5 * wanted[column])
+        assert paper.get_color() != relu.get_color()
+    assert {"theory: limit", "theory: limit behind a ReLU"} <= set(legend(figure))
+
+
 def test_a_fitted_line_that_runs_off_does_not_stretch_the_axes(models: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     curves, records = models
     wild = curves.copy()
@@ -117,6 +134,12 @@ def test_fig4_has_a_line_an_exponent_with_ce_among_them(histories: pd.DataFrame)
     assert lines["γ = 1"] == pytest.approx([0.1 + 0.001 + level, 0.2 + 0.001 + level])
     assert lines["γ = 0 (CE)"] == pytest.approx([0.1 + level - 1e-5, 0.2 + level - 1e-5])
     assert list(lines) == ["γ = −0.5", "γ = 0 (CE)", "γ = 1"] == legend(figure)
+
+
+def test_fig4_as_printed_has_columns_for_cdt_only(histories: pd.DataFrame) -> None:
+    figure = distance_figure(histories[histories["rule"] == "cdt"], "UFM")
+    titles = [ax.get_title(loc="left") for ax in figure.axes]
+    assert titles == [f"CDT, R = {ratio}: {name}" for name in ("classifiers W", "embeddings H") for ratio in (2, 10)]
 
 
 def test_fig4_and_fig3_show_embeddings_in_the_frame_asked_for(

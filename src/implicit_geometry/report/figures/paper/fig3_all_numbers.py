@@ -17,6 +17,8 @@ from implicit_geometry.report.figures.paper.shared import (
     LIMIT,
     LIMIT_LOOK,
     MODEL_LOOKS,
+    RELU,
+    RELU_LOOK,
     RIDGE,
     RIDGE_LOOK,
     draw_markers,
@@ -29,7 +31,8 @@ from implicit_geometry.rules import RULES
 
 CAPTION = (
     "Fig. 3: squared norm ratio and mean cosines of classifiers W and class-mean embeddings H over the exponent, CDT "
-    "above, LDT below. Wide lines: the limit; dash-dotted: the optimum at the ridge that fits; markers: trained models."
+    "above, LDT below. Wide lines: the paper's limit (grey) and that of features behind a ReLU (red); dash-dotted: the "
+    "optimum at the ridge that fits; markers: trained models."
 )
 
 _NUM_CLASSES = 10
@@ -52,7 +55,7 @@ def four_by_four_figure(
         for half, rule in zip(halves, ("cdt", "ldt"), strict=True):
             half.suptitle(RULES[rule].label, fontweight="bold", x=0.02, ha="left")
             _eight_panels(half.subplots(2, 4, sharex=True), rule, curves, records, names, frame)
-        shared_legend(figure, [*names.values(), LIMIT, RIDGE, ETF_LABEL, HOLLOW], columns=7)
+        shared_legend(figure, [*names.values(), LIMIT, RELU, RIDGE, ETF_LABEL, HOLLOW], columns=5)
     return figure
 
 
@@ -73,8 +76,10 @@ def _eight_panels(
 
 
 def _models(ax: Axes, theory: pd.DataFrame, runs: pd.DataFrame, column: str, names: Mapping[str, str]) -> None:
-    limit = theory[(theory["kind"] == "limit") & (theory["model"] == next(iter(names)))]
-    ax.plot(limit["exponent"], limit[column], label=LIMIT, **LIMIT_LOOK)
+    first = theory[theory["model"] == next(iter(names))]  # the limits are the same for all
+    for kind, label, look in (("limit", LIMIT, LIMIT_LOOK), ("relu", RELU, RELU_LOOK)):
+        line = first[first["kind"] == kind]
+        ax.plot(line["exponent"], line[column], label=label, **look)
     for model, name in names.items():
         draw_markers(ax, runs[runs["model"] == model], column, *MODEL_LOOKS[model], name)
     low, high = ax.get_ylim()

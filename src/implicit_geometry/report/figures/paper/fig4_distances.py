@@ -32,7 +32,8 @@ def distance_figure(records: pd.DataFrame, name: str, *, frame: Frame = "centred
         name: of the model.
         frame: of the embeddings; the paper's by default.
     """
-    columns = [(ratio, rule) for ratio in sorted(set(records["imbalance_ratio"])) for rule in ("cdt", "ldt")]
+    rules = [rule for rule in ("cdt", "ldt") if (records["rule"] == rule).any()]
+    columns = [(ratio, rule) for ratio in sorted(set(records["imbalance_ratio"])) for rule in rules]
     with matplotlib.rc_context(FIGURE_STYLE):
         figure = Figure(figsize=(2.8 * len(columns), 5.2), layout="constrained")
         axes = figure.subplots(2, len(columns), sharex=True, sharey="row", squeeze=False)

@@ -12,11 +12,17 @@ from matplotlib.figure import Figure
 
 from implicit_geometry.report.figures.runs_over_theory import shared_legend
 
-MODEL_LOOKS = {"ufm": ("#0072B2", "o"), "mlp": ("#E69F00", "s"), "resnet18": ("#009E73", "^")}
+MODEL_LOOKS = {
+    "ufm": ("#0072B2", "o"),
+    "mlp": ("#E69F00", "s"),
+    "mlp-6x2048": ("#7B3294", "D"),
+    "resnet18": ("#009E73", "^"),
+}
 """Colour and marker of each model."""
 
-LIMIT, RIDGE = "theory: limit", "theory: fitted ridge"
+LIMIT, RELU, RIDGE = "theory: limit", "theory: limit behind a ReLU", "theory: fitted ridge"
 LIMIT_LOOK: dict[str, Any] = {"color": "#444444", "linewidth": 2.4, "alpha": 0.45}
+RELU_LOOK: dict[str, Any] = {"color": "#D55E00", "linewidth": 2.4, "alpha": 0.55}
 RIDGE_LOOK: dict[str, Any] = {"linestyle": "-.", "linewidth": 1.1}
 HOLLOW = "training accuracy below 100 %"
 
@@ -31,7 +37,7 @@ def draw_lines(ax: Axes, runs: pd.DataFrame, column: str, exponents: Sequence[fl
         line = shown[shown["exponent"] == exponent].groupby("epoch")[column].mean()
         look: dict[str, Any] = {"color": colors(position) if exponent else "black", "linewidth": 1.4}
         if len(line):
-            ax.plot(line.index, line, "--" if exponent < 0 else "-", label=_exponent_label(exponent), **look)
+            ax.plot(line.index, line, "--" if exponent < 0 else "-", label=exponent_label(exponent), **look)
 
 
 def finish_epochs(figure: Figure, records: pd.DataFrame, name: str) -> None:
@@ -41,10 +47,11 @@ def finish_epochs(figure: Figure, records: pd.DataFrame, name: str) -> None:
         for ax in figure.axes:
             ax.set_xscale("log")
     figure.suptitle(name, fontweight="bold", x=0.01, ha="left")
-    shared_legend(figure, [_exponent_label(exponent) for exponent in exponents], columns=len(exponents))
+    shared_legend(figure, [exponent_label(exponent) for exponent in exponents], columns=len(exponents))
 
 
-def _exponent_label(exponent: float) -> str:
+def exponent_label(exponent: float) -> str:
+    """An exponent in a legend."""
     return "γ = 0 (CE)" if exponent == 0 else f"γ = {exponent:g}".replace("-", "−")
 
 
