@@ -334,3 +334,17 @@ def test_bad_input_is_named(changed, message):
 def test_a_long_list_of_empty_classes_is_cut():
     with pytest.raises(InputError, match=r"classes 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, \.\.\. \(30 classes\)$"):
         measurement_from_moments(np.zeros(30, dtype=int), np.zeros((30, 2)), np.zeros(30))
+
+
+@pytest.mark.parametrize("smallest", [1.0, 1e-4, 1e-9, 0.0])
+def test_row_spaces_of_many_classes_are_those_of_the_singular_vectors(smallest):
+    """Whether the columns are well conditioned, badly or dependent."""
+    rng = np.random.default_rng(0)
+    matrix = rng.normal(size=(400, 12)) * np.geomspace(1.0, smallest or 1.0, 12) * 1e100
+    if not smallest:
+        matrix[:, 5] = matrix[:, 6]
+    singular, basis = leading_rows(matrix, 399)
+    _, values, rows = np.linalg.svd(matrix, full_matrices=False)
+    rank = 12 if smallest else 11
+    np.testing.assert_allclose(singular, values[:rank], rtol=1e-11 if smallest != 1e-9 else 1e-6)
+    np.testing.assert_allclose(basis.T @ basis, rows[:rank].T @ rows[:rank], atol=1e-11)

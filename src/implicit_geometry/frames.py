@@ -35,6 +35,9 @@ from implicit_geometry.parameterization import Pairwise, Parameterization
 
 Frame = Literal["projected", "centred"]
 
+_TALL = 8  # rows per column
+_WELL_CONDITIONED = 1e-5  # smallest over largest diagonal entry of a Cholesky factor
+
 FRAMES: tuple[Frame, ...] = ("projected", "centred")
 """``"projected"`` (what the logits see) and ``"centred"`` (the paper's)."""
 
@@ -117,7 +120,28 @@ def leading_rows(matrix: Floats, known_rank: int) -> tuple[Floats, Floats]:
         >>> round(float(singular[0]) ** 2, 9), np.abs(basis).tolist()
         (18.0, [[1.0, 0.0]])
     """
-    _, singular, rows = np.linalg.svd(matrix, full_matrices=False)
+    _, singular, rows = np.linalg.svd(_triangle(matrix), full_matrices=False)
     rounding = singular[0] * max(matrix.shape) * np.finfo(np.float64).eps
     rank = min(known_rank, int((singular > rounding).sum()))
     return singular[:rank], rows[:rank]
+
+
+def _triangle(matrix: Floats) -> Floats:
+    """R of a QR decomposition of a tall matrix, by two Cholesky decompositions where it is well conditioned.
+
+    Such an R is as exact as Householder's; a matrix with dependent columns, or one that is not tall, is left as it is.
+    """
+    rows, columns = matrix.shape
+    if rows < _TALL * columns:
+        return matrix
+    unit = float(np.abs(matrix).max()) or 1.0
+    scaled = matrix / unit
+    try:
+        first = np.linalg.cholesky(scaled.T @ scaled).T
+        if first.diagonal().min() < _WELL_CONDITIONED * first.diagonal().max():
+            return matrix
+        orthogonal = scaled @ np.linalg.inv(first)
+        second = np.linalg.cholesky(orthogonal.T @ orthogonal).T
+    except np.linalg.LinAlgError:
+        return matrix
+    return np.asarray(unit * (second @ first))

@@ -360,7 +360,7 @@ def _numbers(name: str, values: ArrayLike) -> Floats:
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(name, "must be an array of numbers", str(error)[:80]) from error
     with np.errstate(over="ignore"):  # of longer floats: infinity is refused by name
-        return array.astype(np.float64)
+        return array.astype(np.float64, copy=False)
 
 
 def _array(name: str, values: ArrayLike, shape: tuple[int, ...]) -> Floats:
