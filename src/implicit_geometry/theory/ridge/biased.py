@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from implicit_geometry._validate import Floats, InputError
+from implicit_geometry.certificate import TOLERANCE
 from implicit_geometry.groups import gather
 from implicit_geometry.problem import Problem, Solution, require_free_features, require_hard_labels, require_problem
 from implicit_geometry.theory.numerics.balance import balancing_weights
@@ -53,11 +54,12 @@ class _Optimum(NamedTuple):
     bounds: Bounds
 
 
-def bias_ridge_solution(problem: Problem) -> Solution:
+def bias_ridge_solution(problem: Problem, tolerance: float = TOLERANCE) -> Solution:
     """Solve the regularised problem of a head with a bias.
 
     Args:
         problem: with ridge > 0 and bias=True.
+        tolerance: relative gap at which many kinds of classes count as solved; few are solved to rounding.
 
     Returns:
         The geometry in absolute scale, the bias, and a certificate whose primal and dual values are those of the

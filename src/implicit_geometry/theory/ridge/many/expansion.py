@@ -1,0 +1,128 @@
+"""From the optimum of a coarse problem to a start for the whole one, and to a dual point that encloses its optimum.
+
+A bin's classes are treated alike: the coarse logits X and their loss gradient G, as operators on class space, are taken
+over unchanged. G stays one that probabilities can have if it is turned to the new null vector (and, with a bias, so
+that it does to sqrt(n) what it did before): rotations keep its norm. The probabilities follow from its entries, each
+from the class's own count and scales, so that they are off by the square of the bins' widths. X becomes as good once
+every class has a length of its own: the one that gives it the right probability.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from implicit_geometry._validate import Floats, Ints
+from implicit_geometry.theory.ridge.many.polar import wrong_of_gradient
+from implicit_geometry.theory.ridge.program import Logits, Reduced
+from implicit_geometry.theory.ridge.reduce import Kinds
+
+_SHORTEST = 0.1  # of a length, over that of the bin
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """What relates a coarse problem to the whole one.
+
+    Attributes:
+        kinds: the whole problem.
+        coarse: the coarse one.
+        place: bin of every kind, shape (G,).
+        bias: whether the head has a bias.
+    """
+
+    kinds: Kinds
+    coarse: Kinds
+    place: Ints
+    bias: bool = False
+
+    @cached_property
+    def share(self) -> Floats:
+        """Entry of each kind in the unit vector along its bin's classes, shape (G,)."""
+        return np.asarray(np.sqrt(self.kinds.size / self.coarse.size[self.place]))
+
+    @cached_property
+    def alike(self) -> Floats:
+        """What acts on the differences within a bin counts only where there are several classes, shape (bins,)."""
+        return np.asarray((self.coarse.size > 1).astype(np.float64))
+
+    def operator(self, own: Floats, mean: Floats) -> tuple[Floats, Floats]:
+        """A coarse operator on class space, by what it does within bins and on their means, in terms of kinds.
+
+        Returns:
+            What it does within kinds, shape (G,), and on their means, shape (G, G), turned to the new null vectors.
+        """
+        own = own * self.alike
+        core = mean - np.diag(own)
+        whole = core[np.ix_(self.place, self.place)] * self.share * self.share[:, None]
+        within = own[self.place]
+        whole[np.diag_indices_from(whole)] += within
+        new, old = self.kinds.null, self.coarse.null[self.place] * self.share
+        whole -= np.outer((new + old) / (1 + new @ old), new @ whole)
+        whole -= np.outer(new, new @ whole)
+        if self.bias:
+            new, old = (_unit(root) for root in (self.kinds.root_group_count, self.old_root))
+            whole += np.outer(whole @ old, 2 * new) - np.outer(whole @ (new + old), (new + old) / (1 + new @ old))
+        return within, whole
+
+    @cached_property
+    def old_root(self) -> Floats:
+        """The coarse sqrt(k n) in terms of kinds, shape (G,)."""
+        return np.asarray(self.coarse.root_group_count[self.place] * self.share)
+
+    def wrong(self, reduced: Reduced, gradient: tuple[Floats, Floats]) -> Floats:
+        """Probabilities of wrong classes whose loss gradient is a coarse one, shape (G, G).
+
+        Args:
+            reduced: the whole problem.
+            gradient: of the coarse one, within bins and on their means, of norm at most 1.
+        """
+        wrong = wrong_of_gradient(reduced, *self.operator(*gradient))
+        return wrong if self.bias else _best_columns(reduced, wrong)
+
+    def logits(self, reduced: Reduced, coarse: Logits, wrong: Floats, levels: Floats | float = 0.0) -> Logits:
+        """Coarse logits, each class with the length that gives wrong classes the right probability together.
+
+        Args:
+            reduced: the whole problem.
+            coarse: logits of the coarse one.
+            wrong: the probabilities, shape (G, G).
+            levels: what a bias adds to the exponents.
+        """
+        own, mean = self.operator(*coarse)
+        alive = (own > 0) & np.asarray(wrong.any(axis=0))
+        odds = np.logaddexp.reduce(reduced.exponents(Logits(own, mean)) + levels, axis=0)
+        total = np.minimum(wrong.sum(axis=0), 1 - 1e-12)
+        wanted = np.log(np.where(alive, total, 0.5)) - np.log1p(-np.where(alive, total, 0.5))
+        slope = np.where(reduced.size > 1, reduced.own_slope.diagonal(), reduced.logit_slope.diagonal())
+        longer = np.where(alive, np.maximum((odds - wanted) / slope, (_SHORTEST - 1) * own), 0.0)
+        change = np.diag(longer) - np.outer(reduced.null, reduced.null * longer)
+        if self.bias:
+            root = _unit(self.kinds.root_group_count)
+            change = change - np.outer(change @ root, root)
+        return Logits(np.where(reduced.live, own + longer, 0.0), mean + change)
+
+    def levels(self, level: Floats) -> Floats:
+        """A coarse bias over the null vector, in terms of kinds, shape (G,)."""
+        level = level[self.place]
+        return np.asarray(level - self.kinds.null**2 @ level)
+
+
+def gradient_of(reduced: Reduced, wrong: Floats) -> tuple[Floats, Floats]:
+    """Loss gradient of probabilities of wrong classes, within groups and on group means."""
+    return reduced.pull_back(reduced.group_weight * wrong)
+
+
+def _best_columns(reduced: Reduced, wrong: Floats) -> Floats:
+    """Columns multiplied by the number, at most 1, that is best for the dual: the gradient's norm cannot rise by it."""
+    total = wrong.sum(axis=0)
+    with np.errstate(all="ignore"):
+        odds = np.exp(np.where(wrong > 0, wrong * (reduced.offset - np.log(wrong)), 0.0).sum(axis=0) / total)
+        best = np.where(np.isinf(odds), 1 / total, odds / (1 + total * odds))
+    return np.asarray(wrong * np.where(best < 1, best, 1.0))
+
+
+def _unit(vector: Floats) -> Floats:
+    return np.asarray(vector / np.linalg.norm(vector))
