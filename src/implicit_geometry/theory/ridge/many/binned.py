@@ -128,7 +128,9 @@ class _Binned:
     def bounds(self, best: Pair) -> Bounds:
         """Values that enclose the whole problem's optimum, rounding counted in."""
         reduced = reduce_kinds(self.coarse, self.ridge)
-        norm = reduced.objective(best.logits, reduced.evaluate(best.logits)) - reduced.evaluate(best.logits).losses.sum()
+        norm = (
+            reduced.objective(best.logits, reduced.evaluate(best.logits)) - reduced.evaluate(best.logits).losses.sum()
+        )
         x = self.by_class(*best.logits, old=True)
         gradient = self.by_class(*gradient_of(reduced, best.wrong), old=False)
         primal, rounding, dual = float(norm), 0.0, _Dual(0.0, [])
@@ -158,7 +160,7 @@ class _Binned:
 
     def dual_columns(self, columns: _Columns, gradient: tuple[Floats, Floats, Floats]) -> tuple[float, _ColumnSums]:
         """Squared norm of what probabilities cannot have of the gradient, and sums of the probabilities."""
-        entries, beyond, row = gradient
+        entries, _, row = gradient
         labels = columns.labels
         wanted = entries[np.ix_(self.place, self.place[labels])] - self.turn[:, None] * row[labels]
         wrong = wanted / columns.slope / self.weight[labels]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from heapq import heapify, heappop, heappush
 
 import numpy as np
 
 from implicit_geometry._validate import Floats, Ints
-from implicit_geometry.parameterization import Pairwise
+from implicit_geometry.counts import ClassCounts
+from implicit_geometry.groups import gather
+from implicit_geometry.parameterization import Pairwise, Parameterization
+from implicit_geometry.problem import Problem
 from implicit_geometry.theory.ridge.reduce import Kinds
 
 
@@ -50,6 +54,23 @@ def coarser(kinds: Kinds, number: int) -> tuple[Kinds, Ints]:
         margin=mean(pairs.margin),
     )
     return Kinds(size, geometric(kinds.count), geometric(kinds.cost), coarse), place
+
+
+def with_fewer_kinds(problem: Problem, number: int) -> Problem:
+    """A problem like the given one, its classes in the same order, with at most ``number`` kinds of classes."""
+    groups = gather(problem)
+    coarse, place = coarser(Kinds.of(problem, groups), number)
+    row, vectors = place[groups.group], coarse.pairs
+    count = np.maximum(np.rint(coarse.count), 1)
+    loss = Parameterization(
+        weight=(vectors.weight * coarse.count / count)[row],
+        shift=vectors.shift[row],
+        class_scale=vectors.class_scale[row],
+        label_scale=vectors.label_scale[row],
+        margin=vectors.margin[row],
+    )
+    counts = ClassCounts(count[row].astype(np.int64))
+    return replace(problem, counts=counts, parameterization=loss, embedding_cost=coarse.cost[row])
 
 
 def _halved(features: Floats, number: int) -> Ints:

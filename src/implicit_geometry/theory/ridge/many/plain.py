@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from implicit_geometry._validate import Floats
+from implicit_geometry.certificate import TOLERANCE
 from implicit_geometry.theory.ridge.many.coarser import coarser
 from implicit_geometry.theory.ridge.many.enclosed import Dual, enclose
 from implicit_geometry.theory.ridge.many.expansion import Expansion, gradient_of
@@ -19,7 +20,7 @@ from implicit_geometry.theory.ridge.reduce import Kinds, reduce_kinds
 FEW_KINDS = 48
 """Kinds up to which Newton's method from the limit's form is as quick."""
 
-_EXACT = 128  # kinds up to which it goes on until the gap falls no more
+_EXACT = 128  # kinds up to which it goes on until the gap falls no more, unless a larger one will do
 _COARSER = 4
 
 
@@ -43,7 +44,7 @@ def optimal_pair(kinds: Kinds, ridge: float, goal: float) -> Pair:
     if kinds.number <= FEW_KINDS or collapsed(reduced):
         return _own_pair(reduced, *optimum(reduced))
     start = expanded(kinds, reduced, ridge)
-    if kinds.number <= _EXACT:
+    if kinds.number <= _EXACT and goal <= TOLERANCE:
         return _own_pair(reduced, *optimum(reduced, start.logits))
     return start if start.bounds.gap <= goal else _polished(reduced, start, goal)
 
