@@ -52,20 +52,45 @@ class Expansion:
         """A coarse operator on class space, by what it does within bins and on their means, in terms of kinds.
 
         Returns:
-            What it does within kinds, shape (G,), and on their means, shape (G, G), turned to the new null vectors.
+            What it does within kinds, shape (G,), and on their means, shape (G, G).
         """
         own = own * self.alike
         core = mean - np.diag(own)
         whole = core[np.ix_(self.place, self.place)] * self.share * self.share[:, None]
         within = own[self.place]
         whole[np.diag_indices_from(whole)] += within
-        new, old = self.kinds.null, self.coarse.null[self.place] * self.share
-        whole -= np.outer((new + old) / (1 + new @ old), new @ whole)
-        whole -= np.outer(new, new @ whole)
-        if self.bias:
-            new, old = (_unit(root) for root in (self.kinds.root_group_count, self.old_root))
-            whole += np.outer(whole @ old, 2 * new) - np.outer(whole @ (new + old), (new + old) / (1 + new @ old))
         return within, whole
+
+    def logits_operator(self, coarse: Logits) -> tuple[Floats, Floats]:
+        """Coarse logits in terms of kinds, turned so that they have the new null vectors."""
+        own, mean = self.operator(*coarse)
+        mean = _turned(mean, self.old_null, self.kinds.null)
+        mean -= np.outer(self.kinds.null, self.kinds.null @ mean)
+        if self.bias:
+            mean = _turned(mean.T, _unit(self.old_root), _unit(self.kinds.root_group_count)).T
+        return own, mean
+
+    def gradient_operator(self, within: Floats, mean: Floats) -> tuple[Floats, Floats]:
+        """A coarse loss gradient in terms of kinds, turned so that it is one.
+
+        It is nearly minus the projection that leaves out the null vectors, so that both sides are turned alike.
+        """
+        own, whole = self.operator(within, mean)
+        null, new_null = self.old_null, self.kinds.null
+        root, new_root = _unit(self.old_root), _unit(self.kinds.root_group_count)
+        if self.bias:
+            whole = _turned(_turned(whole, root, new_root).T, root, new_root).T
+            null = _turned(null[:, None], root, new_root)[:, 0]
+        whole = _turned(_turned(whole, null, new_null).T, null, new_null).T
+        if self.bias:
+            moved = _turned(new_root[:, None], null, new_null)[:, 0]
+            whole = _turned(whole.T, moved, new_root).T
+        return own, whole - np.outer(new_null, new_null @ whole)
+
+    @cached_property
+    def old_null(self) -> Floats:
+        """The coarse null vector in terms of kinds, shape (G,)."""
+        return np.asarray(self.coarse.null[self.place] * self.share)
 
     @cached_property
     def old_root(self) -> Floats:
@@ -79,7 +104,7 @@ class Expansion:
             reduced: the whole problem.
             gradient: of the coarse one, within bins and on their means, of norm at most 1.
         """
-        wrong = wrong_of_gradient(reduced, *self.operator(*gradient))
+        wrong = wrong_of_gradient(reduced, *self.gradient_operator(*gradient))
         return wrong if self.bias else _best_columns(reduced, wrong)
 
     def logits(self, reduced: Reduced, coarse: Logits, wrong: Floats, levels: Floats | float = 0.0) -> Logits:
@@ -91,7 +116,7 @@ class Expansion:
             wrong: the probabilities, shape (G, G).
             levels: what a bias adds to the exponents.
         """
-        own, mean = self.operator(*coarse)
+        own, mean = self.logits_operator(coarse)
         alive = (own > 0) & np.asarray(wrong.any(axis=0))
         odds = np.logaddexp.reduce(reduced.exponents(Logits(own, mean)) + levels, axis=0)
         total = np.minimum(wrong.sum(axis=0), 1 - 1e-12)
@@ -122,6 +147,12 @@ def _best_columns(reduced: Reduced, wrong: Floats) -> Floats:
         odds = np.exp(np.where(wrong > 0, wrong * (reduced.offset - np.log(wrong)), 0.0).sum(axis=0) / total)
         best = np.where(np.isinf(odds), 1 / total, odds / (1 + total * odds))
     return np.asarray(wrong * np.where(best < 1, best, 1.0))
+
+
+def _turned(matrix: Floats, old: Floats, new: Floats) -> Floats:
+    """Columns turned by the rotation that takes one unit vector to another and moves nothing orthogonal to both."""
+    middle = old + new
+    return np.asarray(matrix - np.outer(middle / (1 + old @ new), middle @ matrix) + np.outer(2 * new, old @ matrix))
 
 
 def _unit(vector: Floats) -> Floats:

@@ -21,7 +21,8 @@ FEW_KINDS = 48
 """Kinds up to which Newton's method from the limit's form is as quick."""
 
 _EXACT = 128  # kinds up to which it goes on until the gap falls no more, unless a larger one will do
-_COARSER = 4
+COARSER = 4
+"""Kinds taken for one, on the average."""
 
 
 class Pair(NamedTuple):
@@ -51,7 +52,7 @@ def optimal_pair(kinds: Kinds, ridge: float, goal: float) -> Pair:
 
 def expanded(kinds: Kinds, reduced: Reduced, ridge: float) -> Pair:
     """What the optimum of a quarter as many kinds says of the whole problem."""
-    coarse, place = coarser(kinds, max(kinds.number // _COARSER, FEW_KINDS // 2))
+    coarse, place = coarser(kinds, max(kinds.number // COARSER, FEW_KINDS // 2))
     known = optimal_pair(coarse, ridge, GOAL)
     expansion = Expansion(kinds, coarse, place)
     wrong = expansion.wrong(reduced, gradient_of(reduce_kinds(coarse, ridge), known.wrong))

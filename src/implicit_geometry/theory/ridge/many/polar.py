@@ -31,7 +31,7 @@ def wrong_of_gradient(reduced: Reduced, within: Floats, mean: Floats) -> Floats:
     return np.maximum(slope / reduced.group_weight, 0.0)
 
 
-def polar_wrong(reduced: Reduced, x: Logits, point: Point) -> Floats:
+def polar_wrong(reduced: Reduced, x: Logits, point: Point, null: Floats | None = None) -> Floats:
     """Probabilities whose loss gradient is minus the polar factor of X, where X is alive, shape (G, G).
 
     Args:
@@ -39,6 +39,7 @@ def polar_wrong(reduced: Reduced, x: Logits, point: Point) -> Floats:
         x: logits near the optimum.
         point: loss and gradient there, those of a bias included; where X is zero, the gradient stays but for what it
             has beyond norm 1.
+        null: a unit vector that the gradient takes to zero, under a free bias, shape (G,).
     """
     left, sigma, right = svd(x.mean)
     tension = -np.einsum("gi,gh,ih->i", left, point.mean_gradient, right)
@@ -50,5 +51,7 @@ def polar_wrong(reduced: Reduced, x: Logits, point: Point) -> Floats:
         u, size, v = svd(left[:, ~alive].T @ point.mean_gradient @ right[~alive].T)
         mean = mean + left[:, ~alive] @ (u * np.minimum(size, 1.0)) @ v @ right[~alive]
     mean = mean - np.outer(reduced.null, reduced.null @ mean)
+    if null is not None:
+        mean = mean - np.outer(mean @ null, null)
     within = np.where(x.own > usual * (1 + point.own_gradient), -1.0, np.clip(point.own_gradient, -1.0, 1.0))
     return wrong_of_gradient(reduced, within, mean)
