@@ -29,7 +29,7 @@ from implicit_geometry.theory.ridge.interior import DualProgram, interior_optimu
 from implicit_geometry.theory.ridge.many.coarser import coarser
 from implicit_geometry.theory.ridge.many.enclosed import Dual, enclose
 from implicit_geometry.theory.ridge.many.expansion import Expansion, gradient_of
-from implicit_geometry.theory.ridge.many.plain import COARSER, FEW_KINDS
+from implicit_geometry.theory.ridge.many.plain import COARSER, EXACT, FEW_KINDS
 from implicit_geometry.theory.ridge.many.polar import polar_wrong
 from implicit_geometry.theory.ridge.newton import Factored
 from implicit_geometry.theory.ridge.norm_error import Proof, certified_geometry
@@ -48,6 +48,7 @@ from implicit_geometry.theory.ridge.program import (
 from implicit_geometry.theory.ridge.reduce import Kinds, reduce_kinds
 
 _NEGLIGIBLE = 1e-9  # ridge on the bias over that of the logits, for a start
+_EXACT_GAP = 1e-11  # of not too many kinds
 _SHORT = 60  # steps after which the interior-point method is cheaper
 
 
@@ -107,6 +108,8 @@ def optimal_pair_with_bias(kinds: Kinds, ridge: float, biased: Biased, goal: flo
         The optimum, and the probabilities of wrong classes of a feasible dual point near it, shape (G, G).
     """
     reduced, nothing = biased.reduced, biased.nothing()
+    if kinds.number <= EXACT and goal <= TOLERANCE:
+        goal = min(goal, _EXACT_GAP)
     if kinds.number <= FEW_KINDS or nothing.bounds.gap <= GOAL:
         best = biased.solve()
         wrong = biased.at(best.logits, best.bias).wrong

@@ -20,7 +20,9 @@ from implicit_geometry.theory.ridge.reduce import Kinds, reduce_kinds
 FEW_KINDS = 48
 """Kinds up to which Newton's method from the limit's form is as quick."""
 
-_EXACT = 128  # kinds up to which it goes on until the gap falls no more, unless a larger one will do
+EXACT = 128
+"""Kinds up to which the search goes on until the gap falls no more, unless a larger one will do."""
+
 COARSER = 4
 """Kinds taken for one, on the average."""
 
@@ -45,7 +47,7 @@ def optimal_pair(kinds: Kinds, ridge: float, goal: float) -> Pair:
     if kinds.number <= FEW_KINDS or collapsed(reduced):
         return _own_pair(reduced, *optimum(reduced))
     start = expanded(kinds, reduced, ridge)
-    if kinds.number <= _EXACT and goal <= TOLERANCE:
+    if kinds.number <= EXACT and goal <= TOLERANCE:
         return _own_pair(reduced, *optimum(reduced, start.logits))
     return start if start.bounds.gap <= goal else _polished(reduced, start, goal)
 
