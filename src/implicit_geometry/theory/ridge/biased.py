@@ -27,7 +27,7 @@ from implicit_geometry.theory.numerics.singular_values import operator_norm
 from implicit_geometry.theory.ridge.bias_levels import Levels, best_levels
 from implicit_geometry.theory.ridge.interior import DualProgram, interior_optimum
 from implicit_geometry.theory.ridge.many.coarser import coarser
-from implicit_geometry.theory.ridge.many.enclosed import Dual, enclose
+from implicit_geometry.theory.ridge.many.enclosed import Dual, Enclosed, enclose
 from implicit_geometry.theory.ridge.many.expansion import Expansion, gradient_of
 from implicit_geometry.theory.ridge.many.plain import COARSER, EXACT, FEW_KINDS
 from implicit_geometry.theory.ridge.many.polar import polar_wrong
@@ -127,15 +127,10 @@ def optimal_pair_with_bias(kinds: Kinds, ridge: float, biased: Biased, goal: flo
     bounds = Bounds(upper[0], first.value, upper[1])
     if bounds.gap <= goal:
         return start._replace(bounds=bounds), first.wrong
-    factors = np.concatenate([biased.factored.factors(start.logits), start.bias])
-    found = enclose(
-        biased,
-        factors,
-        lambda x, point: biased.upper(*biased.parted(*biased.expand(x)), point),
-        lambda x, point: biased.dual_point(biased.polar_wrong(biased.parted(*biased.expand(x))[0], point)),
-        first,
-        goal,
-    )
+    found = _enclosed(biased, start.logits, start.bias, first, goal)
+    if found.bounds.gap > max(goal, TOLERANCE):  # kinds with so little in common that bins say little
+        again = _enclosed(biased, *biased.start(), found.dual, goal, afar=True)
+        found = min(found, again, key=lambda each: each.bounds.gap)
     best = _Optimum(*biased.parted(*biased.expand(found.factors)), found.bounds)
     candidate, bias = biased.settled(trimmed(best.logits, biased.at(best.logits, best.bias)), best.bias)
     upper = biased.upper(candidate, bias, biased.at(candidate, bias))
@@ -143,6 +138,18 @@ def optimal_pair_with_bias(kinds: Kinds, ridge: float, biased: Biased, goal: flo
     if renewed.gap <= max(best.bounds.gap, goal):
         best = _Optimum(candidate, bias, renewed)
     return best, found.dual.wrong
+
+
+def _enclosed(biased: Biased, logits: Logits, bias: Floats, dual: Dual, goal: float, afar: bool = False) -> Enclosed:
+    return enclose(
+        biased,
+        np.concatenate([biased.factored.factors(logits), bias]),
+        lambda x, point: biased.upper(*biased.parted(*biased.expand(x)), point),
+        lambda x, point: biased.dual_point(biased.polar_wrong(biased.parted(*biased.expand(x))[0], point)),
+        dual,
+        goal,
+        afar,
+    )
 
 
 def optimum_with_bias(reduced: Reduced, bias_decay: float) -> Point:

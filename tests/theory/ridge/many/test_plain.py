@@ -162,3 +162,7 @@ def test_random_problems_of_many_kinds_are_certified(capsys):
         print(f"\n{sum(gap <= 1e-8 for gap in gaps)} of {len(gaps)} certified, largest gap {max(gaps):.0e}")
     assert min(gaps) >= 0
     assert np.mean(np.array(gaps) <= 1e-8) >= 0.9
+
+
+def test_bins_that_say_nothing_are_no_loss():
+    assert predict(random_kinds(10, 150)).certificate.relative_gap <= 1e-8

@@ -10,9 +10,9 @@ from implicit_geometry._validate import Floats
 from implicit_geometry.theory.ridge.newton import Smooth, descend
 from implicit_geometry.theory.ridge.program import Bounds, Point
 
-_STEPS = 100
-_PATIENCE = 12  # steps within which the gap must halve
-_NEAR = 0.02  # length of the first step, at most, over that of the factors
+_STEPS = 1000
+_PATIENCE = 12, 100  # steps within which the gap must halve, from near and from afar
+_LENGTH = 0.02, 0.3  # of the first step, at most, over that of the factors, likewise
 
 
 class Dual(NamedTuple):
@@ -55,6 +55,7 @@ def enclose(
     lower: Callable[[Floats, Point], Dual],
     dual: Dual,
     goal: float,
+    afar: bool = False,
 ) -> Enclosed:
     """Lower the objective until the gap to the best dual point known is at the goal, or falls no more.
 
@@ -65,10 +66,11 @@ def enclose(
         lower: the dual point that they give.
         dual: the one to begin with.
         goal: relative gap that ends the search.
+        afar: whether the start is not near the optimum after all.
     """
     best: Enclosed | None = None
     since, halved = 0, float("inf")
-    for iterate in islice(descend(problem, start, first=_NEAR), _STEPS):
+    for iterate in islice(descend(problem, start, first=_LENGTH[afar]), _STEPS):
         primal, rounding = upper(iterate.factors, iterate.point)
         if best is not None:  # not at the start, which the dual point comes with
             dual = max(dual, lower(iterate.factors, iterate.point), key=lambda each: each.value)
@@ -80,7 +82,7 @@ def enclose(
             break
         since = since + 1 if gap > 0.5 * halved else 0
         halved = gap if since == 0 else halved
-        if since > _PATIENCE:
+        if since > _PATIENCE[afar]:
             break
     assert best is not None
     return best

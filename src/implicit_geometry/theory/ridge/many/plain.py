@@ -14,7 +14,7 @@ from implicit_geometry.theory.ridge.many.expansion import Expansion, gradient_of
 from implicit_geometry.theory.ridge.many.polar import polar_wrong
 from implicit_geometry.theory.ridge.newton import Factored
 from implicit_geometry.theory.ridge.optimum import GOAL, optimum
-from implicit_geometry.theory.ridge.program import Bounds, Logits, Point, Reduced, trimmed
+from implicit_geometry.theory.ridge.program import Bounds, Logits, Point, Reduced, rough_start, trimmed
 from implicit_geometry.theory.ridge.reduce import Kinds, reduce_kinds
 
 FEW_KINDS = 48
@@ -49,7 +49,13 @@ def optimal_pair(kinds: Kinds, ridge: float, goal: float) -> Pair:
     start = expanded(kinds, reduced, ridge)
     if kinds.number <= EXACT and goal <= TOLERANCE:
         return _own_pair(reduced, *optimum(reduced, start.logits))
-    return start if start.bounds.gap <= goal else _polished(reduced, start, goal)
+    if start.bounds.gap <= goal:
+        return start
+    near = _polished(reduced, start, goal)
+    if near.bounds.gap <= max(goal, TOLERANCE):
+        return near
+    afar = Pair(rough_start(reduced), near.wrong, near.bounds)  # kinds with so little in common that bins say little
+    return min(near, _polished(reduced, afar, goal, afar=True), key=lambda each: each.bounds.gap)
 
 
 def expanded(kinds: Kinds, reduced: Reduced, ridge: float) -> Pair:
@@ -84,7 +90,7 @@ def _own_pair(reduced: Reduced, logits: Logits, bounds: Bounds) -> Pair:
     return Pair(logits, wrong * reduced.feasible_scale(wrong), bounds)
 
 
-def _polished(reduced: Reduced, start: Pair, goal: float) -> Pair:
+def _polished(reduced: Reduced, start: Pair, goal: float, afar: bool = False) -> Pair:
     factored = Factored(reduced)
 
     def upper(x: Floats, point: Point) -> tuple[float, float]:
@@ -96,7 +102,7 @@ def _polished(reduced: Reduced, start: Pair, goal: float) -> Pair:
         return dual_point(reduced, polar_wrong(reduced, factored.logits(x), point))
 
     first = Dual(start.bounds.dual, start.wrong)
-    found = enclose(factored, factored.factors(start.logits), upper, lower, first, goal)
+    found = enclose(factored, factored.factors(start.logits), upper, lower, first, goal, afar)
     logits = factored.logits(found.factors)
     best = Pair(logits, found.dual.wrong, found.bounds)
     renewed = pair(reduced, trimmed(logits, reduced.evaluate(logits)), found.dual)
