@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from implicit_geometry._validate import Floats, Ints
 
 TOLERANCE = 1e-8
-"""Relative gap at or below which a solution counts as optimal."""
+"""Relative gap at or below which a solution counts as optimal, where none is asked for."""
 
 ROUNDING = 1e-12
 """Relative amount by which rounding may lift the lower bound above the upper one."""
@@ -65,6 +65,7 @@ class Certificate:
         dual: value of a feasible dual point, a lower bound of the optimum.
         smallest_margin: smallest cost-sensitive margin after scaling (1 in the limit); ``None`` where it has no
             meaning.
+        tolerance: relative gap at or below which the solution counts as optimal.
         status: what the bounds prove.
 
     Example:
@@ -77,6 +78,7 @@ class Certificate:
     smallest_margin: float | None
     collapsed: bool = False
     descended: bool = False
+    tolerance: float = TOLERANCE
 
     @property
     def relative_gap(self) -> float:
@@ -94,7 +96,7 @@ class Certificate:
         """The strongest statement the bounds prove."""
         if self.relative_gap < 0:
             return Status.INCONSISTENT
-        if self.relative_gap > TOLERANCE:
+        if self.relative_gap > self.tolerance:
             return Status.DESCENDED if self.descended else Status.INACCURATE
         return Status.COLLAPSED if self.collapsed else Status.OPTIMAL
 

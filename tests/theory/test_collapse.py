@@ -15,6 +15,9 @@ from implicit_geometry import (
     make_parameterization,
     predict,
 )
+from implicit_geometry.groups import gather
+from implicit_geometry.theory.ridge.program import Logits
+from implicit_geometry.theory.ridge.reduce import reduce_problem
 
 STEP = ClassCounts.step(num_classes=10, imbalance_ratio=10, max_count=50)
 
@@ -223,3 +226,11 @@ def test_bad_input():
         collapse_thresholds(STEP).smallest_surviving_count(-1.0)
     with pytest.raises(InputError, match="num_samples"):
         collapse_thresholds(STEP).weight_decay(num_samples=0)
+
+
+def test_lanczos_finds_the_thresholds_of_hundreds_of_kinds() -> None:
+    counts = np.arange(250, 0, -1)
+    found = collapse_thresholds(counts)
+    reduced = reduce_problem(Problem(counts, ridge=1.0), gather(Problem(counts)))
+    zero = reduced.evaluate(Logits(np.zeros(250), np.zeros((250, 250))))
+    assert found.total == pytest.approx(reduced.gradient_norm(zero.slope), rel=1e-11)

@@ -185,3 +185,18 @@ def test_the_lattice_is_searched_for_the_smallest_distance_of_classes_in_any_ord
         found = search.nearest(measured)
         assert found.distance <= min(distances) * (1 + 1e-9)
         assert abs(np.log10(found.ridge / ridges[int(np.argmin(distances))])) <= 1.01 / 32
+
+
+@pytest.mark.parametrize("loss", [ce, lambda counts: ldt(counts, 0.25)])
+def test_so_is_that_of_many_kinds_of_classes(loss):
+    counts = ClassCounts.exponential(num_classes=60, imbalance_ratio=100, max_count=5000)
+    problem = Problem(counts, loss(counts), ridge=0.05)
+    found = effective_ridge(predict(problem).geometry, problem)
+    assert found.ridge == pytest.approx(0.05, rel=2e-3)
+    assert found.distance < 1e-4
+    assert not found.at_edge
+
+
+def test_many_kinds_may_lie_beyond_all_ridges():
+    counts = ClassCounts.exponential(num_classes=60, imbalance_ratio=100, max_count=5000)
+    assert effective_ridge(predict(Problem(counts)).geometry, Problem(counts)).at_edge

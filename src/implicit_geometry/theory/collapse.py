@@ -14,7 +14,7 @@ from implicit_geometry.counts import ClassCounts
 from implicit_geometry.groups import ClassGroups, gather
 from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.problem import Problem, as_problem, require_free_features
-from implicit_geometry.theory.numerics.singular_values import operator_norm
+from implicit_geometry.theory.numerics.singular_values import largest_singular_value
 from implicit_geometry.theory.ridge.biased import best_bias, optimum_with_bias
 from implicit_geometry.theory.ridge.nonnegative import nonnegative_thresholds
 from implicit_geometry.theory.ridge.optimum import optimum
@@ -167,7 +167,9 @@ def total_threshold(problem: Problem) -> float:
     def gradient(ridge: float) -> float:
         reduced = replace(_at(problem, groups, ridge), live=groups.size > 1)
         nothing = np.zeros_like(reduced.size)
-        return reduced.gradient_norm(_without_means(problem, reduced, nothing).slope)
+        point = _without_means(problem, reduced, nothing)
+        within = -np.where(reduced.live, point.own_gradient, 0.0).min()
+        return max(largest_singular_value(point.mean_gradient), float(within))
 
     total = low * gradient(low)
     if not problem.bias or problem.free_bias:  # nothing at zero logits depends on the ridge but its scale
@@ -207,7 +209,7 @@ def _between(problem: Problem, groups: ClassGroups, total: float) -> float:
             last, own = own, _own_alone(reduced, _bias_alone(problem, reduced, own))
             if np.abs(own - last).max() <= _SETTLED * np.abs(own).max():
                 break
-        return operator_norm(_without_means(problem, reduced, own).mean_gradient) - 1
+        return largest_singular_value(_without_means(problem, reduced, own).mean_gradient) - 1
 
     return _crossing(height, total)
 
@@ -250,6 +252,8 @@ def _own_alone(reduced: Reduced, mean: Floats) -> Floats:
 
     SciPy's elementwise root finder hands over subsets of the equations, which the reduced problem cannot evaluate.
     """
+    if not isinstance(reduced, SmoothedReduced):
+        return _own_of_hard_labels(reduced, mean)
     low, high = np.zeros_like(reduced.natural), reduced.natural * reduced.live
     while (-reduced.evaluate(Logits(high, mean)).own_gradient[reduced.live] > 1).any():
         high = 2 * high
@@ -257,6 +261,31 @@ def _own_alone(reduced: Reduced, mean: Floats) -> Floats:
         middle = 0.5 * (low + high)
         short = -reduced.evaluate(Logits(middle, mean)).own_gradient > 1
         low, high = np.where(short, middle, low), np.where(short, high, middle)
+    return low
+
+
+def _own_of_hard_labels(reduced: Reduced, mean: Floats) -> Floats:
+    """The same, each equation from the odds of the label's own group and those of all others together."""
+    exponent = reduced.exponents(Logits(np.zeros_like(reduced.natural), mean))
+    inside = exponent.diagonal().copy()
+    np.fill_diagonal(exponent, -np.inf)
+    outside = np.logaddexp.reduce(exponent, axis=0) if reduced.size.size > 1 else np.full(1, -np.inf)
+    steep = reduced.own_slope.diagonal()
+    flat = steep * (1 - 1 / reduced.size)
+
+    def short(own: Floats) -> NDArray[np.bool_]:
+        far, near = outside - flat * own, inside - steep * own
+        log_sum = np.logaddexp(np.logaddexp(far, near), 0.0)
+        pull = reduced.group_weight / reduced.copies
+        gradient = pull * (flat * np.exp(far - log_sum) + steep * np.exp(near - log_sum))
+        return np.asarray((gradient > 1) & reduced.live)
+
+    low, high = np.zeros_like(reduced.natural), reduced.natural * reduced.live
+    while short(high).any():
+        high = 2 * high
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        low, high = np.where(short(middle), middle, low), np.where(short(middle), high, middle)
     return low
 
 

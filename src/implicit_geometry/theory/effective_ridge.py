@@ -12,14 +12,22 @@ from scipy.optimize import minimize_scalar
 from implicit_geometry._validate import Floats, InputError, Ints, choice, instance
 from implicit_geometry.comparison import Comparison, compare, gram_distance
 from implicit_geometry.geometry import Geometry
+from implicit_geometry.groups import gather
 from implicit_geometry.lowrank import LowRank
 from implicit_geometry.problem import Problem, Solution, require_problem
 from implicit_geometry.theory.collapse import total_threshold
 from implicit_geometry.theory.predict import predict
+from implicit_geometry.theory.ridge.many.coarser import with_fewer_kinds
 from implicit_geometry.theory.ridge_path import ridge_path
 
 _BLOCKS = ("classifier", "embedding", "cross")
 _AS_NEAR = 1e-6  # difference of distances that does not count
+_FEW_KINDS = 48  # kinds of classes up to which all ridges are solved as they are
+_ROUGH_KINDS = 10
+_TOLERANCE = 2e-8  # relative gap of a solution on the way, beyond few kinds
+_APART = 4  # steps between the first ridges of many kinds
+_KNOWN = {True: 1e-4, False: 0.03}  # steps to which the ridge of many kinds is known, where exact or not
+_VERTICES = 8
 
 
 @dataclass(frozen=True, repr=False)
@@ -116,6 +124,12 @@ class RidgeSearch:
         self.problem = problem
         self.highest = self._HIGHEST * total_threshold(problem)
         self.coarse = range(-self.STEPS * self.DECADES, 1, self.COARSE)
+        self.group = gather(problem).group
+        self.solved: dict[int, tuple[Solution, Floats]] = {}
+        self.rough: RidgeSearch | None = None
+        if self.group.max() >= _FEW_KINDS:
+            self.rough = _RoughSearch(with_fewer_kinds(problem, _ROUGH_KINDS), block=block)
+            return
         ridges = [self.ridge(step) for step in self.coarse]
         path = [self._solve(step) for step in self.coarse] if problem.bias else ridge_path(problem, None, ridges)
         self.solved = {step: (each, self._unit_entries(each)) for step, each in zip(self.coarse, path, strict=True)}
@@ -142,7 +156,7 @@ class RidgeSearch:
         size = wanted.frobenius_norm()
         if size == 0:
             raise InputError("measured", f"must have a {self.block} block that is not zero", "only zeros")
-        sums = _group_sums(wanted, self.solved[self.coarse[0]][0].geometry.classifier.group) / size
+        sums = _group_sums(wanted, self.group) / size
 
         def squared_distance(entries: Floats) -> float:
             return 2.0 - 2.0 * float(entries @ sums)  # |A - B|^2 of unit norms
@@ -150,6 +164,8 @@ class RidgeSearch:
         def at(step: int) -> float:
             return squared_distance(self._at(step)[1])
 
+        if self.rough is not None:
+            return self._near(self.rough.nearest(measured), measured, at, squared_distance, exact)
         best, halved = min(self.coarse, key=at), self.COARSE
         while halved > 1:
             halved //= 2
@@ -166,6 +182,41 @@ class RidgeSearch:
             comparison=compare(measured, solution.geometry),
             solution=solution,
             at_edge=nearest_edge <= distance + _AS_NEAR,
+        )
+
+    def _near(
+        self,
+        rough: EffectiveRidge,
+        measured: Geometry,
+        at: Callable[[int], float],
+        squared_distance: Callable[[Floats], float],
+        exact: bool,
+    ) -> EffectiveRidge:
+        """The nearest ridge for many kinds of classes, from that of fewer: by parabolas through the three best."""
+        lowest, apart = self.coarse[0], _APART
+        middle = apart * round(self.STEPS * float(np.log10(rough.ridge / self.highest)) / apart)
+        middle = min(max(middle, lowest + apart), -apart)
+        while (best := min((middle - apart, middle, middle + apart), key=at)) != middle and lowest < best < 0:
+            middle = best
+        found = {float(step): self._at(step)[0] for step in (middle - apart, middle, middle + apart)}
+        squared = {step: at(int(step)) for step in found}
+        for _ in range(_VERTICES if best == middle else 0):
+            step = _vertex(squared)
+            nearest = min(squared, key=squared.__getitem__)
+            if not min(squared) < step < max(squared) or abs(step - nearest) < _KNOWN[exact]:
+                break
+            found[step] = self._solve(step)
+            squared[step] = squared_distance(self._unit_entries(found[step]))
+        solution = found[min(squared, key=squared.__getitem__)]
+        if exact:
+            solution = predict(solution.problem)
+        distance = gram_distance(getattr(measured, self.block), getattr(solution.geometry, self.block))
+        return EffectiveRidge(
+            ridge=solution.problem.ridge,
+            distance=distance,
+            comparison=compare(measured, solution.geometry),
+            solution=solution,
+            at_edge=rough.at_edge,
         )
 
     def _between(
@@ -197,12 +248,28 @@ class RidgeSearch:
         return self.solved[step]
 
     def _solve(self, step: float) -> Solution:
-        return predict(self.problem.at_ridge(self.ridge(step)))
+        problem = self.problem.at_ridge(self.ridge(step))
+        return predict(problem) if self.rough is None else predict(problem, tolerance=_TOLERANCE)
 
     def _unit_entries(self, solution: Solution) -> Floats:
         """Entries of a predicted block of unit norm: of all pairs of groups, then on the diagonal."""
         block = getattr(solution.geometry, self.block)
         return np.append(block.left @ block.right.T, block.diagonal) / (block.frobenius_norm() or 1.0)
+
+
+class _RoughSearch(RidgeSearch):
+    """One ridge a decade will do at first."""
+
+    COARSE = RidgeSearch.STEPS
+
+
+def _vertex(squared: dict[float, float]) -> float:
+    """Where the parabola through the three smallest values is smallest."""
+    near = sorted(squared, key=squared.__getitem__)[:3]
+    (a, b, c), (low, middle, high) = near, (squared[step] for step in near)
+    first, second = (middle - low) / (b - a), (high - low) / (c - a)
+    bend = (second - first) / (c - b)
+    return a - 0.5 * ((first - bend * (b - a)) / bend) if bend > 0 else float("nan")
 
 
 def _group_sums(block: LowRank, group: Ints) -> Floats:

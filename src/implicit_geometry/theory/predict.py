@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
+from implicit_geometry._validate import number
+from implicit_geometry.certificate import TOLERANCE
 from implicit_geometry.problem import Problem, Solution, require_problem
 from implicit_geometry.theory.limit.biased import bias_limit_solution, penalised_bias_limit_solution
 from implicit_geometry.theory.limit.nonnegative import nonnegative_limit_solution
@@ -20,9 +23,6 @@ _METHODS: dict[tuple[str, str, str], Callable[[Problem], Solution]] = {
     ("limit", "no bias", "hard labels"): limit_solution,
     ("limit", "free bias", "hard labels"): bias_limit_solution,
     ("limit", "bias with a ridge", "hard labels"): penalised_bias_limit_solution,
-    ("ridge", "no bias", "hard labels"): ridge_solution,
-    ("ridge", "free bias", "hard labels"): bias_ridge_solution,
-    ("ridge", "bias with a ridge", "hard labels"): bias_ridge_solution,
     ("limit", "no bias", "smoothed labels"): smoothed_limit_solution,
     ("limit", "free bias", "smoothed labels"): smoothed_limit_solution,
     ("limit", "bias with a ridge", "smoothed labels"): smoothed_limit_solution,
@@ -30,25 +30,33 @@ _METHODS: dict[tuple[str, str, str], Callable[[Problem], Solution]] = {
     ("ridge", "free bias", "smoothed labels"): smoothed_ridge_solution,
     ("ridge", "bias with a ridge", "smoothed labels"): smoothed_ridge_solution,
 }
+_TO_A_TOLERANCE: dict[tuple[str, str, str], Callable[[Problem, float], Solution]] = {
+    ("ridge", "no bias", "hard labels"): ridge_solution,
+    ("ridge", "free bias", "hard labels"): bias_ridge_solution,
+    ("ridge", "bias with a ridge", "hard labels"): bias_ridge_solution,
+}
 _NONNEGATIVE: dict[str, Callable[[Problem], Solution]] = {
     "limit": nonnegative_limit_solution,
     "ridge": nonnegative_ridge_solution,
 }
 
 
-def predict(problem: Problem) -> Solution:
+def predict(problem: Problem, tolerance: float = TOLERANCE) -> Solution:
     """Predict the geometry that training on a problem leads to.
 
     Args:
         problem: counts, loss, ridge and head.
+        tolerance: relative gap of the objective, > 0, at or below which the certificate says ``OPTIMAL``. Hundreds of
+            kinds of classes at a ridge are solved until it is reached, which takes less time where it is larger.
+            Whatever the tolerance, the certificate's gap is proven, its own rounding counted in.
 
     Returns:
         The geometry with its certificate, and the bias of a head with one.
 
     Raises:
-        InputError: scales beyond float64, a head with a bias and more kinds of classes than can be computed, or
-            nonnegative features that are not known to be orthogonal, as with a bias or with a shift at a larger ridge,
-            in the limit or for more than 30 classes.
+        InputError: a tolerance that is not positive, scales beyond float64, a head with a bias and more kinds of
+            classes than can be computed, or nonnegative features that are not known to be orthogonal, as with a bias
+            or with a shift at a larger ridge, in the limit or for more than 30 classes.
 
     Example:
         >>> from implicit_geometry.counts import ClassCounts
@@ -64,9 +72,20 @@ def predict(problem: Problem) -> Solution:
         array([ 2.708, -0.903, -0.903, -0.903])
     """
     require_problem(problem)
+    goal = number("tolerance", tolerance, minimum=0, exclusive=True)
+    solution = _solved(problem, goal)
+    if goal == TOLERANCE:
+        return solution
+    return replace(solution, certificate=replace(solution.certificate, tolerance=goal))
+
+
+def _solved(problem: Problem, tolerance: float) -> Solution:
     if problem.features == "nonnegative":
         return _nonnegative(problem)
-    return _METHODS[_regime(problem), _head(problem), _labels(problem)](problem)
+    kind = _regime(problem), _head(problem), _labels(problem)
+    if kind in _TO_A_TOLERANCE:
+        return _TO_A_TOLERANCE[kind](problem, tolerance)
+    return _METHODS[kind](problem)
 
 
 def _nonnegative(problem: Problem) -> Solution:

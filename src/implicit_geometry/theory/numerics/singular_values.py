@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.sparse.linalg import svds
 
 from implicit_geometry._validate import Floats
+
+_DENSE = 200  # rows up to which all singular values cost little
 
 
 def svd(matrix: Floats) -> tuple[Floats, Floats, Floats]:
@@ -25,6 +28,18 @@ def nuclear_norm(matrix: Floats) -> float:
 def operator_norm(matrix: Floats) -> float:
     """Largest singular value; errors as :func:`svd`."""
     return float(np.linalg.norm(_finite(matrix), 2))
+
+
+def largest_singular_value(matrix: Floats) -> float:
+    """:func:`operator_norm` to about twelve digits, by Lanczos' method where the matrix is large: no upper bound.
+
+    Raises:
+        FloatingPointError: an entry is infinite or NaN.
+    """
+    if min(matrix.shape) <= _DENSE:
+        return operator_norm(matrix)
+    found = svds(_finite(matrix), k=1, tol=1e-12, v0=np.ones(min(matrix.shape)), return_singular_vectors=False)
+    return float(found[0])
 
 
 def _finite(matrix: Floats) -> Floats:

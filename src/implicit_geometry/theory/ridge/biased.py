@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from implicit_geometry._validate import Floats, InputError
+from implicit_geometry.certificate import TOLERANCE
 from implicit_geometry.groups import gather
 from implicit_geometry.problem import Problem, Solution, require_free_features, require_hard_labels, require_problem
 from implicit_geometry.theory.numerics.balance import balancing_weights
@@ -25,6 +26,11 @@ from implicit_geometry.theory.numerics.rounding import EPS
 from implicit_geometry.theory.numerics.singular_values import operator_norm
 from implicit_geometry.theory.ridge.bias_levels import Levels, best_levels
 from implicit_geometry.theory.ridge.interior import DualProgram, interior_optimum
+from implicit_geometry.theory.ridge.many.coarser import coarser
+from implicit_geometry.theory.ridge.many.enclosed import Dual, Enclosed, enclose
+from implicit_geometry.theory.ridge.many.expansion import Expansion, gradient_of
+from implicit_geometry.theory.ridge.many.plain import COARSER, EXACT, FEW_KINDS
+from implicit_geometry.theory.ridge.many.polar import polar_wrong
 from implicit_geometry.theory.ridge.newton import Factored
 from implicit_geometry.theory.ridge.norm_error import Proof, certified_geometry
 from implicit_geometry.theory.ridge.optimum import FEW, GOAL, STEPS, closest
@@ -39,9 +45,10 @@ from implicit_geometry.theory.ridge.program import (
     trimmed,
     within_float64,
 )
-from implicit_geometry.theory.ridge.reduce import reduce_problem
+from implicit_geometry.theory.ridge.reduce import Kinds, reduce_kinds
 
 _NEGLIGIBLE = 1e-9  # ridge on the bias over that of the logits, for a start
+_EXACT_GAP = 1e-11  # of not too many kinds
 _SHORT = 60  # steps after which the interior-point method is cheaper
 
 
@@ -53,11 +60,12 @@ class _Optimum(NamedTuple):
     bounds: Bounds
 
 
-def bias_ridge_solution(problem: Problem) -> Solution:
+def bias_ridge_solution(problem: Problem, tolerance: float = TOLERANCE) -> Solution:
     """Solve the regularised problem of a head with a bias.
 
     Args:
         problem: with ridge > 0 and bias=True.
+        tolerance: relative gap at which many kinds of classes count as solved; few are solved to rounding.
 
     Returns:
         The geometry in absolute scale, the bias, and a certificate whose primal and dual values are those of the
@@ -77,18 +85,71 @@ def bias_ridge_solution(problem: Problem) -> Solution:
     if problem.ridge <= 0 or not problem.bias:
         raise InputError("problem", "must have ridge > 0 and bias=True", f"{problem.ridge:g} and {problem.bias}")
     groups = gather(problem)
+    kinds = Kinds.of(problem, groups)
     with within_float64(problem):
-        reduced = reduce_problem(problem, groups)
-        biased = Biased.of(reduced, problem.bias_ridge / problem.ridge)
+        biased = Biased.of(reduce_kinds(kinds, problem.ridge), problem.bias_ridge / problem.ridge)
         if not (biased.bias_decay == 0 or 1 / LARGEST < biased.bias_decay < LARGEST):
             raise InputError("bias_ridge", "must keep its quotient by ridge within float64", problem.bias_ridge)
-        logits, bias, bounds = biased.solve()
+        (logits, bias, bounds), wrong = optimal_pair_with_bias(kinds, problem.ridge, biased, tolerance)
         certificate = proven(problem, bounds, not (logits.own.any() or logits.mean.any()))
-        point = biased.at(logits, bias)
+        reduced, point = biased.reduced, biased.at(logits, bias)
         scale, level = biased.dual_scale(point.wrong), bias / reduced.null
+        if biased.bounds(logits, bias).gap > max(bounds.gap, GOAL):
+            scale = np.where(point.wrong > 0, wrong / np.where(point.wrong > 0, point.wrong, 1.0), 1.0)
         proof = Proof(logits, point, scale, bounds.gap, biased.levels, level)
         geometry, norm_proof = certified_geometry(groups, reduced, proof)
     return Solution(problem, geometry, certificate, (bias / np.sqrt(reduced.size))[groups.group], norm_proof)
+
+
+def optimal_pair_with_bias(kinds: Kinds, ridge: float, biased: Biased, goal: float) -> tuple[_Optimum, Floats]:
+    """Solve the problem of many kinds of classes by bins of them until the relative gap is at the goal.
+
+    Returns:
+        The optimum, and the probabilities of wrong classes of a feasible dual point near it, shape (G, G).
+    """
+    reduced, nothing = biased.reduced, biased.nothing()
+    if kinds.number <= EXACT and goal <= TOLERANCE:
+        goal = min(goal, _EXACT_GAP)
+    if kinds.number <= FEW_KINDS or nothing.bounds.gap <= GOAL:
+        best = biased.solve()
+        wrong = biased.at(best.logits, best.bias).wrong
+        return best, wrong * biased.dual_scale(wrong)
+    coarse, place = coarser(kinds, max(kinds.number // COARSER, FEW_KINDS // 2))
+    below = Biased.of(reduce_kinds(coarse, ridge), biased.bias_decay)
+    known, known_wrong = optimal_pair_with_bias(coarse, ridge, below, GOAL)
+    expansion = Expansion(kinds, coarse, place, bias=True)
+    wrong = expansion.wrong(reduced, gradient_of(below.reduced, known_wrong))
+    level = expansion.levels(known.bias / below.reduced.null)
+    logits = expansion.logits(reduced, known.logits, wrong, biased.levels.change(level))
+    start = _Optimum(*biased.settled(*biased.parted(logits, level * reduced.null)), known.bounds)
+    first = biased.dual_point(wrong)
+    upper = biased.upper(start.logits, start.bias, biased.at(start.logits, start.bias))
+    bounds = Bounds(upper[0], first.value, upper[1])
+    if bounds.gap <= goal:
+        return start._replace(bounds=bounds), first.wrong
+    found = _enclosed(biased, start.logits, start.bias, first, goal)
+    if found.bounds.gap > max(goal, TOLERANCE):  # kinds with so little in common that bins say little
+        again = _enclosed(biased, *biased.start(), found.dual, goal, afar=True)
+        found = min(found, again, key=lambda each: each.bounds.gap)
+    best = _Optimum(*biased.parted(*biased.expand(found.factors)), found.bounds)
+    candidate, bias = biased.settled(trimmed(best.logits, biased.at(best.logits, best.bias)), best.bias)
+    upper = biased.upper(candidate, bias, biased.at(candidate, bias))
+    renewed = Bounds(upper[0], found.dual.value, upper[1])
+    if renewed.gap <= max(best.bounds.gap, goal):
+        best = _Optimum(candidate, bias, renewed)
+    return best, found.dual.wrong
+
+
+def _enclosed(biased: Biased, logits: Logits, bias: Floats, dual: Dual, goal: float, afar: bool = False) -> Enclosed:
+    return enclose(
+        biased,
+        np.concatenate([biased.factored.factors(logits), bias]),
+        lambda x, point: biased.upper(*biased.parted(*biased.expand(x)), point),
+        lambda x, point: biased.dual_point(biased.polar_wrong(biased.parted(*biased.expand(x))[0], point)),
+        dual,
+        goal,
+        afar,
+    )
 
 
 def optimum_with_bias(reduced: Reduced, bias_decay: float) -> Point:
@@ -214,11 +275,33 @@ class Biased:
 
     def bounds(self, logits: Logits, bias: Floats) -> Bounds:
         """Values that enclose the optimum, rounding counted in."""
-        point, level = self.at(logits, bias), bias / self.reduced.null
-        added = self.levels.change_size(level)
+        point = self.at(logits, bias)
+        primal, rounding = self.upper(logits, bias, point)
+        return Bounds(primal, self.dual_value(point.wrong), rounding)
+
+    def upper(self, logits: Logits, bias: Floats, point: Point) -> tuple[float, float]:
+        """The objective with its rounding, and the rounding."""
+        added = self.levels.change_size(bias / self.reduced.null)
         primal = self.reduced.objective(logits, point) + 0.5 * self.bias_decay * float(bias @ bias)
         rounding = self.reduced.rounding(logits, point, added)
-        return Bounds(primal + rounding, self.dual_value(point.wrong), rounding)
+        return primal + rounding, rounding
+
+    def parted(self, logits: Logits, bias: Floats) -> tuple[Logits, Floats]:
+        """The same exponents, with all that a free bias can take over in the bias."""
+        if self.bias_decay > 0:
+            return logits, bias
+        root = self.root_group_count
+        along = logits.mean @ root / (root @ root)
+        return Logits(logits.own, logits.mean - np.outer(along, root)), bias + along
+
+    def polar_wrong(self, logits: Logits, point: Point) -> Floats:
+        """Probabilities of wrong classes whose loss gradient is minus the polar factor of X."""
+        root = self.root_group_count / np.linalg.norm(self.root_group_count)
+        return polar_wrong(self.reduced, logits, point, None if self.bias_decay > 0 else root)
+
+    def dual_point(self, wrong: Floats) -> Dual:
+        """Probabilities of wrong classes as a feasible dual point."""
+        return Dual(self.dual_value(wrong), wrong * self.dual_scale(wrong))
 
     def dual_scale(self, wrong: Floats) -> Floats:
         """Factors of the columns of probabilities of wrong classes that make them a feasible dual point, shape (G,).
@@ -262,11 +345,15 @@ class Biased:
         logits, level = interior_optimum(DualProgram(self.reduced, easiest.levels))
         return np.concatenate([self.factored.factors(logits), level * self.reduced.null])
 
-    def solve(self) -> _Optimum:
-        """Zero with the best bias where it is the optimum, else Newton's method from the limit's form."""
+    def nothing(self) -> _Optimum:
+        """Zero logits with the best bias."""
         zero = Logits(np.zeros_like(self.root_group_count), np.zeros_like(self.reduced.logit_slope))
         zero, bias = self.settled(zero, np.zeros_like(self.root_group_count))
-        nothing = _Optimum(zero, bias, self.bounds(zero, bias))
+        return _Optimum(zero, bias, self.bounds(zero, bias))
+
+    def solve(self) -> _Optimum:
+        """Zero with the best bias where it is the optimum, else Newton's method from the limit's form."""
+        nothing = self.nothing()
         if nothing.bounds.gap <= GOAL:
             return nothing
         logits, bias = self.start()

@@ -60,10 +60,16 @@ class Iterate:
     steepness: float
 
 
-def descend(problem: Smooth, start: Floats) -> Iterator[Iterate]:
-    """Iterates of falling objective, from the start on; ends where no step lowers it further."""
+def descend(problem: Smooth, start: Floats, first: float = 0.3) -> Iterator[Iterate]:
+    """Iterates of falling objective, from the start on; ends where no step lowers it further.
+
+    Args:
+        problem: the objective.
+        start: factors.
+        first: length of the first step, at most, over that of the factors.
+    """
     x, point = start, problem.evaluate(start)
-    radius = 0.3 * _norm(x * np.sqrt(problem.hessian_diagonal_estimate(x, point)))
+    radius = first * _norm(x * np.sqrt(problem.hessian_diagonal_estimate(x, point)))
     while True:
         gradient, value = problem.gradient(x, point), problem.value(x, point)
         steepness = _norm(gradient) / _norm(x) if x.any() else 0.0

@@ -20,6 +20,7 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import xlogy
 
 from implicit_geometry._validate import Floats, Ints
 from implicit_geometry.certificate import TOLERANCE, NormError
@@ -38,7 +39,8 @@ class Proof(NamedTuple):
     Attributes:
         logits: X.
         point: loss and gradient there, that of the bias included.
-        scale: what the columns of ``point.wrong`` are multiplied by to be a feasible dual point, shape (G,).
+        scale: what ``point.wrong`` is multiplied by, columns or entries, to be the feasible dual point, shape (G,) or
+            (G, G).
         gap: relative gap of the certificate.
         levels: what the bias does, if there is one.
         level: of the solution's bias, shape (G,).
@@ -54,7 +56,7 @@ class Proof(NamedTuple):
 
 def certified_geometry(groups: ClassGroups, reduced: Reduced, proof: Proof) -> tuple[Geometry, Callable[[], NormError]]:
     """The geometry of a solution, and what computes bounds of the errors of its squared norms."""
-    optimal = proof.gap <= TOLERANCE
+    optimal = proof.gap <= TOLERANCE and proof.scale.ndim == 1
     geometry = grouped_geometry(
         groups, reduced.root_count, *proof.logits, proof.point.mean_gradient if optimal else None
     )
@@ -103,11 +105,12 @@ class _Known(NamedTuple):
 
 def _gap(reduced: Reduced, x: Logits, slope: Floats, right: Floats, scale: Floats, blur: Floats) -> float:
     """Objective less dual value, from the entropies of the columns and the alignment of gradient and logits."""
-    total = slope.sum(axis=0)  # group_weight * t
-    lost = total * (1 - scale) / (reduced.group_weight * right)
-    entropy = total * scale * np.log(scale) + (reduced.group_weight - total * scale) * np.log1p(lost)
-    tilt = 8 * reduced.size.size * EPS + (1 - scale)
-    entropy = np.maximum(entropy, 0.0) + EPS * ROUNDINGS * total * tilt + (slope * blur * (tilt + blur)).sum(axis=0)
+    moved = slope * scale
+    lost = (slope * (1 - scale)).sum(axis=0) / (reduced.group_weight * right)
+    entropy = xlogy(moved, scale).sum(axis=0) + (reduced.group_weight - moved.sum(axis=0)) * np.log1p(lost)
+    tilt = 8 * reduced.size.size * EPS + np.abs(1 - scale)
+    rounding = EPS * ROUNDINGS * slope * tilt + slope * blur * (tilt + blur)
+    entropy = np.maximum(entropy, 0.0) + rounding.sum(axis=0)
     own, mean = reduced.pull_back(slope * scale)
     left, sigma, turned = svd(x.mean)
     tension = np.maximum(1 + ((left.T @ mean) * turned).sum(axis=1), 0.0)

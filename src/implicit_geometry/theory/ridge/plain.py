@@ -12,19 +12,23 @@ import math
 import numpy as np
 
 from implicit_geometry._validate import LARGEST_COUNT, InputError, number, whole_number
+from implicit_geometry.certificate import TOLERANCE
 from implicit_geometry.groups import ClassGroups, gather
 from implicit_geometry.problem import Problem, Solution, require_free_features, require_hard_labels, require_problem
+from implicit_geometry.theory.ridge.many.binned import DENSE_KINDS, binned_solution
+from implicit_geometry.theory.ridge.many.plain import FEW_KINDS, Pair, optimal_pair
 from implicit_geometry.theory.ridge.norm_error import Proof, certified_geometry
-from implicit_geometry.theory.ridge.optimum import Optimum, optimum
-from implicit_geometry.theory.ridge.program import Reduced, proven, within_float64
-from implicit_geometry.theory.ridge.reduce import reduce_problem
+from implicit_geometry.theory.ridge.optimum import GOAL, Optimum, optimum
+from implicit_geometry.theory.ridge.program import Bounds, Reduced, proven, within_float64
+from implicit_geometry.theory.ridge.reduce import Kinds, reduce_kinds
 
 
-def ridge_solution(problem: Problem) -> Solution:
-    """Solve the regularised problem to a relative gap of 1e-8, with any counts, scales, weights, shifts and margins.
+def ridge_solution(problem: Problem, tolerance: float = TOLERANCE) -> Solution:
+    """Solve the regularised problem, with any counts, scales, weights, shifts and margins.
 
     Args:
         problem: with ridge > 0 and bias=False.
+        tolerance: relative gap at which many kinds of classes count as solved; few are solved to rounding.
 
     Returns:
         The geometry in absolute scale, and a certificate whose primal and dual values are those of the sum-form
@@ -51,9 +55,14 @@ def ridge_solution(problem: Problem) -> Solution:
             "problem", "must have ridge > 0 and bias=False", f"ridge={problem.ridge:g} and bias={problem.bias}"
         )
     groups = gather(problem)
+    kinds = Kinds.of(problem, groups)
     with within_float64(problem):
-        reduced = reduce_problem(problem, groups)
-        return plain_solution(problem, reduced, groups, optimum(reduced))
+        if kinds.number > DENSE_KINDS:
+            return binned_solution(problem, groups, kinds, tolerance)
+        reduced = reduce_kinds(kinds, problem.ridge)
+        if kinds.number <= FEW_KINDS:
+            return plain_solution(problem, reduced, groups, optimum(reduced))
+        return pair_solution(problem, reduced, groups, optimal_pair(kinds, problem.ridge, tolerance))
 
 
 def ridge_from_weight_decay(
@@ -91,5 +100,18 @@ def plain_solution(problem: Problem, reduced: Reduced, groups: ClassGroups, best
     certificate = proven(problem, bounds, not (x.own.any() or x.mean.any()))
     point = reduced.evaluate(x)
     scale = np.full(x.own.shape, reduced.feasible_scale(point.wrong))
+    geometry, norm_proof = certified_geometry(groups, reduced, Proof(x, point, scale, bounds.gap))
+    return Solution(problem, geometry, certificate, norm_proof=norm_proof)
+
+
+def pair_solution(problem: Problem, reduced: Reduced, groups: ClassGroups, best: Pair) -> Solution:
+    """The geometry and the certificate of logits and a dual point of the reduced problem."""
+    x, wrong, bounds = best
+    certificate = proven(problem, bounds, not (x.own.any() or x.mean.any()))
+    point = reduced.evaluate(x)
+    own_gap = Bounds(bounds.primal, reduced.dual_value(point.wrong), bounds.rounding).gap
+    scale = np.full(x.own.shape, reduced.feasible_scale(point.wrong))
+    if own_gap > max(bounds.gap, GOAL):
+        scale = np.where(point.wrong > 0, wrong / np.where(point.wrong > 0, point.wrong, 1.0), 1.0)
     geometry, norm_proof = certified_geometry(groups, reduced, Proof(x, point, scale, bounds.gap))
     return Solution(problem, geometry, certificate, norm_proof=norm_proof)

@@ -211,9 +211,9 @@ class Reduced:
         return Bounds(self.objective(x, point) + rounding, self.dual_value(point.wrong), rounding)
 
 
-def out_of_range(problem: Problem) -> InputError:
-    """What is said of a problem whose quotients by the ridge float64 does not hold."""
-    return InputError("ridge", "must leave counts, weights, scales and shifts over it within float64", problem.ridge)
+def out_of_range(ridge: float) -> InputError:
+    """What is said of a ridge whose quotients float64 does not hold."""
+    return InputError("ridge", "must leave counts, weights, scales and shifts over it within float64", ridge)
 
 
 @contextmanager
@@ -229,7 +229,7 @@ def within_float64(problem: Problem) -> Iterator[None]:
         except InputError:
             raise
         except (ArithmeticError, ValueError) as error:  # LinAlgError is a ValueError
-            raise out_of_range(problem) from error
+            raise out_of_range(problem.ridge) from error
 
 
 def proven(problem: Problem, bounds: Bounds, collapsed: bool) -> Certificate:
@@ -241,7 +241,7 @@ def proven(problem: Problem, bounds: Bounds, collapsed: bool) -> Certificate:
     with np.errstate(all="ignore"):
         primal, dual = bounds.primal * problem.ridge, bounds.dual * problem.ridge
     if not np.isfinite(primal):
-        raise out_of_range(problem)
+        raise out_of_range(problem.ridge)
     return Certificate(primal, dual if np.isfinite(dual) else -np.inf, smallest_margin=None, collapsed=collapsed)
 
 

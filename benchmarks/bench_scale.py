@@ -1,0 +1,110 @@
+"""Hundreds and thousands of kinds of classes at a ridge, beside Newton's method without coarse problems and FISTA.
+
+Times are of the processor, so that other work on the machine hardly shows: set OMP_NUM_THREADS=1. ``--slow`` adds
+Newton's method alone on the largest profile (about a minute) and 20,000 kinds.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import implicit_geometry as ig
+from implicit_geometry.groups import gather
+from implicit_geometry.theory.ridge.optimum import optimum
+from implicit_geometry.theory.ridge.program import Bounds, Logits, Reduced
+from implicit_geometry.theory.ridge.reduce import reduce_problem
+
+IMAGENET = ig.ClassCounts(np.round(1280 * (5 / 1280) ** (np.arange(1000) / 999)).astype(int))
+CIFAR = ig.ClassCounts.exponential(num_classes=100, imbalance_ratio=100, max_count=500)
+INATURALIST = ig.ClassCounts(np.sort(np.random.default_rng(0).zipf(1.5, 8142).clip(1, 113) + 8)[::-1])
+STEP = ig.ClassCounts.step(num_classes=10, imbalance_ratio=10, max_count=50)
+RULES: dict[str, Callable[[ig.ClassCounts], ig.Parameterization]] = {
+    "ldt 0.25": lambda counts: ig.ldt(counts, 0.25),
+    "ce": ig.ce,
+    "cdt 0.25": lambda counts: ig.cdt(counts, 0.25),
+    "vs 0.25": lambda counts: ig.vs(counts, 0.25),
+    "la": ig.logit_adjusted,
+    "ldam": ig.ldam,
+}
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    start = time.process_time()
+    result = work()
+    return time.process_time() - start, result
+
+
+def line(what: str, seconds: float, wanted: float, rest: str = "") -> None:
+    verdict = "" if seconds <= wanted else "  MISSED"
+    print(f"{what:62}{seconds:9.3f} s, wanted <= {wanted:g} s{verdict}  {rest}", flush=True)
+
+
+def proximal_gradient(reduced: Reduced, seconds: float) -> tuple[int, float]:
+    """Accelerated proximal gradient on the logits, one dense SVD a step: steps and relative gap after some seconds."""
+    x = Logits(np.zeros_like(reduced.size), np.zeros_like(reduced.logit_slope))
+    ahead, momentum, steps, start = x, 1.0, 0, time.process_time()
+    length = 4 / (reduced.group_weight * reduced.logit_slope.max(axis=0) ** 2 * 2).max()
+    while time.process_time() - start < seconds:
+        point = reduced.evaluate(ahead)
+        left, sigma, right = np.linalg.svd(ahead.mean - length * point.mean_gradient)
+        mean = (left * np.maximum(sigma - length, 0.0)) @ right
+        own = np.maximum(ahead.own - length * (1 + point.own_gradient), 0.0) * reduced.live
+        following = 0.5 + np.sqrt(0.25 + momentum**2)
+        share = (momentum - 1) / following
+        ahead = Logits(own + share * (own - x.own), mean + share * (mean - x.mean))
+        x, momentum, steps = Logits(own, mean), following, steps + 1
+    bounds: Bounds = reduced.bounds(x, reduced.evaluate(x))
+    return steps, bounds.gap
+
+
+def predictions(slow: bool) -> None:
+    for name, rule in RULES.items():
+        problem = ig.Problem(IMAGENET, rule(IMAGENET), ridge=0.05)
+        spent, solution = timed(lambda problem=problem: ig.predict(problem))
+        line(f"predict, 1,000 classes of 529 kinds, {name}", spent, 5.0, f"gap {solution.certificate.relative_gap:.0e}")
+    problem = ig.Problem(IMAGENET, ig.ldt(IMAGENET, 0.25), ridge=0.05)
+    reduced = reduce_problem(problem, gather(problem))
+    steps, gap = proximal_gradient(reduced, 10.0)
+    print(f"    accelerated proximal gradient, ldt 0.25: gap {gap:.0e} after 10 s and {steps} steps")
+    if slow:
+        spent, alone = timed(lambda: optimum(reduced))
+        print(f"    Newton's method without coarse problems, ldt 0.25: {spent:.1f} s, gap {alone.bounds.gap:.0e}")
+    spent = min(timed(lambda: ig.predict(ig.Problem(STEP, ridge=0.1)))[0] for _ in range(50))
+    line("predict, STEP, 10 classes", spent, 0.002)
+
+
+def ridges() -> None:
+    for name, counts, loss, wanted in (
+        ("CIFAR-100-LT, ce", CIFAR, ig.ce(CIFAR), 0.3),
+        ("8,142 classes of about 113 kinds, ce", INATURALIST, ig.ce(INATURALIST), 0.5),
+        ("1,000 classes of 529 kinds, ldt 0.25", IMAGENET, ig.ldt(IMAGENET, 0.25), 3.0),
+    ):
+        problem = ig.Problem(counts, loss, ridge=0.05)
+        measured = ig.predict(problem).geometry
+        spent, found = timed(lambda measured=measured, problem=problem: ig.effective_ridge(measured, problem))
+        line(f"effective_ridge, {name}", spent, wanted, f"off by {abs(found.ridge / 0.05 - 1):.0e}")
+
+
+def thousands() -> None:
+    values = np.unique(np.round(np.geomspace(5, 1e6, 36_000)).astype(int))[::-1][:20_000]
+    counts = ig.ClassCounts(values)
+    for name in ("ldt 0.25", "ce"):
+        problem = ig.Problem(counts, RULES[name](counts), ridge=0.05)
+        spent, solution = timed(lambda problem=problem: ig.predict(problem, tolerance=1e-3))
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        rest = f"gap {solution.certificate.relative_gap:.0e}, {memory:.1f} GiB"
+        line(f"predict, {counts.num_classes} kinds, {name}, tolerance 1e-3", spent, 60.0, rest)
+
+
+if __name__ == "__main__":
+    slow = "--slow" in sys.argv[1:]
+    predictions(slow)
+    ridges()
+    if slow:
+        thousands()

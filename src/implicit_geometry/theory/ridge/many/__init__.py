@@ -1,0 +1,1 @@
+"""Hundreds of kinds of classes and more: coarse problems, and the way from their optima to that of the whole."""

@@ -1,0 +1,95 @@
+"""Kinds of classes that are nearly alike, taken for one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from heapq import heapify, heappop, heappush
+
+import numpy as np
+
+from implicit_geometry._validate import Floats, Ints
+from implicit_geometry.counts import ClassCounts
+from implicit_geometry.groups import gather
+from implicit_geometry.parameterization import Pairwise, Parameterization
+from implicit_geometry.problem import Problem
+from implicit_geometry.theory.ridge.reduce import Kinds
+
+
+def coarser(kinds: Kinds, number: int) -> tuple[Kinds, Ints]:
+    """Bins of kinds, each with the mean vectors of its classes (of the logarithms of what is positive).
+
+    The bin that is widest, in logarithms of scales or in shifts, is halved until there are as many as asked for.
+
+    Args:
+        kinds: what to gather.
+        number: of bins.
+
+    Returns:
+        The bins, and the bin of every kind, shape (G,).
+    """
+    pairs = kinds.pairs
+    features = np.stack(
+        [
+            np.log(kinds.strength),
+            np.log(pairs.label_scale) - 0.5 * np.log(kinds.cost),
+            np.log(pairs.class_scale),
+            pairs.shift,
+            pairs.margin,
+        ]
+    )
+    place = _halved(features, number)
+    size = np.bincount(place, weights=kinds.size).astype(np.float64)
+
+    def mean(values: Floats) -> Floats:
+        return np.asarray(np.bincount(place, weights=kinds.size * values) / size)
+
+    def geometric(values: Floats) -> Floats:
+        return np.asarray(np.exp(mean(np.log(values))))
+
+    coarse = Pairwise(
+        weight=geometric(pairs.weight),
+        shift=mean(pairs.shift),
+        class_scale=geometric(pairs.class_scale),
+        label_scale=geometric(pairs.label_scale),
+        margin=mean(pairs.margin),
+    )
+    return Kinds(size, geometric(kinds.count), geometric(kinds.cost), coarse), place
+
+
+def with_fewer_kinds(problem: Problem, number: int) -> Problem:
+    """A problem like the given one, its classes in the same order, with at most ``number`` kinds of classes."""
+    groups = gather(problem)
+    coarse, place = coarser(Kinds.of(problem, groups), number)
+    row, vectors = place[groups.group], coarse.pairs
+    count = np.maximum(np.rint(coarse.count), 1)
+    loss = Parameterization(
+        weight=(vectors.weight * coarse.count / count)[row],
+        shift=vectors.shift[row],
+        class_scale=vectors.class_scale[row],
+        label_scale=vectors.label_scale[row],
+        margin=vectors.margin[row],
+    )
+    counts = ClassCounts(count[row].astype(np.int64))
+    return replace(problem, counts=counts, parameterization=loss, embedding_cost=coarse.cost[row])
+
+
+def _halved(features: Floats, number: int) -> Ints:
+    """The bin of every column, bins in the order of their first columns."""
+
+    def entry(columns: Ints) -> tuple[float, int, int, Ints]:
+        width = np.ptp(features[:, columns], axis=1)
+        widest = int(width.argmax())
+        return -float(width[widest]), int(columns[0]), widest, columns
+
+    heap = [entry(np.arange(features.shape[1]))]
+    heapify(heap)
+    while len(heap) < number and heap[0][0] < 0:
+        _, _, widest, columns = heappop(heap)
+        values = features[widest, columns]
+        low = values <= 0.5 * (values.min() + values.max())
+        heappush(heap, entry(columns[low]))
+        heappush(heap, entry(columns[~low]))
+    place = np.empty(features.shape[1], dtype=np.int64)
+    for index, (_, _, _, columns) in enumerate(sorted(heap, key=lambda bin_: bin_[1])):
+        place[columns] = index
+    return place

@@ -1,0 +1,159 @@
+"""From the optimum of a coarse problem to a start for the whole one, and to a dual point that encloses its optimum.
+
+A bin's classes are treated alike: the coarse logits X and their loss gradient G, as operators on class space, are taken
+over unchanged. G stays one that probabilities can have if it is turned to the new null vector (and, with a bias, so
+that it does to sqrt(n) what it did before): rotations keep its norm. The probabilities follow from its entries, each
+from the class's own count and scales, so that they are off by the square of the bins' widths. X becomes as good once
+every class has a length of its own: the one that gives it the right probability.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from implicit_geometry._validate import Floats, Ints
+from implicit_geometry.theory.ridge.many.polar import wrong_of_gradient
+from implicit_geometry.theory.ridge.program import Logits, Reduced
+from implicit_geometry.theory.ridge.reduce import Kinds
+
+_SHORTEST = 0.1  # of a length, over that of the bin
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """What relates a coarse problem to the whole one.
+
+    Attributes:
+        kinds: the whole problem.
+        coarse: the coarse one.
+        place: bin of every kind, shape (G,).
+        bias: whether the head has a bias.
+    """
+
+    kinds: Kinds
+    coarse: Kinds
+    place: Ints
+    bias: bool = False
+
+    @cached_property
+    def share(self) -> Floats:
+        """Entry of each kind in the unit vector along its bin's classes, shape (G,)."""
+        return np.asarray(np.sqrt(self.kinds.size / self.coarse.size[self.place]))
+
+    @cached_property
+    def alike(self) -> Floats:
+        """What acts on the differences within a bin counts only where there are several classes, shape (bins,)."""
+        return np.asarray((self.coarse.size > 1).astype(np.float64))
+
+    def operator(self, own: Floats, mean: Floats) -> tuple[Floats, Floats]:
+        """A coarse operator on class space, by what it does within bins and on their means, in terms of kinds.
+
+        Returns:
+            What it does within kinds, shape (G,), and on their means, shape (G, G).
+        """
+        own = own * self.alike
+        core = mean - np.diag(own)
+        whole = core[np.ix_(self.place, self.place)] * self.share * self.share[:, None]
+        within = own[self.place]
+        whole[np.diag_indices_from(whole)] += within
+        return within, whole
+
+    def logits_operator(self, coarse: Logits) -> tuple[Floats, Floats]:
+        """Coarse logits in terms of kinds, turned so that they have the new null vectors."""
+        own, mean = self.operator(*coarse)
+        mean = _turned(mean, self.old_null, self.kinds.null)
+        mean -= np.outer(self.kinds.null, self.kinds.null @ mean)
+        if self.bias:
+            mean = _turned(mean.T, _unit(self.old_root), _unit(self.kinds.root_group_count)).T
+        return own, mean
+
+    def gradient_operator(self, within: Floats, mean: Floats) -> tuple[Floats, Floats]:
+        """A coarse loss gradient in terms of kinds, turned so that it is one.
+
+        It is nearly minus the projection that leaves out the null vectors, so that both sides are turned alike.
+        """
+        own, whole = self.operator(within, mean)
+        null, new_null = self.old_null, self.kinds.null
+        root, new_root = _unit(self.old_root), _unit(self.kinds.root_group_count)
+        if self.bias:
+            whole = _turned(_turned(whole, root, new_root).T, root, new_root).T
+            null = _turned(null[:, None], root, new_root)[:, 0]
+        whole = _turned(_turned(whole, null, new_null).T, null, new_null).T
+        if self.bias:
+            moved = _turned(new_root[:, None], null, new_null)[:, 0]
+            whole = _turned(whole.T, moved, new_root).T
+        return own, whole - np.outer(new_null, new_null @ whole)
+
+    @cached_property
+    def old_null(self) -> Floats:
+        """The coarse null vector in terms of kinds, shape (G,)."""
+        return np.asarray(self.coarse.null[self.place] * self.share)
+
+    @cached_property
+    def old_root(self) -> Floats:
+        """The coarse sqrt(k n) in terms of kinds, shape (G,)."""
+        return np.asarray(self.coarse.root_group_count[self.place] * self.share)
+
+    def wrong(self, reduced: Reduced, gradient: tuple[Floats, Floats]) -> Floats:
+        """Probabilities of wrong classes whose loss gradient is a coarse one, shape (G, G).
+
+        Args:
+            reduced: the whole problem.
+            gradient: of the coarse one, within bins and on their means, of norm at most 1.
+        """
+        wrong = wrong_of_gradient(reduced, *self.gradient_operator(*gradient))
+        return wrong if self.bias else _best_columns(reduced, wrong)
+
+    def logits(self, reduced: Reduced, coarse: Logits, wrong: Floats, levels: Floats | float = 0.0) -> Logits:
+        """Coarse logits, each class with the length that gives wrong classes the right probability together.
+
+        Args:
+            reduced: the whole problem.
+            coarse: logits of the coarse one.
+            wrong: the probabilities, shape (G, G).
+            levels: what a bias adds to the exponents.
+        """
+        own, mean = self.logits_operator(coarse)
+        alive = (own > 0) & np.asarray(wrong.any(axis=0))
+        odds = np.logaddexp.reduce(reduced.exponents(Logits(own, mean)) + levels, axis=0)
+        total = np.minimum(wrong.sum(axis=0), 1 - 1e-12)
+        wanted = np.log(np.where(alive, total, 0.5)) - np.log1p(-np.where(alive, total, 0.5))
+        slope = np.where(reduced.size > 1, reduced.own_slope.diagonal(), reduced.logit_slope.diagonal())
+        longer = np.where(alive, np.maximum((odds - wanted) / slope, (_SHORTEST - 1) * own), 0.0)
+        change = np.diag(longer) - np.outer(reduced.null, reduced.null * longer)
+        if self.bias:
+            root = _unit(self.kinds.root_group_count)
+            change = change - np.outer(change @ root, root)
+        return Logits(np.where(reduced.live, own + longer, 0.0), mean + change)
+
+    def levels(self, level: Floats) -> Floats:
+        """A coarse bias over the null vector, in terms of kinds, shape (G,)."""
+        level = level[self.place]
+        return np.asarray(level - self.kinds.null**2 @ level)
+
+
+def gradient_of(reduced: Reduced, wrong: Floats) -> tuple[Floats, Floats]:
+    """Loss gradient of probabilities of wrong classes, within groups and on group means."""
+    return reduced.pull_back(reduced.group_weight * wrong)
+
+
+def _best_columns(reduced: Reduced, wrong: Floats) -> Floats:
+    """Columns multiplied by the number, at most 1, that is best for the dual: the gradient's norm cannot rise by it."""
+    total = wrong.sum(axis=0)
+    with np.errstate(all="ignore"):
+        odds = np.exp(np.where(wrong > 0, wrong * (reduced.offset - np.log(wrong)), 0.0).sum(axis=0) / total)
+        best = np.where(np.isinf(odds), 1 / total, odds / (1 + total * odds))
+    return np.asarray(wrong * np.where(best < 1, best, 1.0))
+
+
+def _turned(matrix: Floats, old: Floats, new: Floats) -> Floats:
+    """Columns turned by the rotation that takes one unit vector to another and moves nothing orthogonal to both."""
+    middle = old + new
+    return np.asarray(matrix - np.outer(middle / (1 + old @ new), middle @ matrix) + np.outer(2 * new, old @ matrix))
+
+
+def _unit(vector: Floats) -> Floats:
+    return np.asarray(vector / np.linalg.norm(vector))

@@ -1,0 +1,44 @@
+"""Heads with a bias and many kinds of classes, against Newton's method without coarse problems and whole matrices."""
+
+import numpy as np
+import pytest
+
+from implicit_geometry import ClassCounts, Problem, Status, ce, ldt, predict, vs
+from implicit_geometry.groups import gather
+from implicit_geometry.theory.ridge.biased import Biased
+from implicit_geometry.theory.ridge.reduce import Kinds, reduce_kinds
+from ridge_oracles import sample_loss
+
+COUNTS = ClassCounts(np.unique(np.round(1280 * (5 / 1280) ** (np.arange(64) / 63)).astype(int))[::-1])
+LOSSES = {"ce": ce, "ldt": lambda n: ldt(n, 0.25), "vs": lambda n: vs(n, 0.25)}
+
+
+def objective(solution):
+    """On whole matrices, from the mean logits and the bias alone."""
+    problem, logits = solution.problem, solution.geometry.cross.dense()
+    counts = problem.counts.values
+    total = sum(
+        n * sample_loss(problem.parameterization, logits[:, label] + solution.bias, label)[0]
+        for label, n in enumerate(counts)
+    )
+    total += problem.ridge * np.linalg.norm(logits * np.sqrt(counts), "nuc")
+    return float(total + 0.5 * problem.bias_ridge * solution.bias @ solution.bias)
+
+
+@pytest.mark.parametrize("bias_ridge", [0.0, 0.05])
+@pytest.mark.parametrize("rule", LOSSES)
+def test_newtons_method_without_coarse_problems_agrees(rule, bias_ridge):
+    problem = Problem(COUNTS, LOSSES[rule](COUNTS), ridge=0.05, bias=True, bias_ridge=bias_ridge)
+    solution = predict(problem)
+    with np.errstate(all="ignore"):
+        alone = Biased.of(reduce_kinds(Kinds.of(problem, gather(problem)), 0.05), bias_ridge / 0.05).solve()
+    assert solution.certificate.status is Status.OPTIMAL
+    assert solution.certificate.primal == pytest.approx(0.05 * alone.bounds.primal, rel=2e-8)
+    assert solution.certificate.dual <= 0.05 * alone.bounds.primal
+    assert objective(solution) == pytest.approx(solution.certificate.primal, rel=1e-10)
+    assert (solution.norm_error.classifier >= 0).all()
+
+
+def test_a_free_bias_leaves_embeddings_whose_mean_over_samples_is_zero():
+    logits = predict(Problem(COUNTS, ldt(COUNTS, 0.25), ridge=0.05, bias=True)).geometry.cross.dense()
+    np.testing.assert_allclose(logits @ COUNTS.values, 0, atol=1e-4 * COUNTS.num_samples)
