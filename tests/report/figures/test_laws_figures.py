@@ -1,6 +1,7 @@
 """The figures of the study of laws show the numbers of its table."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -81,3 +82,10 @@ def test_one_network_and_one_ratio_are_enough(table, draw):
 def test_every_law_of_the_study_is_drawn(table):
     labels = laws_figure(table).axes[-1].get_xticklabels()
     assert len(labels) == len(LAWS)
+
+
+@pytest.mark.parametrize("path", sorted(Path(__file__).parents[3].glob("docs/laws-*.csv")), ids=lambda path: path.stem)
+def test_the_page_of_laws_can_be_drawn_again_from_its_table(path):
+    table = pd.read_csv(path)
+    for draw in FIGURES:
+        assert draw(table).axes

@@ -74,7 +74,7 @@ def descended_solution(problem: Problem) -> Solution:
             descended=True,
         )
         if not np.isfinite(certificate.primal):
-            raise out_of_range(problem)
+            raise out_of_range(problem.ridge)
         geometry = Geometry.from_factors(w, h / program.root_cost[:, None])
     return Solution(problem, geometry, certificate, program.centred(b) if problem.bias else None)
 
