@@ -47,7 +47,7 @@ def test_the_sdist_is_the_sources_the_tests_and_the_documentation_and_nothing_el
     names = {name for name in names if ".egg-info/" not in name}
     in_folders = {name for name in names if "/" in name}
     expected = {f"src/{name}" for name in source_files(PACKAGE, ".py", ".pyi", "py.typed", ".html", ".css")}
-    expected |= source_files(ROOT / "tests", ".py") | source_files(ROOT / "docs", ".md", ".png")
+    expected |= source_files(ROOT / "tests", ".py") | source_files(ROOT / "docs", ".md", ".png", ".csv")
     expected |= source_files(ROOT / "examples", ".py", ".yaml") | source_files(ROOT / "benchmarks", ".py")
     expected |= source_files(ROOT / "tools", ".py")
     assert in_folders == expected | {".ci/run", ".github/workflows/ci.yml"}
