@@ -44,6 +44,7 @@ def smoothed_specs(*, normalization="batch", seeds=(0, 1)):
         and spec.label_smoothing
         and spec.class_counts().imbalance_ratio == 10
         and spec.seed in seeds
+        and spec.rule not in ("weighted", "vs")  # seconds of descent each, for nothing new
     ]
 
 
@@ -75,7 +76,7 @@ class TestRows:
         np.testing.assert_allclose(without_shift["logits_scale"], 1.0, atol=1e-6)
 
     def test_a_shift_behind_a_relu_is_predicted_numerically(self, rows):
-        shifted = rows[(rows["law"] == "counts_relu") & rows["rule"].isin(["logit_adjusted", "vs"])]
+        shifted = rows[(rows["law"] == "counts_relu") & (rows["rule"] == "logit_adjusted")]
         assert len(shifted)
         assert shifted["cross_systematic"].max() < 0.01
 
