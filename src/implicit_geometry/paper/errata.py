@@ -110,7 +110,7 @@ def _definition_2(num_classes: int, ratio: int) -> list[StepRow]:
     _, _, rows = np.linalg.svd(sel_matrix(profile) * root)
     by_class = rows[:-1].T / root[:, None]  # the last singular value is zero
     shortest = float(np.linalg.norm(by_class, axis=0).min())
-    return [StepRow("Def. 2, columns of U", "ce", 0.0, "shortest column of U, a row per class", 1.0, shortest)]
+    return [StepRow("Def. 2, columns of U", "ce", 0.0, "shortest column of U, one row per class", 1.0, shortest)]
 
 
 def _footnote_5(num_classes: int, ratio: int) -> list[StepRow]:
