@@ -22,6 +22,7 @@ from implicit_geometry.lowrank import MAX_EXACT_ROWS, LowRank
 from implicit_geometry.problem import Problem
 
 _BLOCKS = ("classifier", "embedding", "cross")
+_USUAL = 1e50  # largest entry of factors whose products are multiplied as they are
 
 
 @dataclass(frozen=True)
@@ -135,8 +136,26 @@ def _split(geometry_a: Geometry, geometry_b: Geometry, group: Ints) -> SplitComp
 
 def gram_distance(a: LowRank, b: LowRank) -> float:
     """Frobenius distance of two matrices scaled to unit Frobenius norm; NaN where one is zero, or below 1e-307."""
+    if _by_inner_products(a, b):
+        squared = a.inner(a), b.inner(b), a.inner(b)
+        if min(squared[:2]) > 0:
+            cosine = squared[2] / np.sqrt(squared[0]) / np.sqrt(squared[1])
+            return float(np.sqrt(max(2 - 2 * cosine, 0.0)))
     difference = _unit_difference(a, b)
     return float("nan") if difference is None else difference.frobenius_norm()
+
+
+def _by_inner_products(a: LowRank, b: LowRank) -> bool:
+    """Whether r x r products say all and are fewest: many classes, each with a row of its own, of usual size."""
+    rows = a.num_classes
+    if rows <= MAX_EXACT_ROWS or not a.diagonal.size == b.diagonal.size == rows:
+        return False
+    if not (np.array_equal(a.group, np.arange(rows)) and np.array_equal(b.group, a.group)):
+        return False
+    largest = [
+        float(np.abs(part).max(initial=0.0)) for each in (a, b) for part in (each.left, each.right, each.diagonal)
+    ]
+    return 1 / _USUAL < min(largest) <= max(largest) < _USUAL
 
 
 def systematic_distance(a: LowRank, b: LowRank, group: Ints) -> tuple[float, float]:

@@ -141,6 +141,18 @@ class LowRank:
             off_diagonal = max(float((outer_left * outer_right).sum() - m @ own**2), 0.0)
         return peak * float(np.sqrt(m @ diagonal**2 + off_diagonal))
 
+    def inner(self, other: LowRank) -> float:
+        """Sum of the products of the entries of two matrices with a row of its own for every class, by r x r products.
+
+        Where they nearly cancel, half the digits are lost. Entries must be such that float64 holds their products.
+        """
+        left = self.left.T @ other.left
+        symmetric = self.right is self.left and other.right is other.left
+        right = left if symmetric else self.right.T @ other.right
+        own = (np.einsum("ij,ij->i", each.left, each.right) for each in (self, other))
+        diagonal = float((self.diagonal[self.group] * other.diagonal[other.group]).sum())
+        return float((left * right).sum()) - float(np.prod(list(own), axis=0).sum()) + diagonal
+
     def scaled(self, factor: float) -> LowRank:
         """The matrix times a number.
 
