@@ -176,6 +176,23 @@ def test_scale_does_not_matter_to_the_parts(
         assert astuple(getattr(found, part)) == pytest.approx(astuple(getattr(expected, part)), abs=1e-12)
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-70, 1e70])
+def test_geometries_of_many_classes_are_compared_by_inner_products_of_factors(scale: float) -> None:
+    rng = np.random.default_rng(0)
+    w, h, noise = rng.standard_normal((3, 4500, 3))
+    a, b = Geometry.from_factors(scale * w, h), Geometry.from_factors(w + 0.1 * noise, h - 0.2 * noise)
+    found = compare(a, b)
+    for name, left, right, other_left, other_right in (
+        ("classifier", w, w, w + 0.1 * noise, w + 0.1 * noise),
+        ("embedding", h, h, h - 0.2 * noise, h - 0.2 * noise),
+        ("cross", w, h, w + 0.1 * noise, h - 0.2 * noise),
+    ):
+        one, other = left @ right.T, other_left @ other_right.T
+        difference = one / np.linalg.norm(one) - other / np.linalg.norm(other)
+        assert getattr(found, name) == pytest.approx(np.linalg.norm(difference), abs=1e-7)
+    assert compare(a, a).classifier < 1e-7
+
+
 @pytest.mark.parametrize("num_groups", [3, 4500])
 def test_beyond_four_thousand_rows_the_parts_keep_half_the_digits(num_groups: int) -> None:
     rng = np.random.default_rng(0)
