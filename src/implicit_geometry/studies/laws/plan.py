@@ -88,7 +88,7 @@ _IMAGES = Bench(
     500,
     (
         StudyNetwork("batch", "nonnegative", NetworkSpec("resnet18", {"width": 8}), _ON_IMAGES),
-        StudyNetwork("layer", "free", _TRANSFORMER, replace(_ON_IMAGES, epochs=120, learning_rate=0.05)),
+        StudyNetwork("layer", "free", _TRANSFORMER, replace(_ON_IMAGES, epochs=240, learning_rate=0.05)),
     ),
     other_ratios=(),
     losses=(("logit_adjusted", {"tau": 1.0}),),
