@@ -117,7 +117,28 @@ def smoothing_text(spec: RunSpec) -> str:
         >>> smoothing_text(RunSpec("ce", {}, counts=(20, 2), label_smoothing=0.1))
         'labels smoothed by 0.1'
     """
-    return f"labels smoothed by {spec.label_smoothing:g}" if spec.label_smoothing else ""
+    return labels_text(spec.label_smoothing) if spec.label_smoothing else ""
+
+
+def labels_text(label_smoothing: float) -> str:
+    """What kind of labels a smoothing makes.
+
+    Example:
+        >>> labels_text(0.0), labels_text(0.1)
+        ('hard labels', 'labels smoothed by 0.1')
+    """
+    return f"labels smoothed by {label_smoothing:g}" if label_smoothing else "hard labels"
+
+
+def loss_name(rule: str, value: float) -> str:
+    """A loss at a value of its exponent, as figures call it.
+
+    Example:
+        >>> loss_name("ce", 0.0), loss_name("cdt", -0.5)
+        ('CE', 'CDT −0.5')
+    """
+    label = find_rule(rule).label
+    return label if rule == "ce" else f"{label} {value:g}".replace("-", "−")
 
 
 def series_title(rule: str, variant: str) -> str:

@@ -14,7 +14,7 @@ from implicit_geometry._files import write_atomically
 from implicit_geometry.experiments.record_columns import write_records
 from implicit_geometry.experiments.run import Run
 from implicit_geometry.experiments.spec import RunSpec
-from implicit_geometry.experiments.spec_texts import exponent
+from implicit_geometry.experiments.spec_texts import exponent, loss_name
 from implicit_geometry.experiments.store import RunStore
 from implicit_geometry.report.figures.arrival import arrival_figure
 from implicit_geometry.report.gather import Sweep
@@ -22,7 +22,6 @@ from implicit_geometry.report.page.document import PageFigure
 from implicit_geometry.report.page.setting import NamedFigure, accuracy_sentence, geometry_sentence
 from implicit_geometry.report.page.tables import summary_table
 from implicit_geometry.report.write import make_page
-from implicit_geometry.rules import find_rule
 from implicit_geometry.summary import BLOCKS
 
 _ARRIVING = ("ce", "cdt", "ldt")
@@ -99,7 +98,8 @@ def _arrival(store: RunStore, runs: Sequence[Run]) -> list[NamedFigure]:
     """Distances by epoch of plain cross-entropy and the temperatures at 1/2; none of runs too short to be recorded."""
     shown = [run for run in runs if run.spec.rule in _ARRIVING and exponent(run.spec) in (0.0, 0.5)]
     histories = [
-        store.history(run.spec).assign(loss=_loss(run.spec), label_smoothing=run.spec.label_smoothing) for run in shown
+        store.history(spec).assign(loss=loss_name(spec.rule, exponent(spec)), label_smoothing=spec.label_smoothing)
+        for spec in (run.spec for run in shown)
     ]
     table = pd.concat(histories, ignore_index=True)
     if table.empty:
@@ -111,11 +111,6 @@ def _arrival(store: RunStore, runs: Sequence[Run]) -> list[NamedFigure]:
     )
     title = "How the geometry arrives: smoothed labels beside hard ones"
     return [NamedFigure("arrival", title, caption, lambda narrow: arrival_figure(table, narrow=narrow))]
-
-
-def _loss(spec: RunSpec) -> str:
-    label = find_rule(spec.rule).label
-    return label if spec.rule == "ce" else f"{label} {exponent(spec):g}"
 
 
 def _lead(specs: Sequence[RunSpec]) -> str:

@@ -252,20 +252,21 @@ def _own_alone(reduced: Reduced, mean: Floats) -> Floats:
 
     SciPy's elementwise root finder hands over subsets of the equations, which the reduced problem cannot evaluate.
     """
-    if not isinstance(reduced, SmoothedReduced):
-        return _own_of_hard_labels(reduced, mean)
+    gradient = _own_gradient(reduced, mean)
     low, high = np.zeros_like(reduced.natural), reduced.natural * reduced.live
-    while (-reduced.evaluate(Logits(high, mean)).own_gradient[reduced.live] > 1).any():
+    while (gradient(high)[reduced.live] > 1).any():
         high = 2 * high
     for _ in range(60):
         middle = 0.5 * (low + high)
-        short = -reduced.evaluate(Logits(middle, mean)).own_gradient > 1
+        short = (gradient(middle) > 1) & reduced.live
         low, high = np.where(short, middle, low), np.where(short, high, middle)
     return low
 
 
-def _own_of_hard_labels(reduced: Reduced, mean: Floats) -> Floats:
-    """The same, each equation from the odds of the label's own group and those of all others together."""
+def _own_gradient(reduced: Reduced, mean: Floats) -> Callable[[Floats], Floats]:
+    """Minus the derivative by ``own``; of hard labels from the odds of their group and of all others together."""
+    if isinstance(reduced, SmoothedReduced):
+        return lambda own: -reduced.evaluate(Logits(own, mean)).own_gradient
     exponent = reduced.exponents(Logits(np.zeros_like(reduced.natural), mean))
     inside = exponent.diagonal().copy()
     np.fill_diagonal(exponent, -np.inf)
@@ -273,20 +274,13 @@ def _own_of_hard_labels(reduced: Reduced, mean: Floats) -> Floats:
     steep = reduced.own_slope.diagonal()
     flat = steep * (1 - 1 / reduced.size)
 
-    def short(own: Floats) -> NDArray[np.bool_]:
+    def gradient(own: Floats) -> Floats:
         far, near = outside - flat * own, inside - steep * own
         log_sum = np.logaddexp(np.logaddexp(far, near), 0.0)
         pull = reduced.group_weight / reduced.copies
-        gradient = pull * (flat * np.exp(far - log_sum) + steep * np.exp(near - log_sum))
-        return np.asarray((gradient > 1) & reduced.live)
+        return np.asarray(pull * (flat * np.exp(far - log_sum) + steep * np.exp(near - log_sum)))
 
-    low, high = np.zeros_like(reduced.natural), reduced.natural * reduced.live
-    while short(high).any():
-        high = 2 * high
-    for _ in range(60):
-        middle = 0.5 * (low + high)
-        low, high = np.where(short(middle), middle, low), np.where(short(middle), high, middle)
-    return low
+    return gradient
 
 
 def _at(problem: Problem, groups: ClassGroups, ridge: float) -> Reduced:

@@ -8,6 +8,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from implicit_geometry.experiments.spec_texts import labels_text
 from implicit_geometry.report.figures.style import FIGURE_STYLE
 from implicit_geometry.report.frames import require_columns
 from implicit_geometry.summary import BLOCKS
@@ -48,11 +49,7 @@ def arrival_figure(histories: pd.DataFrame, *, narrow: bool = False) -> Figure:
             ax.set_xlabel("epoch")
         axes[0].set_ylabel("systematic distance to the limit")
         smoothings = sorted(set(histories["label_smoothing"]))
-        names = {_labels(eps): Line2D([], [], color="#444444", ls="-" if eps else "--") for eps in smoothings}
+        names = {labels_text(eps): Line2D([], [], color="#444444", ls="-" if eps else "--") for eps in smoothings}
         names |= {loss: Line2D([], [], color=color) for loss, color in colors.items()}
         figure.legend(list(names.values()), list(names), loc="outside lower center", ncols=2 if narrow else len(names))
     return figure
-
-
-def _labels(smoothing: float) -> str:
-    return f"labels smoothed by {smoothing:g}" if smoothing else "hard labels"

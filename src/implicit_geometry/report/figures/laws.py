@@ -10,9 +10,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from implicit_geometry.experiments.spec_texts import labels_text, loss_name
 from implicit_geometry.report.figures.style import FIGURE_STYLE
 from implicit_geometry.report.frames import require_columns
-from implicit_geometry.rules import RULES
 
 _LAWS = {
     "paper": "paper",
@@ -50,7 +50,7 @@ def laws_figure(table: pd.DataFrame) -> Figure:
         for line, smoothing in zip(axes, smoothings, strict=True):
             for ax, (block, name) in zip(line, _BLOCKS.items(), strict=True):
                 _draw_laws(ax, rows[rows["label_smoothing"] == smoothing], block)
-                ax.set_title(f"{name}, {_labels(smoothing)}")
+                ax.set_title(f"{name}, {labels_text(smoothing)}")
                 ax.set_ylim(bottom=0)
             line[0].set_ylabel("systematic distance")
         for ax in axes[-1]:
@@ -72,7 +72,7 @@ def losses_figure(table: pd.DataFrame) -> Figure:
     smoothed = table["label_smoothing"] == table["label_smoothing"].max()
     rows = table[smoothed & (table["imbalance_ratio"] == _main_ratio(table))]
     losses = list(dict.fromkeys(zip(rows["rule"], rows["exponent"], strict=True)))
-    names = [_loss(rule, exponent) for rule, exponent in losses]
+    names = [loss_name(rule, exponent) for rule, exponent in losses]
     with matplotlib.rc_context(FIGURE_STYLE):
         figure = Figure(figsize=(11.0, 4.0), layout="constrained")
         axes = figure.subplots(1, len(_BLOCKS), squeeze=False)[0]
@@ -125,7 +125,7 @@ def exponents_figure(table: pd.DataFrame) -> Figure:
                 ax.vlines(place, one[ends[0]], one[ends[1]], color=color, linewidth=1.2)
                 ax.plot(place, one["count_exponent"], marker, color=color, label=_NAMES[normalization])
             ax.set_xticks(range(len(ratios)), [f"R = {ratio:g}" for ratio in ratios])
-            ax.set_title(_labels(smoothing))
+            ax.set_title(labels_text(smoothing))
             for price in (0.0, 1.0):
                 ax.axhline(price, color="#888888", linestyle="--", linewidth=1)
         axes[0].set(ylabel="count exponent a, fitted on CE", ylim=(-1, 2))
@@ -161,15 +161,6 @@ def _main_ratio(table: pd.DataFrame) -> float:
 
 def _present(rows: pd.DataFrame) -> list[str]:
     return [name for name in _LOOKS if name in set(rows["normalization"])]
-
-
-def _labels(smoothing: float) -> str:
-    return f"labels smoothed by {smoothing:g}" if smoothing else "hard labels"
-
-
-def _loss(rule: str, exponent: float) -> str:
-    label = RULES[rule].label
-    return label if rule == "ce" else f"{label} {exponent:g}".replace("-", "−")
 
 
 def _legend(figure: Figure, ax: Axes) -> None:

@@ -19,7 +19,7 @@ from scipy.sparse.linalg import LinearOperator, minres
 from scipy.special import xlogy
 
 from implicit_geometry._validate import Floats, InputError
-from implicit_geometry.certificate import TOLERANCE, Certificate
+from implicit_geometry.certificate import TOLERANCE, Certificate, Status
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.parameterization import Pairwise
 from implicit_geometry.problem import Problem, Solution, require_problem
@@ -65,16 +65,14 @@ def descended_solution(problem: Problem) -> Solution:
         program = _Program.of(problem)
         found = program.solve()
         w, h, b = program.split(found)
-        dual = program.lower_bound(found) * problem.ridge
-        certificate = Certificate(
-            (program.value(found) + program.rounding(found)) * problem.ridge,
-            max(dual, _of_free_features(problem)) if program.gap(found) > TOLERANCE * program.value(found) else dual,
-            smallest_margin=None,
-            collapsed=not (w.any() or h.any()),
-            descended=True,
-        )
-        if not np.isfinite(certificate.primal):
+        primal, dual = program.value(found) + program.rounding(found), program.lower_bound(found)
+        bounds = primal * problem.ridge, dual * problem.ridge
+        if not np.isfinite(bounds[0]):
             raise out_of_range(problem.ridge)
+        collapsed = not (w.any() or h.any())
+        certificate = Certificate(*bounds, smallest_margin=None, collapsed=collapsed, descended=True)
+        if certificate.status is Status.DESCENDED:
+            certificate = replace(certificate, dual=max(certificate.dual, _of_free_features(problem)))
         geometry = Geometry.from_factors(w, h / program.root_cost[:, None])
     return Solution(problem, geometry, certificate, program.centred(b) if problem.bias else None)
 
@@ -91,10 +89,9 @@ def _check(problem: Problem) -> None:
 def _of_free_features(problem: Problem) -> float:
     """A lower bound of the optimum with free features."""
     free = replace(problem, features="free")
-    solve = (
-        smoothed_ridge_solution if problem.label_smoothing else bias_ridge_solution if problem.bias else ridge_solution
-    )
-    return solve(free).certificate.dual
+    if problem.label_smoothing:
+        return smoothed_ridge_solution(free).certificate.dual
+    return (bias_ridge_solution if problem.bias else ridge_solution)(free).certificate.dual
 
 
 @dataclass(frozen=True)
@@ -224,10 +221,8 @@ class _Program:
         change = probability * (seen - (probability * seen).sum(axis=1, keepdims=True))
         scale = self.sample_weight[:, None] * self.slope
         by_logits = scale * change
-        by_scaled, old = (
-            by_logits / self.root_cost[:, None],
-            scale * (probability - self.label) / self.root_cost[:, None],
-        )
+        by_scaled = by_logits / self.root_cost[:, None]
+        old = scale * (probability - self.label) / self.root_cost[:, None]
         by_w, by_h = by_scaled.T @ h + old.T @ dh + dw, by_scaled @ w + old @ dw + dh
         by_bias = by_logits.sum(axis=0) + (self.bias_weight or 0.0) * db if b.size else b
         return np.concatenate([by_w.ravel(), by_h.ravel(), by_bias])
