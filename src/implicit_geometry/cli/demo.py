@@ -25,7 +25,7 @@ def demo(
 ) -> None:
     """Train six losses on digits with 10:1 label imbalance and compare each network's geometry with the theory's.
 
-    Some are trained once more with smoothed labels, with which the predicted geometry arrives.
+    Some are trained once more with smoothed labels, with which predicted embeddings and mean logits arrive.
 
     Writes records.parquet, figures and report.html, a self-contained page. A second call continues where the first
     stopped.

@@ -88,9 +88,10 @@ def smoothing_sentence(hard: pd.DataFrame, smoothed: pd.DataFrame) -> str:
         return ", ".join(f"{mean:.3f} ({title})" for mean, title in zip(means, BLOCKS.values(), strict=True))
 
     return (
-        f"With labels smoothed by {smoothed['label_smoothing'].iloc[0]:g} the geometry arrives: {len(smoothed)} losses "
-        f"stand {distances(smoothed)} from their limit, apart from what equal classes differ in (mean systematic "
-        f"distance); with hard labels {distances(same)}."
+        f"With labels smoothed by {smoothed['label_smoothing'].iloc[0]:g}, {len(smoothed)} losses stand "
+        f"{distances(smoothed)} from their limit, apart from what equal classes differ in (mean systematic distance); "
+        f"with hard labels {distances(same)}. Embeddings and mean logits arrive; classifiers keep the distance that one "
+        "price per sample leaves (igeom reproduce laws)."
     )
 
 
