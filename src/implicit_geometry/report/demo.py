@@ -90,8 +90,8 @@ def smoothing_sentence(hard: pd.DataFrame, smoothed: pd.DataFrame) -> str:
     return (
         f"With labels smoothed by {smoothed['label_smoothing'].iloc[0]:g}, {len(smoothed)} losses stand "
         f"{distances(smoothed)} from their limit, apart from what equal classes differ in (mean systematic distance); "
-        f"with hard labels {distances(same)}. Embeddings and mean logits arrive; classifiers keep the distance that one "
-        "price per sample leaves (igeom reproduce laws)."
+        f"with hard labels {distances(same)}. Embeddings and mean logits arrive; classifiers keep the distance that "
+        "one price per sample leaves (igeom reproduce laws)."
     )
 
 
