@@ -1,4 +1,4 @@
-"""Independent answers for smoothed labels: dense logits of the limit, and torch's own loss minimised by L-BFGS."""
+"""Independent answers for soft labels: dense logits of the limit, and torch's own loss minimised by L-BFGS."""
 
 from __future__ import annotations
 
@@ -31,13 +31,19 @@ def _null_projection(vector: Floats) -> Floats:
     return np.asarray(np.eye(vector.size) - np.outer(vector, vector) / (vector @ vector))
 
 
+def _labels(problem: Problem) -> Floats:
+    """The distribution of the labels of each class, row by row."""
+    k, eps = problem.num_classes, problem.label_smoothing
+    given = problem.label_distribution
+    return np.array(eps / k + (1 - eps) * np.eye(k) if given is None else given)
+
+
 def label_entropy(problem: Problem) -> float:
     """The smallest loss that any logits have: the weighted entropy of the labels, summed over all samples."""
-    k, eps = problem.num_classes, problem.label_smoothing
     weight = problem.parameterization.weight
     total = 0.0
-    for label, count in enumerate(problem.counts.values):
-        target = weight * (eps / k + (1 - eps) * (np.arange(k) == label))
+    for labels, count in zip(_labels(problem), problem.counts.values, strict=True):
+        target = weight * labels
         share = target / target.sum()
         total += count * target.sum() * float(-(share * np.log(share)).sum())
     return total
@@ -51,8 +57,10 @@ def smoothed_loss(problem: Problem, logits: torch.Tensor) -> torch.Tensor:
         for name in ("weight", "shift", "class_scale", "label_scale", "margin")
     )
     adjusted = label_scale[:, None] * logits * scale + shift - torch.diag(margin)
-    labels = torch.arange(problem.num_classes)
-    each = F.cross_entropy(adjusted, labels, weight=weight, label_smoothing=problem.label_smoothing, reduction="none")
+    labels, smoothing = torch.arange(problem.num_classes), problem.label_smoothing
+    if problem.label_distribution is not None:
+        labels = torch.tensor(_labels(problem))
+    each = F.cross_entropy(adjusted, labels, weight=weight, label_smoothing=smoothing, reduction="none")
     return (each * torch.tensor(np.array(problem.counts.values, dtype=np.float64))).sum()
 
 

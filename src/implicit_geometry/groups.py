@@ -50,10 +50,15 @@ def group_classes(*vectors: Floats | Ints) -> ClassGroups:
 
 
 def varying_vectors(problem: Problem, names: tuple[str, ...] = tuple(NEUTRAL)) -> list[Floats | Ints]:
-    """What can tell classes apart: counts, prices of embeddings and the named parameters that are not constant."""
+    """What can tell classes apart: counts, prices of embeddings and the named parameters that are not constant.
+
+    Classes with label distributions of their own are all different.
+    """
     parameters = [getattr(problem.parameterization, name) for name in names]
     if not problem.pays_per_sample:
         parameters.append(problem.embedding_cost)
+    if problem.label_distribution is not None:
+        parameters.append(np.arange(problem.num_classes))
     return [problem.counts.values, *(vector for vector in parameters if vector.min() != vector.max())]
 
 

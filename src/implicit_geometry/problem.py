@@ -10,7 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from implicit_geometry._validate import Floats, InputError, choice, class_vector, flag, frozen, instance, number
+from implicit_geometry._validate import (
+    Floats,
+    InputError,
+    choice,
+    class_vector,
+    flag,
+    frozen,
+    instance,
+    number,
+    numeric_array,
+)
 from implicit_geometry.certificate import Certificate, NormError
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.geometry import Geometry
@@ -21,7 +31,8 @@ FEATURES = ("free", "nonnegative")
 
 _NUMBERS = ("ridge", "bias_ridge", "label_smoothing")
 _LARGEST_COST = 1e100
-_LEAST_SMOOTHING = 1e-100  # below, shares of a label times weights leave float64
+_LEAST_SHARE = 1e-100  # of a label on a class; below, shares times weights leave float64
+_SUMS_TO_ONE = 1e-6  # but for rounding in float32
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -39,6 +50,9 @@ class Problem:
         label_smoothing: eps of the smoothed labels, 1 - eps + eps / k for the label and eps / k for every other class,
             in [0, 1). As in torch, ``weight`` then multiplies each class's term of the loss, and label scales and
             margins are those of the hard label.
+        label_distribution: any distributions of the labels in place of smoothed ones: row y has the shares, all
+            positive, that the labels of the samples of class y have on every class, shape (k, k). Rows are divided by
+            their sums.
         features: ``"free"``, or ``"nonnegative"`` for embeddings that cannot be negative, as those behind a ReLU.
         count_exponent: a of the effective counts n_c^a that the embeddings of a class cost: the regulariser is
             ``lambda / 2 * (|W|_F^2 + sum_c n_c^a |h_c|^2)``. 1 is one price per sample; 0, where weight decay acts on
@@ -47,9 +61,10 @@ class Problem:
 
     Raises:
         InputError: counts and parameters differ in length, a ridge is negative or not finite, a head without bias has a
-            ridge on it, labels are smoothed by less than 0, by 1 and more, or by less than 1e-100 but not 0, prices are
-            not positive, beyond 1e100 or below its inverse, both prices and a count exponent are given, or features are
-            neither.
+            ridge on it, labels are smoothed by less than 0, by 1 and more, or by less than 1e-100 but not 0, a label
+            distribution is not k x k, has shares below 1e-100, rows that do not sum to 1, or stands beside smoothed
+            labels, prices are not positive, beyond 1e100 or below its inverse, both prices and a count exponent are
+            given, or features are neither.
 
     Source: Behnia et al. (2023), Section 2, whose embeddings cost n_c |h_c|^2.
 
@@ -66,6 +81,7 @@ class Problem:
     label_smoothing: float
     features: str
     embedding_cost: Floats
+    label_distribution: Floats | None
 
     def __init__(
         self,
@@ -78,6 +94,7 @@ class Problem:
         features: str = "free",
         count_exponent: float = 1.0,
         embedding_cost: ArrayLike | None = None,
+        label_distribution: ArrayLike | None = None,
     ) -> None:
         values = ClassCounts(counts)
         parameters = Parameterization.neutral(values.num_classes) if parameterization is None else parameterization
@@ -96,11 +113,14 @@ class Problem:
         smoothing = number("label_smoothing", label_smoothing, minimum=0.0, maximum=1.0)
         if smoothing == 1:
             raise InputError("label_smoothing", "must be below 1, where labels say nothing", "1")
-        if 0 < smoothing < _LEAST_SMOOTHING:
-            raise InputError("label_smoothing", f"must be 0 or at least {_LEAST_SMOOTHING:g}", f"{smoothing:g}")
+        if 0 < smoothing < _LEAST_SHARE:
+            raise InputError("label_smoothing", f"must be 0 or at least {_LEAST_SHARE:g}", f"{smoothing:g}")
+        if smoothing and label_distribution is not None:
+            raise InputError("label_smoothing", "must be 0 beside a label_distribution", f"{smoothing:g}")
         object.__setattr__(self, "label_smoothing", smoothing)
         object.__setattr__(self, "features", choice("features", features, FEATURES))
         object.__setattr__(self, "embedding_cost", _prices(values, count_exponent, embedding_cost))
+        object.__setattr__(self, "label_distribution", _distribution(values.num_classes, label_distribution))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Problem) and self._identity == other._identity
@@ -111,12 +131,14 @@ class Problem:
     @property
     def _identity(self) -> tuple[Any, ...]:
         numbers = self.ridge, self.bias, self.bias_ridge, self.label_smoothing, self.features
-        return self.counts, self.parameterization, *numbers, self.embedding_cost.tobytes()
+        labels = None if self.label_distribution is None else self.label_distribution.tobytes()
+        return self.counts, self.parameterization, *numbers, self.embedding_cost.tobytes(), labels
 
     def __repr__(self) -> str:
         parts = [repr(self.counts), f"loss with {', '.join(self.parameterization.effects()) or 'nothing set'}"]
         parts += [f"{name}={getattr(self, name):g}" for name in _NUMBERS if getattr(self, name)]
         parts += ["bias=True"] if self.bias else []
+        parts += [] if self.label_distribution is None else ["label_distribution given"]
         parts += [] if self.features == "free" else [f"features={self.features!r}"]
         parts += [] if self.pays_per_sample else ["embedding_cost not the counts"]
         return f"Problem({', '.join(parts)})"
@@ -130,6 +152,11 @@ class Problem:
     def pays_per_sample(self) -> bool:
         """Whether the embeddings of a class cost as much as it has samples."""
         return bool((self.embedding_cost == self.counts.values).all())
+
+    @property
+    def soft_labels(self) -> bool:
+        """Whether every label has a share on every class, so that logits of smallest loss are finite."""
+        return self.label_smoothing > 0 or self.label_distribution is not None
 
     @property
     def free_bias(self) -> bool:
@@ -182,6 +209,29 @@ def _prices(counts: ClassCounts, exponent: float, cost: ArrayLike | None) -> Flo
     return frozen(prices)
 
 
+def _distribution(num_classes: int, rows: ArrayLike | None) -> Floats | None:
+    """The shares of the labels of every class, one row per class."""
+    if rows is None:
+        return None
+    name, k = "label_distribution", num_classes
+    shares = numeric_array(name, rows)
+    if shares.shape != (k, k):
+        raise InputError(name, f"must have shape ({k}, {k}), one row per class", shares.shape)
+    if not shares.min() >= _LEAST_SHARE:
+        row, column = np.unravel_index(int(shares.argmin()), shares.shape)
+        raise InputError(
+            name,
+            f"must be at least {_LEAST_SHARE:g} everywhere, as without full support no finite logits have the "
+            "smallest loss",
+            f"{shares.min():g} for class {column} in row {row}",
+        )
+    sums = shares.sum(axis=1, keepdims=True)
+    if not (np.abs(sums - 1) <= _SUMS_TO_ONE).all():
+        worst = int(np.abs(sums - 1).argmax())
+        raise InputError(name, "must have rows that sum to 1", f"{sums[worst, 0]:g} in row {worst}")
+    return frozen(shares / sums)
+
+
 def as_problem(counts: ClassCounts | ArrayLike | Problem, parameterization: Parameterization | None) -> Problem:
     """The problem that is given, or that of counts and a loss."""
     if not isinstance(counts, Problem):
@@ -203,9 +253,16 @@ def require_free_features(problem: Problem, where: str) -> None:
 
 
 def require_hard_labels(problem: Problem, where: str) -> None:
-    """Refuse smoothed labels for a method that knows hard ones only."""
+    """Refuse soft labels for a method that knows hard ones only."""
     if problem.label_smoothing:
         raise InputError("label_smoothing", f"must be 0 for {where}", f"{problem.label_smoothing:g}")
+    require_no_distribution(problem, where)
+
+
+def require_no_distribution(problem: Problem, where: str) -> None:
+    """Refuse label distributions for a method that knows hard and smoothed labels only."""
+    if problem.label_distribution is not None:
+        raise InputError("label_distribution", f"must be left out for {where}", "one")
 
 
 @dataclass(frozen=True, repr=False)
@@ -220,7 +277,7 @@ class Solution:
             ``geometry.cross`` plus b. Of all b of equal loss it is the one with sum_c b_c / class_scale_c = 0.
         norm_proof: what :attr:`norm_error` is computed by.
 
-    With smoothed labels the bounds of the certificate are those of the objective less the entropy of the labels, and
+    With soft labels the bounds of the certificate are those of the objective less the entropy of the labels, and
     the limit has an absolute scale: the mean logits are those of the smallest loss.
 
     Example:

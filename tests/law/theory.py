@@ -470,6 +470,7 @@ PROBLEM = {
     "features": lambda: "free",
     "count_exponent": lambda: 1.0,
     "embedding_cost": lambda: None,
+    "label_distribution": lambda: [[0.9, 0.1], [0.2, 0.8]],
 }
 LOSS = ("parameterization",)
 ATTACKS = [

@@ -13,7 +13,7 @@ from implicit_geometry._validate import Floats, InputError, frozen, number, whol
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.groups import ClassGroups, gather
 from implicit_geometry.parameterization import Parameterization
-from implicit_geometry.problem import Problem, as_problem, require_free_features
+from implicit_geometry.problem import Problem, as_problem, require_free_features, require_no_distribution
 from implicit_geometry.theory.numerics.singular_values import largest_singular_value
 from implicit_geometry.theory.ridge.biased import best_bias, optimum_with_bias
 from implicit_geometry.theory.ridge.nonnegative import nonnegative_thresholds
@@ -125,7 +125,8 @@ def collapse_thresholds(
         parameterization: the loss; plain cross-entropy by default.
 
     Raises:
-        InputError: as :class:`Problem`, a loss beside a problem, or nonnegative features and a bias.
+        InputError: as :class:`Problem`, a loss beside a problem, nonnegative features and a bias, or label
+            distributions.
 
     Source: the stationarity conditions of the convex program of
         :func:`implicit_geometry.theory.ridge.plain.ridge_solution`; minority collapse is Fang et al. (2021), Theorem 5.
@@ -138,6 +139,7 @@ def collapse_thresholds(
         3.147
     """
     problem = as_problem(counts, parameterization)
+    require_no_distribution(problem, "collapse thresholds")
     if problem.features != "free":
         alone, known = nonnegative_thresholds(problem)
         total = float(alone.max()) if known[alone.argmax()] else float("nan")
@@ -285,7 +287,7 @@ def _own_gradient(reduced: Reduced, mean: Floats) -> Callable[[Floats], Floats]:
 
 def _at(problem: Problem, groups: ClassGroups, ridge: float) -> Reduced:
     plain = replace(problem, ridge=ridge, bias=False, bias_ridge=0.0)
-    return reduce_smoothed(plain, groups) if problem.label_smoothing else reduce_problem(plain, groups)
+    return reduce_smoothed(plain, groups) if problem.soft_labels else reduce_problem(plain, groups)
 
 
 def _zero(height: Callable[[float], float], low: float, high: float) -> float:

@@ -52,7 +52,7 @@ def _is_centred(problem: Problem) -> bool:
         return False
     if problem.bias:
         return problem.free_bias and problem.pays_per_sample
-    return not (problem.ridge or problem.label_smoothing)
+    return not (problem.ridge or problem.soft_labels)
 
 
 def in_both_frames(solution: Solution) -> FramedGeometry:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
+
 from implicit_geometry._validate import number
 from implicit_geometry.certificate import TOLERANCE
 from implicit_geometry.problem import Problem, Solution, require_problem
@@ -13,6 +15,7 @@ from implicit_geometry.theory.limit.nonnegative import nonnegative_limit_solutio
 from implicit_geometry.theory.limit.plain import limit_solution
 from implicit_geometry.theory.limit.smoothed import smoothed_limit_solution
 from implicit_geometry.theory.nonnegative.descent import MOST_CLASSES, descended_solution
+from implicit_geometry.theory.nonnegative.limit_descent import descended_limit_solution
 from implicit_geometry.theory.nonnegative.orthogonal import NotOrthogonal
 from implicit_geometry.theory.ridge.biased import bias_ridge_solution
 from implicit_geometry.theory.ridge.nonnegative import nonnegative_ridge_solution
@@ -23,12 +26,12 @@ _METHODS: dict[tuple[str, str, str], Callable[[Problem], Solution]] = {
     ("limit", "no bias", "hard labels"): limit_solution,
     ("limit", "free bias", "hard labels"): bias_limit_solution,
     ("limit", "bias with a ridge", "hard labels"): penalised_bias_limit_solution,
-    ("limit", "no bias", "smoothed labels"): smoothed_limit_solution,
-    ("limit", "free bias", "smoothed labels"): smoothed_limit_solution,
-    ("limit", "bias with a ridge", "smoothed labels"): smoothed_limit_solution,
-    ("ridge", "no bias", "smoothed labels"): smoothed_ridge_solution,
-    ("ridge", "free bias", "smoothed labels"): smoothed_ridge_solution,
-    ("ridge", "bias with a ridge", "smoothed labels"): smoothed_ridge_solution,
+    ("limit", "no bias", "soft labels"): smoothed_limit_solution,
+    ("limit", "free bias", "soft labels"): smoothed_limit_solution,
+    ("limit", "bias with a ridge", "soft labels"): smoothed_limit_solution,
+    ("ridge", "no bias", "soft labels"): smoothed_ridge_solution,
+    ("ridge", "free bias", "soft labels"): smoothed_ridge_solution,
+    ("ridge", "bias with a ridge", "soft labels"): smoothed_ridge_solution,
 }
 _TO_A_TOLERANCE: dict[tuple[str, str, str], Callable[[Problem, float], Solution]] = {
     ("ridge", "no bias", "hard labels"): ridge_solution,
@@ -38,6 +41,10 @@ _TO_A_TOLERANCE: dict[tuple[str, str, str], Callable[[Problem, float], Solution]
 _NONNEGATIVE: dict[str, Callable[[Problem], Solution]] = {
     "limit": nonnegative_limit_solution,
     "ridge": nonnegative_ridge_solution,
+}
+_DESCENDED: dict[str, Callable[[Problem], Solution]] = {
+    "limit": descended_limit_solution,
+    "ridge": descended_solution,
 }
 
 
@@ -55,8 +62,8 @@ def predict(problem: Problem, tolerance: float = TOLERANCE) -> Solution:
 
     Raises:
         InputError: a tolerance that is not positive, scales beyond float64, a head with a bias and more kinds of
-            classes than can be computed, or nonnegative features that are not known to be orthogonal, as with a bias
-            or with a shift at a larger ridge, in the limit or for more than 30 classes.
+            classes than can be computed, or more than 30 classes with nonnegative features that are not known to be
+            orthogonal, as with a bias or with a shift at a larger ridge.
 
     Example:
         >>> from implicit_geometry.counts import ClassCounts
@@ -89,13 +96,17 @@ def _solved(problem: Problem, tolerance: float) -> Solution:
 
 
 def _nonnegative(problem: Problem) -> Solution:
-    """In closed form where the embeddings are orthogonal; else, at a ridge, by descent for few classes."""
+    """In closed form where the embeddings are orthogonal, else by descent for few classes."""
+    if problem.ridge == 0 and problem.bias and not problem.free_bias:  # it stays behind, as with free features
+        alone = _nonnegative(replace(problem, bias=False, bias_ridge=0.0))
+        return replace(alone, problem=problem, bias=np.zeros(problem.num_classes))
+    regime = _regime(problem)
     try:
-        return _NONNEGATIVE[_regime(problem)](problem)
+        return _NONNEGATIVE[regime](problem)
     except NotOrthogonal:
-        if problem.ridge == 0 or problem.num_classes > MOST_CLASSES:
+        if problem.num_classes > MOST_CLASSES:
             raise
-    return descended_solution(problem)
+    return _DESCENDED[regime](problem)
 
 
 def _regime(problem: Problem) -> str:
@@ -103,7 +114,7 @@ def _regime(problem: Problem) -> str:
 
 
 def _labels(problem: Problem) -> str:
-    return "smoothed labels" if problem.label_smoothing else "hard labels"
+    return "soft labels" if problem.soft_labels else "hard labels"
 
 
 def _head(problem: Problem) -> str:

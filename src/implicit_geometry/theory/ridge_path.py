@@ -53,7 +53,7 @@ def ridge_path(
     for index in np.argsort(values, kind="stable").tolist():
         problem = replace(base, ridge=float(values[index]))
         with within_float64(problem):
-            if problem.label_smoothing:
+            if problem.soft_labels:
                 smoothed = reduce_smoothed(problem, groups)
                 found = smoothed_optimum(smoothed, None, warm)
                 warm, solutions[index] = found.logits, smoothed_solution(problem, smoothed, groups, found)

@@ -127,7 +127,7 @@ def _to_limit(problem: Problem, alike: Ints | None) -> _Part:
 
     def columns(seen: Observed) -> _Columns:
         found = _split_distances("limit", seen, limit, alike)
-        if problem.label_smoothing:  # the limit of hard labels has no scale
+        if problem.soft_labels:  # the limit of hard labels has no scale
             size = _of_classes(limit, seen.classes).geometry.cross.frobenius_norm()
             found["cross_limit_scale"] = seen.framed.geometry.cross.frobenius_norm() / size
         return found

@@ -5,6 +5,9 @@ times the log-odds of smoothed labels. Any two columns of P point away from each
 orthogonal whatever the counts and scales, and
 
     W W^T = P diag(s_y / sqrt(1 - v_y^2)) P,   |h_y|^2 = sqrt(1 - v_y^2) / (class_scale label_scale sqrt(n)).
+
+Soft labels with a shift, or with a distribution of their own for every class, have the mean logits of free features,
+too, and orthogonal embeddings where no two columns of the logits point the same way.
 """
 
 from __future__ import annotations
@@ -15,14 +18,19 @@ from implicit_geometry._validate import Floats, InputError
 from implicit_geometry.certificate import Certificate
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.gram import Gram
-from implicit_geometry.groups import gather
+from implicit_geometry.groups import ClassGroups, gather
 from implicit_geometry.lowrank import LowRank
 from implicit_geometry.parameterization import Pairwise
 from implicit_geometry.problem import Problem, Solution, require_problem
 from implicit_geometry.theory.limit.plain import sum_of_others
-from implicit_geometry.theory.nonnegative.orthogonal import NotOrthogonal, require_no_bias
+from implicit_geometry.theory.nonnegative.orthogonal import (
+    Columns,
+    orthogonal_geometry,
+    require_no_bias,
+    require_orthogonal,
+)
 from implicit_geometry.theory.numerics.rounding import EPS
-from implicit_geometry.theory.smoothed_labels import SmoothedLabels
+from implicit_geometry.theory.smoothed_labels import SmoothedLabels, least_loss_logits
 
 
 def nonnegative_limit_solution(problem: Problem) -> Solution:
@@ -36,7 +44,8 @@ def nonnegative_limit_solution(problem: Problem) -> Solution:
         certificate that encloses (|W|^2 + sum_y n_y |h_y|^2) / 2.
 
     Raises:
-        InputError: the head has a bias, labels are smoothed and the loss has a shift, or scales leave float64.
+        InputError: the head has a bias, soft labels lead to mean logits of which two point the same way, as a strong
+            shift makes them, or scales leave float64.
 
     Example:
         >>> solution = nonnegative_limit_solution(Problem([50, 50, 5, 5], features="nonnegative"))
@@ -48,16 +57,15 @@ def nonnegative_limit_solution(problem: Problem) -> Solution:
     groups = gather(problem)
     size, pairs = groups.size, Pairwise.of(problem.parameterization, groups.first)
     root_cost, odds = np.sqrt(problem.embedding_cost[groups.first]), np.ones_like(size)
+    if problem.label_distribution is not None:
+        logits = Columns(size, least_loss_logits(problem, pairs) / root_cost, np.zeros_like(size))
+        return _of_columns(problem, groups, logits)
     if problem.label_smoothing:
         labels = SmoothedLabels.of(problem, pairs, size)
         odds = labels.log_odds
         if np.abs(labels.shift).max() > 8 * EPS * np.abs(pairs.shift - np.log(pairs.weight)).max():
-            raise NotOrthogonal(
-                "features",
-                "must be 'free' for smoothed labels and a shift (or weights) in the limit: the embeddings are not "
-                "orthogonal then, and no closed form is known; a positive ridge is solved for up to 30 classes",
-                "'nonnegative'",
-            )
+            shift = -np.outer(labels.shift / pairs.class_scale, 1 / pairs.label_scale)
+            return _of_columns(problem, groups, Columns(size, shift, odds / pairs.true_slope))
     with np.errstate(all="ignore"):
         length = odds / pairs.true_slope  # of the logits, before P
         null = pairs.null / np.sqrt(size @ pairs.null**2)
@@ -72,6 +80,19 @@ def nonnegative_limit_solution(problem: Problem) -> Solution:
         smallest_margin=None if problem.label_smoothing else 1.0,
     )
     return Solution(problem, geometry, certificate)
+
+
+def _of_columns(problem: Problem, groups: ClassGroups, logits: Columns) -> Solution:
+    """The same from logits of smallest loss, whatever multiples of 1 / class_scale are in them."""
+    size, null = groups.size, Pairwise.of(problem.parameterization, groups.first).null
+    along = ((size * null) @ logits.base + null * logits.own) / (size @ null**2)
+    logits = Columns(size, logits.base - np.outer(null, along), logits.own)
+    norms, root_cost = logits.norms(), np.sqrt(problem.embedding_cost[groups.first])
+    largest = require_orthogonal(logits.scaled(1 / np.where(norms > 0, norms, np.inf)))
+    objective, rounding = float(size @ (root_cost * norms)), 16 * (size.size + 8) * EPS
+    geometry = orthogonal_geometry(groups, logits, root_cost)
+    dual = objective / np.sqrt(max(largest, 1.0)) * (1 - rounding)
+    return Solution(problem, geometry, Certificate(objective * (1 + rounding), dual, smallest_margin=None))
 
 
 def _geometry(

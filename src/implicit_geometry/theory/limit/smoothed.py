@@ -1,13 +1,14 @@
-"""The limit of vanishing ridge with smoothed labels: in closed form for every loss, with and without a bias.
+"""The limit of vanishing ridge with soft labels: in closed form for every loss, with and without a bias.
 
 The loss has minimisers at finite logits: those whose cost-sensitive margins are the log-odds of the labels. With S =
 diag(s) of :mod:`implicit_geometry.theory.limit.plain`, M the log-odds and iota the shift, they are the logits
 
     X0 + v a^T,   X0 = M S - (iota / class_scale) (sqrt(n) / label_scale)^T,   a any vector,
 
-of which P X0 has the least nuclear norm: |P X|_* <= |X|_*. A free bias moves X along sqrt(n) too: P X0 P_r. What is
-left is a diagonal matrix less one of low rank, whose polar factors follow from a singular value decomposition on the
-groups of equal classes, or, where these are many, from the rational rule for the inverse square root.
+of which P X0 has the least nuclear norm: |P X|_* <= |X|_*. A free bias moves X along sqrt(n) too: P X0 P_r. So it is
+for any distributions of labels with a share on every class, of which a dense decomposition is taken. Of smoothed ones,
+what is left is a diagonal matrix less one of low rank, whose polar factors follow from a singular value decomposition
+on the groups of equal classes, or, where these are many, from the rational rule for the inverse square root.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from implicit_geometry.theory.limit.diagonal_less_low_rank import DiagonalLessLo
 from implicit_geometry.theory.limit.quadrature import inverse_square_root
 from implicit_geometry.theory.numerics.rounding import EPS
 from implicit_geometry.theory.numerics.singular_values import nuclear_norm
-from implicit_geometry.theory.smoothed_labels import SmoothedLabels
+from implicit_geometry.theory.smoothed_labels import SmoothedLabels, least_loss_logits
 
 FEW = 300
 """Groups of equal classes up to which a dense decomposition is faster."""
@@ -98,7 +99,7 @@ def smoothed_limit_solution(problem: Problem) -> Solution:
     """The least nuclear norm among the logits of smallest loss, with smoothed labels.
 
     Args:
-        problem: with ``label_smoothing`` > 0; its ridge is taken as 0. A bias with a ridge of its own stays at zero,
+        problem: with soft labels; its ridge is taken as 0. A bias with a ridge of its own stays at zero,
             since logits of smallest loss need none.
 
     Returns:
@@ -115,8 +116,10 @@ def smoothed_limit_solution(problem: Problem) -> Solution:
     """
     require_problem(problem)
     require_free_features(problem, "this method")
-    if not problem.label_smoothing:
+    if not problem.soft_labels:
         raise InputError("label_smoothing", "must be positive here", 0)
+    if problem.label_distribution is not None:
+        return _of_distributions(problem)
     limit = SmoothedLimit.of(problem)
     few = limit.groups.size.size <= FEW
     geometry, norm, rounding = _by_singular_values(limit) if few else _by_quadrature(limit)
@@ -124,6 +127,26 @@ def smoothed_limit_solution(problem: Problem) -> Solution:
     certificate = Certificate(norm * (1 + rounding), norm * (1 - rounding), smallest_margin=None)
     bias = limit.bias()[limit.groups.group] if problem.bias else None
     return Solution(problem, geometry, certificate, bias)
+
+
+def _of_distributions(problem: Problem) -> Solution:
+    """The same for any distributions of labels, k x k."""
+    groups, root_cost = gather(problem), np.sqrt(problem.embedding_cost)
+    pairs = Pairwise.of(problem.parameterization)
+    with np.errstate(all="ignore"):
+        total = least_loss_logits(problem, pairs)
+        null = pairs.null / np.linalg.norm(pairs.null)
+        if not np.isfinite(np.array([np.abs(total).max(), 1 / pairs.null.min(), root_cost.max()]) ** 4).all():
+            raise InputError("parameterization", "must keep its scales and shifts within float64's range", "more")
+    mean, bias = total - np.outer(null, null @ total), None
+    if problem.bias:
+        right = root_cost / np.linalg.norm(root_cost) if problem.free_bias else np.zeros_like(root_cost)
+        along = mean @ right
+        mean, bias = mean - np.outer(along, right), along / np.linalg.norm(root_cost)
+    norm = nuclear_norm(mean)
+    geometry = grouped_geometry(groups, root_cost, np.zeros_like(root_cost), mean)
+    rounding = 16 * (root_cost.size + 8) * EPS * float(np.linalg.norm(total)) * np.sqrt(root_cost.size)
+    return Solution(problem, geometry, Certificate(norm + rounding, norm - rounding, smallest_margin=None), bias)
 
 
 def _by_singular_values(limit: SmoothedLimit) -> tuple[Geometry, float, float]:

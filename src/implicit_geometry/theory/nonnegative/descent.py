@@ -28,7 +28,7 @@ from implicit_geometry.theory.ridge.biased import bias_ridge_solution
 from implicit_geometry.theory.ridge.plain import ridge_solution
 from implicit_geometry.theory.ridge.program import out_of_range, within_float64
 from implicit_geometry.theory.ridge.smoothed import smoothed_ridge_solution
-from implicit_geometry.theory.smoothed_labels import SmoothedLabels
+from implicit_geometry.theory.smoothed_labels import weighted_labels
 
 MOST_CLASSES = 30
 """Beyond, a problem without closed form is refused."""
@@ -89,7 +89,7 @@ def _check(problem: Problem) -> None:
 def _of_free_features(problem: Problem) -> float:
     """A lower bound of the optimum with free features."""
     free = replace(problem, features="free")
-    if problem.label_smoothing:
+    if problem.soft_labels:
         return smoothed_ridge_solution(free).certificate.dual
     return (bias_ridge_solution if problem.bias else ridge_solution)(free).certificate.dual
 
@@ -125,11 +125,8 @@ class _Program:
         k = problem.num_classes
         pairs = Pairwise.of(problem.parameterization, np.arange(k))
         weight, label = pairs.weight, np.eye(k)
-        if problem.label_smoothing:
-            labels = SmoothedLabels.of(problem, pairs, np.ones(k))
-            weight = labels.weight
-            label = np.tile(labels.each, (k, 1)) / weight[:, None]
-            np.fill_diagonal(label, labels.hard_share)
+        if problem.soft_labels:
+            weight, label = weighted_labels(problem)
         return cls(
             k,
             2 * k,
@@ -265,7 +262,7 @@ class _Program:
         factor = self.sample_weight[:, None] * self.slope / self.root_cost[:, None]
         gradients = factor * (self.label - probability)  # B, row y
         products = gradients @ gradients.T
-        allowed = _multipliers(products, self.split(x)[1])
+        allowed = multipliers(products, self.split(x)[1])
         largest = np.linalg.eigvalsh(products + allowed)[-1] * (1 + ROUNDINGS * self.classes * EPS)
         moved = self.label + (probability - self.label) / np.sqrt(max(1.0, float(largest)))
         surprise = xlogy(self.label, self.label).sum(axis=1) - xlogy(moved, moved).sum(axis=1)
@@ -301,7 +298,7 @@ class _Program:
         return np.asarray(b - (b @ null) / (null @ null) * null)
 
 
-def _multipliers(products: Floats, features: Floats) -> Floats:
+def multipliers(products: Floats, features: Floats) -> Floats:
     """N >= 0 of pairs of classes with orthogonal features, zero for others, for which N V is nearest to (1 - B B^T) V.
 
     Args:

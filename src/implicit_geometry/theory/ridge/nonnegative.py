@@ -29,7 +29,7 @@ from implicit_geometry.theory.nonnegative.orthogonal import (
 )
 from implicit_geometry.theory.numerics.rounding import EPS, ROUNDINGS
 from implicit_geometry.theory.ridge.program import Bounds, proven, within_float64
-from implicit_geometry.theory.smoothed_labels import SmoothedLabels
+from implicit_geometry.theory.smoothed_labels import SmoothedLabels, weighted_labels
 
 _SMALLEST = 1e-300  # a rho at which the logits are zero
 _NEWTON = 100
@@ -136,6 +136,9 @@ class _Program:
             labels = SmoothedLabels.of(problem, pairs, size)
             weight, own_label = labels.weight, labels.hard_share
             label = labels.each[:, None] / labels.weight
+        elif problem.soft_labels:
+            weight, shares = weighted_labels(problem)
+            label, own_label = shares.T, shares.diagonal()
         root_cost = np.sqrt(problem.embedding_cost[groups.first])
         sample_weight = problem.counts.values[groups.first] * weight / problem.ridge
         kappa = sample_weight * pairs.label_scale / root_cost
@@ -234,7 +237,7 @@ class _Program:
         """log(rho) and L of each label as if its wrong classes were alike."""
         k, scale = float(self.size.sum()), self.pairs.class_scale[labels]
         rise = np.minimum(1 / (self.kappa[labels] * scale * np.sqrt(k * (k - 1))), 0.5 / k)
-        right = self.own_label[labels] - (k - 1) * rise
+        right = np.maximum(self.own_label[labels] - (k - 1) * rise, 0.5 * self.own_label[labels])
         margin = np.log(right / (1 - right)) + np.log(k - 1)
         rho = np.maximum(margin, _SMALLEST_MARGIN) / (k * self.pairs.label_scale[labels] * scale**2 * rise)
         return np.log(rho), self.own_shift[labels] + margin * (k - 1) / k - np.log(right)

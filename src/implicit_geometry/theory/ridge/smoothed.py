@@ -1,4 +1,4 @@
-"""The optimum at a positive ridge with smoothed labels, with or without a bias.
+"""The optimum at a positive ridge with soft labels, with or without a bias.
 
 Labels of full support keep every probability away from zero: Newton's method of hard labels has an easier task here.
 What differs is the proof. Let X_t be logits of which the probabilities are the labels, and G a matrix of operator norm
@@ -44,10 +44,10 @@ class Found:
 
 
 def smoothed_ridge_solution(problem: Problem) -> Solution:
-    """Solve the regularised problem with smoothed labels.
+    """Solve the regularised problem with soft labels.
 
     Args:
-        problem: with ridge > 0 and ``label_smoothing`` > 0.
+        problem: with ridge > 0 and soft labels.
 
     Returns:
         The geometry in absolute scale, the bias of a head with one, and a certificate whose primal and dual values are
@@ -64,9 +64,9 @@ def smoothed_ridge_solution(problem: Problem) -> Solution:
     """
     require_problem(problem)
     require_free_features(problem, "this method")
-    if problem.ridge <= 0 or not problem.label_smoothing:
-        given = f"{problem.ridge:g} and {problem.label_smoothing:g}"
-        raise InputError("problem", "must have ridge > 0 and label_smoothing > 0", given)
+    if problem.ridge <= 0 or not problem.soft_labels:
+        given = f"ridge={problem.ridge:g} and {'soft' if problem.soft_labels else 'hard'} labels"
+        raise InputError("problem", "must have ridge > 0 and soft labels", given)
     groups = gather(problem)
     with within_float64(problem):
         reduced = reduce_smoothed(problem, groups)

@@ -1,4 +1,4 @@
-"""The reduced problem with smoothed labels: the divergence of probabilities from labels, and its lower bound.
+"""The reduced problem with soft labels: the divergence of probabilities from labels, and its lower bound.
 
 The objective is that of hard labels less the entropy of the labels, sum_h group_weight[h] KL(labels_h | p_h) + |X|_*.
 With d the exponents less those at which the probabilities are the labels q,
@@ -21,14 +21,14 @@ from implicit_geometry.problem import Problem
 from implicit_geometry.theory.numerics.rounding import EPS, ROUNDINGS
 from implicit_geometry.theory.ridge.program import Logits, Point, Reduced
 from implicit_geometry.theory.ridge.reduce import reduce_problem
-from implicit_geometry.theory.smoothed_labels import SmoothedLabels
+from implicit_geometry.theory.smoothed_labels import SmoothedLabels, least_loss_logits, weighted_labels
 
 _FAR = 600.0  # exponents beyond the labels' up to which float64 holds their exponential
 
 
 @dataclass(frozen=True)
 class SmoothedReduced(Reduced):
-    """The reduced problem with smoothed labels.
+    """The reduced problem with soft labels.
 
     Attributes:
         labels: share of the label on all wrong classes of group g, for hard labels in group h, shape (G, G).
@@ -68,11 +68,13 @@ class SmoothedReduced(Reduced):
 
 
 def reduce_smoothed(problem: Problem, groups: ClassGroups) -> SmoothedReduced:
-    """Set up the reduced problem of smoothed labels (the ridge must be positive).
+    """Set up the reduced problem of soft labels (the ridge must be positive).
 
     Raises:
         InputError: what float64 does not hold, or a margin that takes away what the smoothing leaves of the log-odds.
     """
+    if problem.label_distribution is not None:
+        return _reduce_distributions(problem, groups)
     hard = reduce_problem(problem, groups)
     pairs, size, count = Pairwise.of(problem.parameterization, groups.first), groups.size, problem.counts.values
     labels = SmoothedLabels.of(problem, pairs, size)
@@ -91,4 +93,23 @@ def reduce_smoothed(problem: Problem, groups: ClassGroups) -> SmoothedReduced:
         hard_share=labels.hard_share,
         target=target,
         target_logits=Logits(own, np.diag(own) - shift),
+    )
+
+
+def _reduce_distributions(problem: Problem, groups: ClassGroups) -> SmoothedReduced:
+    """The same where every class has a label distribution, and is a group by itself."""
+    hard, pairs = reduce_problem(problem, groups), Pairwise.of(problem.parameterization)
+    weight, label = weighted_labels(problem)
+    share = label.T
+    logits, k = least_loss_logits(problem, pairs), problem.num_classes
+    target = np.log(share) - np.log(share.diagonal())
+    others = (logits * pairs.class_scale[:, None]).sum(axis=0) / (k - 1)  # their mean becomes zero
+    logits = logits - np.outer(1 / pairs.class_scale, others)
+    given = {field.name: getattr(hard, field.name) for field in fields(Reduced)}
+    return SmoothedReduced(
+        **given | {"group_weight": problem.counts.values * weight / problem.ridge},
+        labels=share - np.diag(share.diagonal()),
+        hard_share=share.diagonal().copy(),
+        target=target,
+        target_logits=Logits(logits.diagonal().copy(), logits),
     )
