@@ -82,6 +82,21 @@ def test_the_minimiser_of_the_loss_gives_back_the_probabilities(
     np.testing.assert_allclose(correction.probabilities(logits), probabilities, atol=1e-6)
 
 
+@pytest.mark.parametrize(("name", "at_least"), [("label_scale", 0.2), ("margin", 0.12)])
+def test_what_a_softmax_over_the_weights_makes_of_the_same_logits_is_far_off(name: str, at_least: float) -> None:
+    worst = 0.0
+    for seed in range(12):
+        k = 2 + seed % 4
+        rng = np.random.default_rng(seed)
+        given = {"label_scale": rng.uniform(0.2, 3, k)} if name == "label_scale" else {"margin": rng.uniform(0, 3, k)}
+        loss, probabilities = Parameterization(**given), rng.dirichlet(np.full(k, 3.0))
+        logits = minimiser(loss, probabilities, 0.0)
+        worst = max(worst, float(np.abs(softmax(logits) - probabilities).max()))
+        found = ig.logit_correction(range(1, k + 1), loss, "train").probabilities(logits)
+        np.testing.assert_allclose(found, probabilities, atol=1e-6)
+    assert worst > at_least
+
+
 def perron(loss: Parameterization, logits: np.ndarray) -> np.ndarray:
     """p proportional to u / (omega Delta), u the Perron vector of the softmax columns of all labels."""
     adjusted = loss.label_scale[:, None] * loss.class_scale * logits + loss.shift - np.diag(loss.margin)

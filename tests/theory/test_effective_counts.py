@@ -206,11 +206,11 @@ def test_prices_that_are_none_are_refused(given, message):
 
 @pytest.mark.parametrize("counts", [STEP, ClassCounts([500, 200, 90, 30, 8])])
 @pytest.mark.parametrize("labels", [{}, {"label_smoothing": 0.1}])
-@pytest.mark.parametrize("head", [{}, {"bias": True}])
+@pytest.mark.parametrize("model", [{}, {"bias": True}, {"features": "nonnegative"}])
 @pytest.mark.parametrize("exponent", [-0.2, 0.7, 1.0])
-def test_the_exponent_of_a_prediction_is_recovered(counts, labels, head, exponent):
-    asked = Problem(counts, ldt(counts, gamma=0.2), **labels, **head)
-    truth = Problem(counts, ldt(counts, gamma=0.2), count_exponent=exponent, **labels, **head)
+def test_the_exponent_of_a_prediction_is_recovered(counts, labels, model, exponent):
+    asked = Problem(counts, ldt(counts, gamma=0.2), **labels, **model)
+    truth = Problem(counts, ldt(counts, gamma=0.2), count_exponent=exponent, **labels, **model)
     in_limit = effective_counts(predict(truth).geometry, asked, fit_ridge=False)
     assert in_limit.count_exponent == pytest.approx(exponent, abs=1e-5)
     assert in_limit.ridge == 0

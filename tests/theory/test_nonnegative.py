@@ -161,6 +161,23 @@ def test_with_a_shift_at_a_larger_ridge_embeddings_are_not_orthogonal():
         np.testing.assert_allclose(getattr(found.geometry, block).dense(), wanted, atol=1e-4)
 
 
+def test_where_gradients_point_the_same_way_orthogonal_embeddings_would_cost_some_thousandths_more():
+    """Logit adjustment at some tenths of sqrt(n_min); the classes' own problems are minimised by SciPy here."""
+    counts = np.array([50, 50, 5, 5])
+    shift = logit_adjusted(counts).shift
+    for tenths in (5, 7):
+        ridge = tenths / 10 * np.sqrt(5)
+
+        def own_problem(z, label, ridge=ridge):
+            loss = np.logaddexp.reduce(z + shift) - (z + shift)[label]
+            return counts[label] * loss + ridge * np.sqrt(counts[label]) * np.sqrt(z @ z + 1e-18)
+
+        orthogonal = sum(minimize(own_problem, np.eye(4)[y], args=(y,), tol=1e-10).fun for y in range(4))
+        optimum = predict(Problem(counts, logit_adjusted(counts), ridge=ridge, features="nonnegative"))
+        assert 1.002 < orthogonal / optimum.certificate.primal < 1.005
+        assert 0.25 < optimum.geometry.embedding.cosine(2, 3) < 0.38
+
+
 @pytest.mark.parametrize("given", [{}, {"label_smoothing": 0.1}, {"count_exponent": 0.4}])
 @pytest.mark.parametrize("name", CASES)
 def test_a_class_loses_its_embedding_at_its_threshold_where_that_is_exact(name, given):

@@ -137,21 +137,30 @@ def _check(several: list[Geometry], problem: Problem) -> None:
 
 @dataclass(frozen=True)
 class _Fit:
-    """The best place (exponent, decades of the ridge) of one geometry; the limit has an exponent only."""
+    """The best place (exponent, decades of the ridge) of one geometry; the limit has an exponent only.
+
+    Attributes:
+        wanted: unit-norm classifiers and embeddings.
+        problem: with any exponent and ridge.
+        place: the best one, with the residuals there and their derivatives by the place.
+    """
 
     wanted: tuple[Floats, Floats]
     problem: Problem
     place: Floats
+    rest: Floats
+    slopes: Floats
 
     @classmethod
     def of(cls, geometry: Geometry, problem: Problem, fit_ridge: bool) -> _Fit:
-        empty = cls(_unit_blocks(geometry), problem, np.zeros(1 + fit_ridge))
-        starts = [np.array([a]) for a in _STARTS]
-        if fit_ridge:
-            starts = [np.array([a, decades]) for a in _STARTS for decades in _START_RIDGES]
+        nothing = np.zeros(0)
+        empty = cls(_unit_blocks(geometry), problem, nothing, nothing, nothing)
+        middle = np.array([_STARTS[1], _START_RIDGES[1]])[: 1 + fit_ridge]
+        starts = [np.append(middle[:1], decades) for decades in _START_RIDGES] if fit_ridge else [middle]
         start = min(starts, key=empty.squared_distance)
+        start = min([np.append(a, start[1:]) for a in _STARTS], key=empty.squared_distance)
         found = least_squares(
-            lambda place: np.concatenate([part.ravel() for part in empty.residuals(place)]),
+            empty.residuals,
             start,
             bounds=_BOUNDS[:, : start.size],
             x_scale=_SCALE[: start.size],
@@ -161,29 +170,28 @@ class _Fit:
             gtol=1e-12,
             max_nfev=_MOST_STEPS,
         )
-        return replace(empty, place=found.x)
+        return replace(empty, place=found.x, rest=found.fun, slopes=found.jac)
 
     def solve(self, place: Floats) -> Solution:
         """The prediction at a place."""
         problem = self.problem.at_count_exponent(float(place[0]))
         if place.size == 1:
             return predict(replace(problem, ridge=0.0, bias_ridge=float(problem.bias_ridge > 0)))
-        return predict(problem.at_ridge(total_threshold(problem) * 10 ** float(place[1])))
+        return predict(problem.at_ridge(_total_collapse(problem) * 10 ** float(place[1])))
 
     def squared_distance(self, place: Floats) -> float:
         """Of classifiers and of embeddings together."""
-        return float(sum(float((part**2).sum()) for part in self.residuals(place)))
+        return float((self.residuals(place) ** 2).sum())
 
-    def residuals(self, place: Floats) -> tuple[Floats, Floats]:
-        """Predicted less measured entries of both unit-norm blocks."""
+    def residuals(self, place: Floats) -> Floats:
+        """Predicted less measured entries of both unit-norm blocks, one after the other."""
         classifier, embedding = _unit_blocks(self.solve(place).geometry)
-        return classifier - self.wanted[0], embedding - self.wanted[1]
+        return np.concatenate([(classifier - self.wanted[0]).ravel(), (embedding - self.wanted[1]).ravel()])
 
     def jackknife_error(self) -> float:
         """Standard error of the exponent over classes: each is left out in turn, and the fit moves by a Newton step."""
-        rest = np.stack(self.residuals(self.place))
-        slopes = np.stack([self._slope(index) for index in range(self.place.size)])
         k = self.problem.num_classes
+        rest, slopes = self.rest.reshape(2, k, k), self.slopes.T.reshape(-1, 2, k, k)
         rows = np.ones(k, dtype=bool)
         moved = []
         for left_out in range(k):
@@ -194,11 +202,10 @@ class _Fit:
             rows[left_out] = True
         return float(np.sqrt((k - 1) * np.var(moved)))
 
-    def _slope(self, index: int) -> Floats:
-        step = np.zeros_like(self.place)
-        step[index] = _STEP
-        ahead, behind = (np.stack(self.residuals(self.place + sign * step)) for sign in (1.0, -1.0))
-        return np.asarray((ahead - behind) / (2 * _STEP))
+
+def _total_collapse(problem: Problem) -> float:
+    """The ridge from which on everything is zero: exact for free features, an upper bound for nonnegative ones."""
+    return total_threshold(replace(problem, features="free"))
 
 
 def _unit_blocks(geometry: Geometry) -> tuple[Floats, Floats]:
