@@ -170,7 +170,7 @@ def test_picture_is_written(igeom, tmp_path, suffix, start):
         (("5,3", "--plot", "no/such/folder/x.png"), "no/such/folder"),
         (("5,3", "--plot", "x.bmp"), ".bmp"),
         (("5,3", "--features", "relu"), "features must be one of free, nonnegative"),
-        (("5,3", "--features", "nonnegative", "--bias"), "features must be 'free' for a head with a bias"),
+        (("exp:31,10", "--features", "nonnegative", "--bias"), "features must be 'free' for a head with a bias"),
         (("5,3", "--count-exponent", "nan"), "count_exponent must be a finite number"),
         (("5,3", "--normalization", "group"), "normalization must be one of batch, layer, none, got 'group'"),
         (("5,3", "--label-smoothing", "1"), "label_smoothing must be below 1"),

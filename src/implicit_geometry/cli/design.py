@@ -12,6 +12,7 @@ from rich.table import Table
 from implicit_geometry._files import dumps, write_atomically
 from implicit_geometry.cli._inputs import COUNTS_HELP, LabelSmoothing
 from implicit_geometry.cli._tables import add_rows
+from implicit_geometry.cli._waiting import waiting
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.groups import group_classes
 from implicit_geometry.profiles import parse_counts
@@ -70,16 +71,17 @@ def design(
       igeom design step:10,100 --target equal_norms --family cdt --bias
     """
     class_counts = parse_counts(counts, max_count=max_count)
-    found = find(
-        class_counts,
-        target=target,
-        family=family,
-        value=value,
-        free=free,
-        weight_decay=weight_decay,
-        bias=bias,
-        label_smoothing=label_smoothing,
-    )
+    with waiting("searching"):
+        found = find(
+            class_counts,
+            target=target,
+            family=family,
+            value=value,
+            free=free,
+            weight_decay=weight_decay,
+            bias=bias,
+            label_smoothing=label_smoothing,
+        )
     if output is not None:
         write_atomically(output, lambda part: part.write_text(found.parameterization.to_json(), encoding="utf-8"))
     if as_json:

@@ -30,6 +30,7 @@ from implicit_geometry.cli._inputs import (
     read_parameterization,
 )
 from implicit_geometry.cli._tables import add_rows
+from implicit_geometry.cli._waiting import waiting
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.groups import group_classes
 from implicit_geometry.problem import Problem, Solution
@@ -120,7 +121,9 @@ def predict(
     )
     if normalization is not None:
         problem = _of_network(problem, normalization, weight_decay, count_exponent)
-    solution = solve(problem)
+    with waiting("solving"):
+        solution = solve(problem)
+        _ = solution.norm_error  # computed where it is first asked for
     if plot is not None:
         _write_plot(solution, plot)
     if as_json:

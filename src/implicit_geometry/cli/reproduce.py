@@ -20,6 +20,7 @@ from implicit_geometry._files import dumps
 from implicit_geometry._validate import choice
 from implicit_geometry.cli._inputs import DataRoot, Download
 from implicit_geometry.cli._progress import epoch_bar, kept_on_interrupt, print_failures, run_bar
+from implicit_geometry.cli._waiting import waiting
 from implicit_geometry.frames import FRAMES, Frame
 from implicit_geometry.paper.errata import errata_rows
 from implicit_geometry.paper.step_tables import balancing_rows, formula_rows, limit_rows, norm_rows
@@ -149,7 +150,10 @@ def _watch(console: Console) -> studies.Watch:
         with kept_on_interrupt(store, specs, console), run_bar(store, specs, console) as on_done:
             yield on_done
 
-    return studies.Watch(networks, epoch_bar, lambda text: console.print(text, style="yellow", soft_wrap=True))
+    def say(text: str) -> None:
+        console.print(text, style="yellow", soft_wrap=True)
+
+    return studies.Watch(networks, epoch_bar, say, waiting)
 
 
 def _split(values: list[str] | None) -> list[str]:
@@ -158,13 +162,14 @@ def _split(values: list[str] | None) -> list[str]:
 
 
 def _print_tables(as_json: bool) -> None:
-    sections = {
-        "Printed formulas, k = 10, R = 10": formula_rows(),
-        "Corollaries 1.1 and 1.2: temperature ratio sqrt R": balancing_rows(),
-        "Corollaries 1.3 and 1.4, Tables 1 and 2: R -> infinity, ours at R = 1e12": limit_rows(),
-        "Beside both tables: angles say nothing of norms, and can be far from their limit at any R": norm_rows(),
-        "Errata: what stands in print or in circulating code, and the theory": errata_rows(),
-    }
+    with waiting("computing the tables"):
+        sections = {
+            "Printed formulas, k = 10, R = 10": formula_rows(),
+            "Corollaries 1.1 and 1.2: temperature ratio sqrt R": balancing_rows(),
+            "Corollaries 1.3 and 1.4, Tables 1 and 2: R -> infinity, ours at R = 1e12": limit_rows(),
+            "Beside both tables: angles say nothing of norms, and can be far from their limit at any R": norm_rows(),
+            "Errata: what stands in print or in circulating code, and the theory": errata_rows(),
+        }
     if as_json:
         print(dumps({title: [asdict(row) for row in rows] for title, rows in sections.items()}))
         return

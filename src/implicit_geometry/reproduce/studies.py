@@ -68,10 +68,11 @@ def run_study(
     specs = [spec for name in data for spec in study.specs(name, count)]
     store = open_store(folder / "networks")
     failures = train_missing(store, specs, resources=resources, workers=workers, watch=watch)
-    found = study.find(store, [spec for spec in specs if store.has(spec)], resources)
-    files = [write_table(numbers, folder, stem) for stem, numbers in found.tables.items()]
-    for stem, figure in found.figures.items():
-        files += write_pictures(figure, folder, stem)
+    with watch.working("comparing the networks with theory"):
+        found = study.find(store, [spec for spec in specs if store.has(spec)], resources)
+        files = [write_table(numbers, folder, stem) for stem, numbers in found.tables.items()]
+        for stem, figure in found.figures.items():
+            files += write_pictures(figure, folder, stem)
     return files, found.tables, failures
 
 

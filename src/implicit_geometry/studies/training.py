@@ -31,11 +31,13 @@ class Watch:
         epochs: gets the number of epochs of the unconstrained-features model; its context gives what is called after
             each.
         say: gets sentences.
+        working: gets what is computed without telling how far it is; its context covers that.
     """
 
     networks: Callable[[RunStore, Sequence[RunSpec]], AbstractContextManager[OnRun]] = _quiet
     epochs: Callable[[int], AbstractContextManager[Callable[[int], object]]] = _quiet
     say: Callable[[str], object] = lambda text: None
+    working: Callable[[str], AbstractContextManager[object]] = _quiet
 
 
 QUIET = Watch()
