@@ -108,6 +108,14 @@ def test_the_scale_of_the_mean_logits_is_told_where_the_limit_has_one() -> None:
     assert "cross_limit_scale" not in Targets(PROBLEM, K, has_bias=False).columns["limit"]
 
 
+def test_labels_with_distributions_have_a_limit_and_a_ridge_but_no_thresholds() -> None:
+    noisy = ig.Problem(COUNTS, label_distribution=0.8 * np.eye(K) + 0.2 / K)
+    targets, smoothed = Targets(noisy, K, has_bias=False), Targets(SMOOTHED, K, has_bias=False)
+    assert targets.columns["limit"] == [name for name in smoothed.columns["limit"] if "systematic" not in name]
+    assert "effective_ridge" in targets.columns["ridge"]
+    assert targets.beyond_threshold([[0, 3]], 1.0) == ""
+
+
 def test_without_logits_there_are_no_accuracies() -> None:
     model = network()
     watch = GeometryWatch(model, head="2")

@@ -99,8 +99,8 @@ class Targets:
 
     def beyond_threshold(self, groups: list[list[int]], fitted_ridge: float) -> str:
         """What the theory says of merging classes at the ridge that was fitted to the network, as a clause."""
-        if self._problem is None or not np.isfinite(fitted_ridge):
-            return ""
+        if self._problem is None or self._problem.label_distribution is not None or not np.isfinite(fitted_ridge):
+            return ""  # label distributions have no thresholds
         if self._thresholds is None:
             self._thresholds = collapse_thresholds(self._problem)
         classes = [c for group in groups for c in group]
