@@ -16,13 +16,30 @@ Floats = NDArray[np.float64]
 
 
 def dense_logits(problem: Problem) -> Floats:
-    """X* = P [M S - (iota / delta) (sqrt(n) / Delta)^T] P_r, formed entry by entry from theory."""
+    """X* = P [M S - (iota / delta) (sqrt(n) / Delta)^T] P_r, formed entry by entry from theory.
+
+    With a label distribution of its own for every class, the log-odds of the labels stand for M.
+    """
     loss, n, k = problem.parameterization, problem.counts.values, problem.num_classes
+    if problem.label_distribution is not None:
+        return _dense_logits_of_distributions(problem)
     eps = problem.label_smoothing
     odds = np.log((1 - eps + eps / k) / (eps / k)) + loss.margin
     shift = loss.shift - np.log(loss.weight)
     logits = np.diag(odds * np.sqrt(n) / loss.class_scale / loss.label_scale)
     logits -= np.outer(shift / loss.class_scale, np.sqrt(n) / loss.label_scale)
+    logits = _null_projection(1 / loss.class_scale) @ logits
+    return np.asarray(logits @ _null_projection(np.sqrt(n)) if problem.free_bias else logits)
+
+
+def _dense_logits_of_distributions(problem: Problem) -> Floats:
+    loss, n, k = problem.parameterization, problem.counts.values, problem.num_classes
+    logits = np.zeros((k, k))
+    for y, labels in enumerate(_labels(problem)):
+        for c in range(k):
+            odds = np.log(labels[y] * loss.weight[y]) - np.log(labels[c] * loss.weight[c]) if c != y else 0.0
+            lead = odds + (loss.margin[y] + loss.shift[c] - loss.shift[y] if c != y else 0.0)
+            logits[c, y] = -lead * np.sqrt(n[y]) / (loss.class_scale[c] * loss.label_scale[y])
     logits = _null_projection(1 / loss.class_scale) @ logits
     return np.asarray(logits @ _null_projection(np.sqrt(n)) if problem.free_bias else logits)
 

@@ -28,6 +28,7 @@ class Ask:
     bias: bool = False
     bias_ridge: float = 0.0
     label_smoothing: float = 0.0
+    label_distribution: list[list[float]] | None = None
 
     @property
     def num_classes(self) -> int:
@@ -40,7 +41,8 @@ class Ask:
     def problem(self) -> Problem:
         loss = Parameterization(**self.vectors) if self.vectors else None
         heads = {"bias": self.bias, "bias_ridge": self.bias_ridge}
-        return Problem(self.counts, loss, ridge=self.ridge, label_smoothing=self.label_smoothing, **heads)
+        labels = {"label_smoothing": self.label_smoothing, "label_distribution": self.label_distribution}
+        return Problem(self.counts, loss, ridge=self.ridge, **labels, **heads)
 
     def predict(self) -> Solution:
         return predict(self.problem())

@@ -183,15 +183,15 @@ def check_path(seed: int) -> str:
     return ORACLE
 
 
-# Smoothed labels
+# Soft labels
 
 
-def draw_smoothed(seed: int) -> Ask:
-    """A problem of the limit or at a ridge, with any head."""
+def draw_soft(seed: int) -> Ask:
+    """A problem of the limit or at a ridge, with any head; labels are smoothed, or have a distribution per class."""
     rng = np.random.default_rng(seed)
     ridge, head = (None, (-0.2, 6.0))[int(rng.integers(2))], bool(rng.random() < 0.5)
     few, decades = (3, 2.0) if ridge and rng.random() < 0.3 else (6, 4.0)
-    return draw_ask(
+    ask = draw_ask(
         int(rng.integers(2**32)),
         most_classes=few,
         decades=decades,
@@ -200,9 +200,14 @@ def draw_smoothed(seed: int) -> Ask:
         everything=bool(rng.random() < 0.7),
         smoothed=True,
     )
+    if rng.random() < 0.6:
+        return ask
+    shares = 10 ** -rng.uniform(0, rng.choice([1.0, 4.0, 15.0]), (ask.num_classes, ask.num_classes))
+    shares = shares / shares.sum(axis=1, keepdims=True)
+    return replace(ask, label_smoothing=0.0, label_distribution=[[float(q) for q in row] for row in shares])
 
 
-def check_smoothed(ask: Ask) -> str:
+def check_soft(ask: Ask) -> str:
     """The limit against dense logits; at a ridge the objective by torch, and the smallest one found by descent."""
     solution = ask.predict()
     assert_finite(solution)
@@ -218,7 +223,10 @@ def check_smoothed(ask: Ask) -> str:
     loss = float(smoothed_loss(problem, torch.tensor(found.cross.T + bias)))
     decay = ask.bias_ridge / 2 * float(bias @ bias)
     nuclear_norm = float(np.linalg.norm(found.cross * np.sqrt(ask.counts), "nuc"))
-    total, rounding = loss - label_entropy(problem) + decay + ask.ridge * nuclear_norm, 1e-12 * loss
+    total, rounding = (
+        loss - label_entropy(problem) + decay + ask.ridge * nuclear_norm,
+        1e-12 * loss + 1e-15 * float(np.max(problem.parameterization.weight) * sum(ask.counts)),
+    )
     assert certificate.dual <= total * (1 + 1e-8) + rounding, (certificate, total)
     if certificate.status is INACCURATE:
         return HELD
@@ -519,7 +527,7 @@ ATTACKS = [
         check_biased_ridge,
         35,
     ),
-    Attack("predict: smoothed labels", ("predict",), seeds.map(draw_smoothed), check_smoothed, 20, ("margin",)),
+    Attack("predict: soft labels", ("predict",), seeds.map(draw_soft), check_soft, 20, ("margin",)),
     Attack("predict: extremes", ("predict",), seeds.map(draw_extreme), check_extreme, 30, None),
     Attack("predict: limit, many classes", ("predict",), asks(most_classes=150, exponent=0.8), check_limit, 10),
     Attack(

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -118,6 +119,28 @@ def test_a_ridge_is_found_again_from_the_geometry_and_along_a_path():
     assert effective_ridge(solution.geometry, problem).ridge == pytest.approx(0.3, rel=1e-4)
     on_path = ridge_path(problem, None, [0.1, 0.3])[1].geometry.classifier.dense()
     np.testing.assert_allclose(on_path, solution.geometry.classifier.dense(), rtol=1e-6)
+
+
+def exact_objective(problem, columns):
+    """Of two classes whose logits are (t, -t), t one number per label, less the entropy of the labels, in 40 digits."""
+    with mpmath.workdps(40):
+        total = problem.ridge * mpmath.sqrt(2 * problem.counts.values[0]) * mpmath.norm(columns)
+        for count, row, t in zip(problem.counts.values, problem.label_distribution, columns, strict=True):
+            log_sum = mpmath.log(mpmath.exp(t) + mpmath.exp(-t))
+            for share, logit in zip(row, (t, -t), strict=True):
+                total += int(count) * mpmath.mpf(float(share)) * (log_sum - logit + mpmath.log(float(share)))
+        return float(total)
+
+
+@pytest.mark.parametrize("least", [1e-3, 1e-7, 1e-11, 1e-15])
+def test_labels_that_hardly_stand_on_their_own_class_lose_no_digits(least):
+    problem = Problem([1882, 1882], ridge=1.4e-3, label_distribution=[[least, 1 - least], [0.9997, 0.0003]])
+    solution = predict(problem)
+    exact = exact_objective(problem, [mpmath.mpf(float(t)) for t in solution.geometry.cross.dense()[0]])
+    certificate = solution.certificate
+    assert certificate.status is Status.OPTIMAL
+    assert certificate.primal == pytest.approx(exact, rel=1e-11)
+    assert certificate.dual <= exact
 
 
 def test_rows_are_divided_by_their_sums_and_kept_read_only():

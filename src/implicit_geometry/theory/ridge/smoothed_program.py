@@ -1,11 +1,13 @@
 """The reduced problem with soft labels: the divergence of probabilities from labels, and its lower bound.
 
 The objective is that of hard labels less the entropy of the labels, sum_h group_weight[h] KL(labels_h | p_h) + |X|_*.
-With d the exponents less those at which the probabilities are the labels q,
+With d the exponents less those at which the probabilities are the labels q, the probabilities are p = q e^x with x =
+d - log(1 + sum_g q_g (e^d_g - 1)), and
 
-    KL = log(1 + sum_g q_g (e^d_g - 1)) - sum_g q_g d_g,
+    KL = sum_g q_g (e^x_g - 1 - x_g),
 
-is small where the nuclear norm is what is left: no digits are lost to the size of the losses.
+the label's own class included, is small where the nuclear norm is what is left: no digits are lost to the size of the
+losses, nor, as p - q is all that x is multiplied with, to that of d.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from implicit_geometry.theory.ridge.program import Logits, Point, Reduced
 from implicit_geometry.theory.ridge.reduce import reduce_problem
 from implicit_geometry.theory.smoothed_labels import SmoothedLabels, least_loss_logits, weighted_labels
 
+_NEAR, _TERMS = 0.1, 12  # size of x up to which e^x is summed, and the terms that takes
 _FAR = 600.0  # exponents beyond the labels' up to which float64 holds their exponential
 
 
@@ -47,11 +50,13 @@ class SmoothedReduced(Reduced):
         off = np.where(self.labels > 0, exponent - self.target, 0.0)
         top = np.maximum(off.max(axis=0), 0.0)
         far = top + np.log((self.labels * np.exp(off - top)).sum(axis=0) + self.hard_share * np.exp(-top))
-        near = np.log1p((self.labels * np.expm1(np.minimum(off, _FAR))).sum(axis=0))
-        log_sum = np.where(top < _FAR, near, far)
-        ratio = np.expm1(off - log_sum)  # p / q - 1
-        excess = self.labels * ratio
-        losses = self.group_weight * np.maximum(log_sum - (self.labels * off).sum(axis=0), 0.0)
+        rise = (self.labels * np.expm1(np.minimum(off, _FAR))).sum(axis=0)
+        # where little is left of 1 + rise, as for labels that hardly stand on their own class, digits would be lost
+        log_sum = np.where((top < _FAR) & (rise > -0.5), np.log1p(np.maximum(rise, -0.5)), far)
+        log_ratio = off - log_sum  # of p to q
+        excess = self.labels * np.expm1(log_ratio)
+        losses = (self.labels * _convex(log_ratio)).sum(axis=0) + self.hard_share * _convex(-log_sum)
+        losses = self.group_weight * losses
         slope = self.group_weight * excess
         right = self.hard_share * np.exp(-log_sum)
         return Point(losses, self.labels + excess, right, excess, slope, *self.pull_back(slope))
@@ -61,10 +66,18 @@ class SmoothedReduced(Reduced):
         blur = self.exponent_rounding(x, terms)
         ratio = point.excess / np.where(self.labels > 0, self.labels, 1.0)
         off = np.log1p(np.maximum(ratio, EPS - 1))  # where it is below, the loss itself is as large
-        first = (np.abs(point.slope) * blur).sum()
+        first = (np.abs(point.slope) * (blur + ROUNDINGS * EPS * np.abs(self.target))).sum()
         second = (self.group_weight * point.wrong * blur * np.minimum(blur, 1.0)).sum()
         sums = self.group_weight @ (self.labels * np.minimum(np.abs(off), off**2 + EPS)).sum(axis=0)
         return float(first + second + EPS * self.size.size * ROUNDINGS * (sums + self.objective(x, point)))
+
+
+def _convex(x: Floats) -> Floats:
+    """e^x - 1 - x, to full relative accuracy."""
+    series = np.zeros_like(x)
+    for term in range(_TERMS, 1, -1):
+        series = (1 + series) * x / term
+    return np.where(np.abs(x) < _NEAR, series * x, np.expm1(x) - x)
 
 
 def reduce_smoothed(problem: Problem, groups: ClassGroups) -> SmoothedReduced:
