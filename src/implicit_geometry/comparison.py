@@ -16,13 +16,13 @@ from numpy.typing import ArrayLike
 
 from implicit_geometry._validate import Floats, InputError, Ints, instance
 from implicit_geometry.counts import ClassCounts
+from implicit_geometry.differences import CommonRows, GroupAverage, Products, UnitDifference
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.groups import exchangeable_classes
 from implicit_geometry.lowrank import MAX_EXACT_ROWS, LowRank
 from implicit_geometry.problem import Problem
 
 _BLOCKS = ("classifier", "embedding", "cross")
-_USUAL = 1e50  # largest entry of factors whose products are multiplied as they are
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,9 @@ def compare(
             "geometry_b", f"must have the {geometry_a.num_classes} classes of geometry_a", geometry_b.num_classes
         )
     if groups is None:
-        return Comparison(*(gram_distance(getattr(geometry_a, name), getattr(geometry_b, name)) for name in _BLOCKS))
+        products = Products()
+        pairs = ((getattr(geometry_a, name), getattr(geometry_b, name)) for name in _BLOCKS)
+        return Comparison(*(gram_distance(a, b, products) for a, b in pairs))
     alike = exchangeable_classes("groups", groups)
     if alike.group.size != geometry_a.num_classes:
         raise InputError("groups", f"must cover the {geometry_a.num_classes} classes compared", alike.group.size)
@@ -129,33 +131,25 @@ def compare(
 
 
 def _split(geometry_a: Geometry, geometry_b: Geometry, group: Ints) -> SplitComparison:
-    parts = [split_distance(getattr(geometry_a, name), getattr(geometry_b, name), group) for name in _BLOCKS]
+    products = Products()
+    parts = [split_distance(getattr(geometry_a, name), getattr(geometry_b, name), group, products) for name in _BLOCKS]
     whole, systematic, heterogeneity = (Comparison(*numbers) for numbers in zip(*parts, strict=True))
     return SplitComparison(whole.classifier, whole.embedding, whole.cross, systematic, heterogeneity)
 
 
-def gram_distance(a: LowRank, b: LowRank) -> float:
-    """Frobenius distance of two matrices scaled to unit Frobenius norm; NaN where one is zero, or below 1e-307."""
-    if _by_inner_products(a, b):
-        squared = a.inner(a), b.inner(b), a.inner(b)
-        if min(squared[:2]) > 0:
-            cosine = squared[2] / np.sqrt(squared[0]) / np.sqrt(squared[1])
-            return float(np.sqrt(max(2 - 2 * cosine, 0.0)))
+def gram_distance(a: LowRank, b: LowRank, products: Products | None = None) -> float:
+    """Frobenius distance of two matrices scaled to unit Frobenius norm; NaN where one is zero, or below 1e-307.
+
+    Args:
+        a: over k classes.
+        b: likewise.
+        products: of the factors of other blocks, which are not computed again; new ones are added.
+    """
+    rows = CommonRows.of(a, b)
+    if rows.group.size > MAX_EXACT_ROWS:
+        return UnitDifference(a, b, rows, products or Products()).norm()
     difference = _unit_difference(a, b)
     return float("nan") if difference is None else difference.frobenius_norm()
-
-
-def _by_inner_products(a: LowRank, b: LowRank) -> bool:
-    """Whether r x r products say all and are fewest: many classes, each with a row of its own, of usual size."""
-    rows = a.num_classes
-    if rows <= MAX_EXACT_ROWS or not a.diagonal.size == b.diagonal.size == rows:
-        return False
-    if not (np.array_equal(a.group, np.arange(rows)) and np.array_equal(b.group, a.group)):
-        return False
-    largest = [
-        float(np.abs(part).max(initial=0.0)) for each in (a, b) for part in (each.left, each.right, each.diagonal)
-    ]
-    return 1 / _USUAL < min(largest) <= max(largest) < _USUAL
 
 
 def systematic_distance(a: LowRank, b: LowRank, group: Ints) -> tuple[float, float]:
@@ -166,22 +160,26 @@ def systematic_distance(a: LowRank, b: LowRank, group: Ints) -> tuple[float, flo
         b: likewise.
         group: a number for each class, shape (k,).
     """
+    rows = CommonRows.of(a, b, group)
+    if rows.group.size > MAX_EXACT_ROWS:
+        return UnitDifference(a, b, rows, Products()).norms()
     difference = _unit_difference(a, b)
     if difference is None:
         return float("nan"), float("nan")
-    return difference.frobenius_norm(), _Average(difference, group).norm()
+    return difference.frobenius_norm(), _Averaged(difference, group).average.norm()
 
 
-def split_distance(a: LowRank, b: LowRank, group: Ints) -> tuple[float, float, float]:
+def split_distance(a: LowRank, b: LowRank, group: Ints, products: Products | None = None) -> tuple[float, float, float]:
     """As :func:`systematic_distance`, and the heterogeneity: the distance of what the averages leave."""
+    rows = CommonRows.of(a, b, group)
+    if rows.group.size > MAX_EXACT_ROWS:
+        whole, systematic = UnitDifference(a, b, rows, products or Products()).norms()
+        return whole, systematic, float(np.sqrt(np.maximum(whole**2 - systematic**2, 0.0)))
     difference = _unit_difference(a, b)
     if difference is None:
         return float("nan"), float("nan"), float("nan")
-    whole, average = difference.frobenius_norm(), _Average(difference, group)
-    systematic = average.norm()
-    if average.of_row.size <= MAX_EXACT_ROWS:
-        return whole, systematic, average.distance()
-    return whole, systematic, float(np.sqrt(max(whole**2 - systematic**2, 0.0)))
+    averaged = _Averaged(difference, group)
+    return difference.frobenius_norm(), averaged.average.norm(), averaged.distance()
 
 
 def _unit_difference(a: LowRank, b: LowRank) -> LowRank | None:
@@ -191,48 +189,36 @@ def _unit_difference(a: LowRank, b: LowRank) -> LowRank | None:
     return a.scaled(1 / norm_a).minus(b.scaled(1 / norm_b))
 
 
-class _Average:
-    """The average of a matrix over all permutations inside groups of classes: three kinds of entries.
-
-    One on the diagonal for each group, one for each pair of different classes of a group, one for each pair of groups.
-    """
+class _Averaged:
+    """A matrix beside its average over all permutations inside groups of classes, entry by entry."""
 
     def __init__(self, matrix: LowRank, group: Ints) -> None:
         group = np.unique(group, return_inverse=True)[1]
         code = matrix.group * np.int64(group.max() + 1) + group  # rows within which classes share entries and group
         _, first, row = np.unique(code, return_index=True, return_inverse=True)
         rows = matrix.group[first]
-        self.of_row, self.multiplicity = group[first], np.bincount(row).astype(np.float64)
-        self.row_diagonal, self.row_left, self.row_right = matrix.diagonal[rows], matrix.left[rows], matrix.right[rows]
-        self._by_group = np.argsort(self.of_row, kind="stable")
-        self._first_of_group = np.flatnonzero(np.diff(self.of_row[self._by_group], prepend=-1))
-        self.size = self._sums(np.ones(rows.size))
-        self.diagonal = self._sums(self.row_diagonal) / self.size
-        self.left, self.right = self._sums(self.row_left), self._sums(self.row_right)
-        own = self._sums(np.einsum("ij,ij->i", self.row_left, self.row_right))  # the factors' product on the diagonal
-        self.pairs = self.size * (self.size - 1)
-        self.inside = (np.einsum("ij,ij->i", self.left, self.right) - own) / np.maximum(self.pairs, 1.0)
-
-    def norm(self) -> float:
-        """Its Frobenius norm: that of one row per group, with all that is inside of a group on its diagonal."""
-        root = np.sqrt(self.size)
-        inside = np.sqrt(self.size * self.diagonal**2 + self.pairs * self.inside**2)
-        rows = LowRank(inside, self.left / root[:, None], self.right / root[:, None], np.arange(root.size))
-        return rows.frobenius_norm()
+        self._group, self._multiplicity = group[first], np.bincount(row).astype(np.float64)
+        self._diagonal, self._left, self._right = matrix.diagonal[rows], matrix.left[rows], matrix.right[rows]
+        self._by_group = np.argsort(self._group, kind="stable")
+        self._first_of_group = np.flatnonzero(np.diff(self._group[self._by_group], prepend=-1))
+        own = np.einsum("ij,ij->i", self._left, self._right)
+        parts = np.ones(rows.size), self._diagonal, own, self._left, self._right
+        self.average = GroupAverage.of(*map(self._sums, parts))
 
     def distance(self) -> float:
-        """Frobenius norm of what it leaves of the matrix, entry by entry."""
-        means = self.left @ self.right.T / np.outer(self.size, self.size)
-        means[np.diag_indices_from(means)] = self.inside
-        rest = self.row_left @ self.row_right.T
-        rest -= means[np.ix_(self.of_row, self.of_row)]
+        """Frobenius norm of what the average leaves of the matrix."""
+        average = self.average
+        means = average.left @ average.right.T / np.outer(average.size, average.size)
+        means[np.diag_indices_from(means)] = average.inside
+        rest = self._left @ self._right.T
+        rest -= means[np.ix_(self._group, self._group)]
         rest *= rest
-        weights = np.outer(self.multiplicity, self.multiplicity)
-        weights[np.diag_indices_from(weights)] -= self.multiplicity
-        on_diagonal = self.multiplicity @ (self.row_diagonal - self.diagonal[self.of_row]) ** 2
+        weights = np.outer(self._multiplicity, self._multiplicity)
+        weights[np.diag_indices_from(weights)] -= self._multiplicity
+        on_diagonal = self._multiplicity @ (self._diagonal - average.diagonal[self._group]) ** 2
         return float(np.sqrt(on_diagonal + np.vdot(weights, rest)))
 
     def _sums(self, rows: Floats) -> Floats:
         """Sums over the classes of each group, shape (G,) or (G, r)."""
-        weighted = (rows.T * self.multiplicity).T[self._by_group]
+        weighted = (rows.T * self._multiplicity).T[self._by_group]
         return np.asarray(np.add.reduceat(weighted, self._first_of_group, axis=0))

@@ -85,6 +85,12 @@ class LowRank:
         """Number of classes behind each row, shape (G,)."""
         return np.bincount(self.group, minlength=self.diagonal.size).astype(np.float64)
 
+    @cached_property
+    def factor_norms(self) -> tuple[float, float]:
+        """Frobenius norms of ``left`` and of ``right``."""
+        left = _norm(self.left)
+        return left, left if self.right is self.left else _norm(self.right)
+
     def entry(self, i: int, j: int) -> float:
         """Row ``i``, column ``j``.
 
@@ -122,11 +128,8 @@ class LowRank:
         Raises:
             InputError: entries, or products of the largest of ``left`` and ``right``, above 1e290.
         """
-        with np.errstate(over="ignore"):
-            low_rank = np.abs(self.left).max(initial=0) * np.abs(self.right).max(initial=0)
-        peak = float(max(np.abs(self.diagonal).max(), low_rank))
-        if not peak <= _LARGEST**2:
-            raise InputError("entries", f"must be at most {_LARGEST**2:g} for a Frobenius norm", f"up to {peak:g}")
+        peak = max(_largest(self.diagonal), _largest(self.left) * _largest(self.right))
+        refuse_overflow(peak)
         if peak == 0:
             return 0.0
         m, diagonal, left = self.multiplicity, self.diagonal / peak, self.left / peak
@@ -137,21 +140,13 @@ class LowRank:
             weights[np.diag_indices_from(weights)] -= m
             off_diagonal = float((weights * squares).sum())
         else:
-            outer_left, outer_right = (factor.T @ (m[:, None] * factor) for factor in (left, self.right))
+            root = np.sqrt(m)[:, None]
+            rows = root * left
+            outer_left = rows.T @ rows
+            rows = root * self.right
+            outer_right = rows.T @ rows
             off_diagonal = max(float((outer_left * outer_right).sum() - m @ own**2), 0.0)
         return peak * float(np.sqrt(m @ diagonal**2 + off_diagonal))
-
-    def inner(self, other: LowRank) -> float:
-        """Sum of the products of the entries of two matrices with a row of its own for every class, by r x r products.
-
-        Where they nearly cancel, half the digits are lost. Entries must be such that float64 holds their products.
-        """
-        left = self.left.T @ other.left
-        symmetric = self.right is self.left and other.right is other.left
-        right = left if symmetric else self.right.T @ other.right
-        own = (np.einsum("ij,ij->i", each.left, each.right) for each in (self, other))
-        diagonal = float((self.diagonal[self.group] * other.diagonal[other.group]).sum())
-        return float((left * right).sum()) - float(np.prod(list(own), axis=0).sum()) + diagonal
 
     def scaled(self, factor: float) -> LowRank:
         """The matrix times a number.
@@ -237,6 +232,25 @@ def finite_matrix(name: str, values: Any) -> Floats:
     if matrix.ndim != 2 or matrix.size == 0:
         raise InputError(name, "must be a finite, non-empty matrix", f"shape {matrix.shape}")
     return matrix
+
+
+def refuse_overflow(peak: float) -> None:
+    """Refuse matrices whose largest entry is such that float64 does not hold squares."""
+    if not peak <= _LARGEST**2:
+        raise InputError("entries", f"must be at most {_LARGEST**2:g} for a Frobenius norm", f"up to {peak:g}")
+
+
+def _largest(values: Floats) -> float:
+    return max(float(values.max(initial=0.0)), -float(values.min(initial=0.0)))
+
+
+def _norm(values: Floats) -> float:
+    with np.errstate(over="ignore"):
+        size = float(np.linalg.norm(values))
+    if _SMALLEST < size < _LARGEST:
+        return size
+    peak = _largest(values)
+    return peak * float(np.linalg.norm(values / peak)) if peak else 0.0
 
 
 def refuse_lost_digits(largest_terms: float) -> None:
