@@ -336,6 +336,30 @@ def test_a_long_list_of_empty_classes_is_cut():
         measurement_from_moments(np.zeros(30, dtype=int), np.zeros((30, 2)), np.zeros(30))
 
 
+@pytest.mark.parametrize("along_the_blind_direction", [0.0, 1e4])
+@pytest.mark.parametrize("smallest", [1.0, 1e-4, 1e-6, 0.0])
+def test_many_classes_are_projected_on_the_row_space_of_what_the_loss_sees(smallest, along_the_blind_direction):
+    rng = np.random.default_rng(0)
+    weight, means = rng.normal(size=(2, 400, 12))
+    weight *= np.geomspace(1.0, smallest or 1.0, 12) * 1e100
+    if not smallest:
+        weight[:, 5] = weight[:, 6]
+    blind = np.full(400, 1 / 20)
+    weight += np.outer(blind, along_the_blind_direction * 1e100 * rng.normal(size=12))
+    _, singular, rows = np.linalg.svd(weight - np.outer(blind, blind @ weight), full_matrices=False)
+    basis = rows[singular > 1e-13 * singular[0]]
+    found = measurement_from_moments(*moments(means, np.ones(400, dtype=int)), classifier=weight).embedding
+    np.testing.assert_allclose(found, means @ basis.T @ basis, atol=1e-9)
+
+
+def test_the_classifier_that_was_measured_may_change_afterwards():
+    weight = np.random.default_rng(0).normal(size=(4, 3))
+    found = measurement_from_moments(np.ones(4), np.eye(4, 3), np.ones(4), classifier=weight)
+    before = weight.copy()
+    weight[:] = 0
+    np.testing.assert_array_equal(found.classifier, before)
+
+
 @pytest.mark.parametrize("smallest", [1.0, 1e-4, 1e-9, 0.0])
 def test_row_spaces_of_many_classes_are_those_of_the_singular_vectors(smallest):
     """Whether the columns are well conditioned, badly or dependent."""

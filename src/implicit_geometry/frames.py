@@ -36,6 +36,7 @@ from implicit_geometry.parameterization import Pairwise, Parameterization
 Frame = Literal["projected", "centred"]
 
 _TALL = 8  # rows per column
+_ROWS_AT_ONCE = 4096
 _WELL_CONDITIONED = 1e-5  # smallest over largest diagonal entry of a Cholesky factor
 
 FRAMES: tuple[Frame, ...] = ("projected", "centred")
@@ -101,8 +102,24 @@ def projected(vectors: Floats, classifier: Floats, loss: Parameterization) -> Fl
     """
     blind = Pairwise.of(loss).null
     blind = blind / np.linalg.norm(blind)
+    if _certainly_spans(classifier, blind):
+        return vectors
     basis = leading_rows(classifier - np.outer(blind, blind @ classifier), len(classifier) - 1)[1]
     return np.asarray(vectors @ basis.T @ basis)
+
+
+def _certainly_spans(classifier: Floats, blind: Floats) -> bool:
+    """Whether the rows of a tall classifier less what lies along a unit vector span all d dimensions, beyond doubt."""
+    rows, columns = classifier.shape
+    if rows < _TALL * columns:
+        return False
+    unit = max(float(classifier.max()), -float(classifier.min())) or 1.0
+    along, gram = blind / unit @ classifier, np.zeros((columns, columns))
+    for start in range(0, rows, _ROWS_AT_ONCE):
+        scaled = classifier[start : start + _ROWS_AT_ONCE] / unit
+        gram += scaled.T @ scaled
+    smallest = np.linalg.eigvalsh(gram - np.outer(along, along))[0]
+    return bool(smallest > _WELL_CONDITIONED**2 * gram.trace())
 
 
 def leading_rows(matrix: Floats, known_rank: int) -> tuple[Floats, Floats]:

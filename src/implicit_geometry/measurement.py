@@ -76,7 +76,7 @@ class ClassMeans:
                 fits = array.shape == (self.class_means.shape if _HAS_VECTORS[name] else (self.num_classes,))
             if not fits:
                 raise InputError(name, "must have one entry or vector for each class", f"shape {array.shape}")
-            object.__setattr__(self, name, frozen(array))
+            object.__setattr__(self, name, frozen(array) if array.flags.writeable else array)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(num_classes={self.num_classes}, feature_dim={self.feature_dim})"
@@ -320,10 +320,13 @@ def measurement_from_moments(
         raise InputError("parameterization", f"must cover the {num_classes} measured classes", loss.num_classes)
 
     means = class_sums / np.maximum(samples, 1)[:, None]
-    largest = np.abs(means).max(axis=1)
+    means.setflags(write=False)
+    largest = np.maximum(means.max(axis=1), -means.min(axis=1))
     lost = (largest > 0) & (largest < _SMALLEST)
     _refuse_classes(lost, f"must be 0 or of at least {_SMALLEST:g} on average", "smaller ones in")
-    embedding = means = means[seen]
+    if not seen.all():
+        means = means[seen]
+    embedding = means
     if offset is not None or chosen == "centred":
         embedding = means - centre_shares(loss.label_scale[seen], samples[seen], bias=offset is not None) @ means
     if weight is not None and chosen == "projected":
@@ -332,7 +335,9 @@ def measurement_from_moments(
     found = ClassCounts(samples[seen]), means, embedding, variance
     if weight is None:
         return ClassMeans(*found)
-    return OnePass(*found, weight[seen], None if offset is None else offset[seen])
+    if not seen.all():
+        weight, offset = weight[seen], None if offset is None else offset[seen]
+    return OnePass(*found, weight, offset)
 
 
 def frame_of(frame: Frame | None, *, has_classifier: bool) -> str:

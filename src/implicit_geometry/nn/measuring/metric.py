@@ -204,12 +204,15 @@ class GeometryMetric(Metric):
 
 
 def _host_array(name: str, values: Tensor | ArrayLike | None) -> ArrayLike | None:
-    """A tensor of any device and dtype as a float64 array; anything else as it is."""
+    """A tensor of any device and dtype as a float64 array, read-only where it is a copy; anything else as it is."""
     if not isinstance(values, Tensor):
         return values
     if values.is_complex():
         raise InputError(name, "must hold real numbers", values.dtype)
-    return values.detach().cpu().to(torch.float64).numpy()
+    array = values.detach().cpu().to(torch.float64).numpy()
+    if values.device.type != "cpu" or values.dtype != torch.float64:
+        array.setflags(write=False)
+    return array
 
 
 def _refuse_without_float64(device: torch.device) -> None:
