@@ -176,8 +176,8 @@ def check_metric(seed: int) -> str:
     k, d = classifier.shape
     metric = ig_nn.GeometryMetric(k, d)
     cut = int(np.random.default_rng(seed).integers(0, len(labels) + 1))
-    for part in (slice(0, cut), slice(cut, None)):
-        metric.update(torch.tensor(embeddings[part]), torch.tensor(labels[part]))
+    metric.update(torch.tensor(embeddings[:cut]), torch.tensor(labels[:cut]))
+    metric.update(embeddings[cut:], labels[cut:])
     found = metric.compute(classifier=torch.tensor(classifier), frame="centred")
     means = np.stack([embeddings[labels == c].mean(axis=0) for c in range(k)])
     assert found.counts.values.tolist() == np.bincount(labels).tolist()
@@ -189,6 +189,19 @@ def check_metric(seed: int) -> str:
         dense, classifier @ centred.T, 1e-8, 1e-9 * (1e-300 + float(np.abs(dense).max()) + float(np.abs(means).max()))
     )
     repr(found)
+    return ORACLE
+
+
+def check_measure_arrays(seed: int) -> str:
+    """Accuracy and variance by loops over the classes."""
+    embeddings, labels, classifier = draw_samples(seed)
+    found = ig_nn.measure_arrays(embeddings, labels, classifier)
+    right = (embeddings @ classifier.T).argmax(1) == labels
+    for c in range(len(classifier)):
+        rows = embeddings[labels == c]
+        variance = ((rows - rows.mean(axis=0)) ** 2).sum(axis=1).mean()
+        assert close(found.class_variance[c], variance, 1e-9, 1e-20 * float((rows**2).max()))
+        assert found.class_accuracy[c] == right[labels == c].mean()
     return ORACLE
 
 
@@ -336,6 +349,7 @@ ATTACKS = [
         ("target",),
     ),
     Attack("GeometryMetric", ("GeometryMetric",), seeds, check_metric, 25),
+    Attack("measure_arrays", ("measure_arrays",), seeds, check_measure_arrays, 8, ("embeddings",)),
     Attack("measure", ("measure", "Measurement"), seeds, check_measure, 15, ("embeddings",)),
     Attack(
         "mlp",
@@ -422,6 +436,21 @@ ATTACKS = [
         | SCALES,
         share=3,
         names=("embeddings", "labels", "batch"),
+        may_hold_nan=True,
+    ),
+    nonsense_for(
+        "measure_arrays",
+        ig_nn.measure_arrays,
+        {
+            "embeddings": lambda: np.array([[2.0, 5.0, 0.0], [-2.0, 5.0, 1.0]]),
+            "labels": lambda: np.array([0, 1]),
+            "classifier": lambda: np.eye(2, 3),
+            "bias": lambda: None,
+            "ignore_index": lambda: -100,
+            "parameterization": lambda: None,
+            "frame": lambda: "centred",
+        },
+        share=3,
         may_hold_nan=True,
     ),
     nonsense_for(

@@ -11,6 +11,7 @@ from .losses.linear_loss import vs_linear_loss as vs_linear_loss
 from .losses.schedule import DeferredLoss as DeferredLoss
 from .losses.vs_loss import vs_loss as vs_loss
 from .measuring.accuracy import LongTailAccuracy as LongTailAccuracy
+from .measuring.arrays import measure_arrays as measure_arrays
 from .measuring.metric import GeometryMetric as GeometryMetric
 from .measuring.monitor import GeometryMonitor as GeometryMonitor
 from .measuring.two_passes import Measurement as Measurement

@@ -51,6 +51,16 @@ def test_sums_equal_loops_in_float64(dtype, label_dtype):
         assert measured.class_variance[c] == pytest.approx(np.mean([((r - mean) ** 2).sum() for r in mine]), rel=1e-11)
 
 
+@pytest.mark.parametrize("dtype", [">f4", "float16", "float64", "longdouble"])
+@pytest.mark.parametrize("label_dtype", ["uint16", ">i4", "uint64"])
+def test_numpy_arrays_are_taken_as_tensors_are(dtype, label_dtype):
+    embeddings, labels = (part.numpy() for part in make_data(dtype=torch.float16))
+    given = embeddings.astype(dtype), labels.astype(label_dtype)
+    for array in given:
+        array.setflags(write=False)
+    assert_same(filled(*given), filled(*make_data(dtype=torch.float16)))
+
+
 def test_half_precision_is_not_rounded_while_it_adds_up():
     ones = torch.ones(4096, 1, dtype=torch.float16)
     metric = GeometryMetric(2, 1)
@@ -217,15 +227,18 @@ GOOD = (torch.zeros(2, D), torch.tensor([0, 1]))
         (GOOD[0], torch.tensor([-1, 0]), r"labels must lie in 0\.\.2, got -1"),
         (GOOD[0], torch.tensor([0.0, 1.0]), "labels must have an integer dtype, got torch.float32"),
         (GOOD[0], torch.tensor([True, False]), "labels must have an integer dtype, got torch.bool"),
-        (GOOD[0], torch.tensor([0, 1, 2]), r"labels must have one entry an embedding, shape \(2,\), got \(3,\)"),
-        (GOOD[0], [0, 1], "labels must be a torch.Tensor, got list"),
+        (GOOD[0], torch.tensor([0, 1, 2]), r"labels must have one entry per embedding, shape \(2,\), got \(3,\)"),
+        (GOOD[0], [0, 1], "labels must be a torch.Tensor or a NumPy array, got list"),
         (torch.zeros(2, D + 1), GOOD[1], r"embeddings must have shape \(batch, 5\), got \(2, 6\)"),
         (torch.zeros(2, D, 1), GOOD[1], r"embeddings must have shape \(batch, 5\), got \(2, 5, 1\)"),
         (torch.zeros(2, D, dtype=torch.int64), GOOD[1], "embeddings must have a floating dtype, got torch.int64"),
         (torch.tensor([[0.0] * D, [torch.nan] * D]), GOOD[1], "embeddings must be finite, .* in row 1"),
         (torch.tensor([[torch.inf] * D, [0.0] * D]), GOOD[1], "embeddings must be finite, .* in row 0"),
         (torch.zeros(2, D, device="meta"), GOOD[1], "embeddings must be on the metric's device cpu, got meta"),
-        (np.zeros((2, D)), GOOD[1], "embeddings must be a torch.Tensor, got ndarray"),
+        (np.zeros((2, D), dtype=int), GOOD[1], "embeddings must have a floating dtype, got int64"),
+        (GOOD[0], np.zeros(2), "labels must have an integer dtype, got float64"),
+        (GOOD[0], np.array([0, 2**63], dtype=np.uint64), f"labels must be at most {2**63 - 1}, got {2**63}"),
+        (GOOD[0], np.array([[0, 1]]), r"labels must have one entry per embedding, shape \(2,\), got \(1, 2\)"),
     ],
 )
 def test_a_bad_batch_is_refused_and_changes_nothing(embeddings, labels, message):

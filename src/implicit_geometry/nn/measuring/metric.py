@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, cast, overload
 
+import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -16,6 +17,8 @@ from implicit_geometry.frames import Frame
 from implicit_geometry.measurement import ClassMeans, OnePass, measurement_from_moments, refuses_replaced_arguments
 from implicit_geometry.nn.check import dimension, refuse_too_many_entries
 from implicit_geometry.parameterization import Parameterization
+
+_LARGEST_LABEL = 2**63 - 1  # that int64 holds
 
 
 class GeometryMetric(Metric):
@@ -68,16 +71,20 @@ class GeometryMetric(Metric):
         self.add_state("class_sums", torch.zeros(rows, self.feature_dim, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("class_squares", torch.zeros(rows, dtype=torch.float64), dist_reduce_fx="sum")
 
-    def update(self, embeddings: Tensor, labels: Tensor) -> None:
+    def update(self, embeddings: Tensor | NDArray[Any], labels: Tensor | NDArray[Any]) -> None:
         """Add a batch.
 
         Args:
-            embeddings: any floating dtype, shape (batch, feature_dim).
-            labels: class indices, any integer dtype, shape (batch,).
+            embeddings: any floating dtype, shape (batch, feature_dim). A NumPy array moves to the metric's device.
+            labels: class indices, any integer dtype, shape (batch,); likewise.
 
         Raises:
             InputError: wrong shapes, dtypes or device; on the CPU also labels out of range or embeddings not finite.
         """
+        if isinstance(embeddings, np.ndarray):
+            embeddings = tensor_of("embeddings", embeddings).to(self.class_sums.device)
+        if isinstance(labels, np.ndarray):
+            labels = tensor_of("labels", labels).to(self.class_sums.device)
         self._check_form(embeddings, labels)
         index = labels.to(torch.int64)
         rows = embeddings.detach().to(torch.float64)
@@ -152,15 +159,15 @@ class GeometryMetric(Metric):
             counts,
             sums,
             squares,
-            classifier=_host_array("classifier", classifier),
-            bias=_host_array("bias", bias),
+            classifier=host_array("classifier", classifier),
+            bias=host_array("bias", bias),
             parameterization=parameterization,
             frame=frame,
             leave_out_unseen=leave_out_unseen,
         )
         return found
 
-    def forward(self, embeddings: Tensor, labels: Tensor) -> None:
+    def forward(self, embeddings: Tensor | NDArray[Any], labels: Tensor | NDArray[Any]) -> None:
         """Add a batch, as :meth:`update`: a single batch has no value, since it need not hold every class."""
         self.update(embeddings, labels)
 
@@ -177,7 +184,7 @@ class GeometryMetric(Metric):
     def _check_form(self, embeddings: Tensor, labels: Tensor) -> None:
         for name, value in (("embeddings", embeddings), ("labels", labels)):
             if not isinstance(value, Tensor):
-                raise InputError(name, "must be a torch.Tensor", type(value).__name__)
+                raise InputError(name, "must be a torch.Tensor or a NumPy array", type(value).__name__)
             _refuse_without_float64(value.device)
             if value.device != self.class_sums.device:
                 raise InputError(name, f"must be on the metric's device {self.class_sums.device}", value.device)
@@ -189,7 +196,7 @@ class GeometryMetric(Metric):
             raise InputError("embeddings", f"must have shape (batch, {self.feature_dim})", tuple(embeddings.shape))
         if labels.shape != embeddings.shape[:1]:
             raise InputError(
-                "labels", f"must have one entry an embedding, shape ({len(embeddings)},)", tuple(labels.shape)
+                "labels", f"must have one entry per embedding, shape ({len(embeddings)},)", tuple(labels.shape)
             )
 
     def _check_values(self, labels: Tensor, squares: Tensor) -> None:
@@ -203,12 +210,33 @@ class GeometryMetric(Metric):
             raise InputError("embeddings", "must be finite", f"NaN, infinity or overflow in row {row}")
 
 
-def _host_array(name: str, values: Tensor | ArrayLike | None) -> ArrayLike | None:
+def tensor_of(name: Literal["embeddings", "labels"], array: NDArray[Any]) -> Tensor:
+    """A copy of embeddings in float64, or of labels in int64.
+
+    Raises:
+        InputError: embeddings that are no floating numbers, or labels that are no whole numbers.
+
+    Example:
+        >>> tensor_of("labels", np.array([3, 1], dtype=np.uint8))
+        tensor([3, 1])
+    """
+    kinds, expected = {"embeddings": ("f", "a floating dtype"), "labels": ("iu", "an integer dtype")}[name]
+    if array.dtype.kind not in kinds:
+        raise InputError(name, f"must have {expected}", array.dtype)
+    if name == "labels" and array.size and int(array.max()) > _LARGEST_LABEL:
+        raise InputError(name, f"must be at most {_LARGEST_LABEL}", int(array.max()))
+    with np.errstate(over="ignore"):  # of longer floats: infinity is refused by name
+        return torch.from_numpy(np.array(array, dtype=np.float64 if name == "embeddings" else np.int64))
+
+
+def host_array(name: str, values: Tensor | ArrayLike | None) -> ArrayLike | None:
     """A tensor of any device and dtype as a float64 array, read-only where it is a copy; anything else as it is."""
     if not isinstance(values, Tensor):
         return values
     if values.is_complex():
         raise InputError(name, "must hold real numbers", values.dtype)
+    if values.is_meta or values.layout != torch.strided:
+        raise InputError(name, "must be a dense tensor", f"one of layout {values.layout} on {values.device}")
     array = values.detach().cpu().to(torch.float64).numpy()
     if values.device.type != "cpu" or values.dtype != torch.float64:
         array.setflags(write=False)

@@ -78,7 +78,7 @@ def measure(
         for embeddings, labels, _ in head_outputs(model, found, loader, calls, place, home, ignored):
             first.update(embeddings, labels)
         measurement = first.compute(weight, bias=found.bias, parameterization=parameterization, frame=frame)
-        scatter = _Scatter(measurement, home)
+        scatter = Scatter(measurement, home)
         for embeddings, labels, logits in head_outputs(model, found, loader, calls, place, home, ignored):
             second.update(embeddings, labels)
             scatter.update(embeddings, labels, logits)
@@ -86,7 +86,7 @@ def measure(
     return scatter.added_to(measurement)
 
 
-class _Scatter:
+class Scatter:
     """Sums over a second pass, about the class means of the first: one row per class, one column per quantity."""
 
     def __init__(self, measurement: OnePass, device: torch.device) -> None:
