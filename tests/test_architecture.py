@@ -22,7 +22,7 @@ LAYERS = (  # from the ground up: a module imports from its own layer and from l
     "counts parameterization lowrank gram certificate",
     "rules profiles geometry",
     "problem",
-    "groups frames differences comparison summary measurement",
+    "groups frames cdnv differences comparison summary measurement",
     "correction",
     "theory.numerics theory.expand theory.smoothed_labels theory.nonnegative.orthogonal",
     "theory.limit",

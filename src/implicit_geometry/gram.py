@@ -122,17 +122,19 @@ class Gram(LowRank):
         size = np.bincount(labels).astype(np.float64)
         with np.errstate(divide="ignore", invalid="ignore"):
             scale = 1.0 / self._row_norms
-            left, right = self.left * scale[:, None], self.right * scale[:, None]
+            left = self.left * scale[:, None]
+            right = left if self.right is self.left else self.right * scale[:, None]
             weight = np.zeros((size.size, self.diagonal.size))
             np.add.at(weight, (labels, self.group), 1.0)
             present = weight > 0
-            totals = _masked_product(weight, present, left), _masked_product(weight, present, right)
+            total, size_of_terms = _sums_and_sizes(weight, present, left)
+            other = (total, size_of_terms) if right is left else _sums_and_sizes(weight, present, right)
             own = _masked_product(weight, present, np.einsum("ij,ij->i", left, right)[:, None])[:, 0]
-            sums = totals[0] @ totals[1].T
+            sums = total @ other[0].T
             sums[np.diag_indices_from(sums)] -= own
             pairs = np.outer(size, size)
             pairs[np.diag_indices_from(pairs)] -= size
-            terms = _masked_product(weight, present, np.abs(left)) @ _masked_product(weight, present, np.abs(right)).T
+            terms = size_of_terms @ other[1].T
             mean_terms = np.where(pairs > 0, terms / pairs, 0.0)
             refuse_lost_digits(float(np.max(mean_terms[np.isfinite(mean_terms)], initial=0.0)))
             return np.asarray(np.where(pairs > 0, sums / pairs, np.nan))
@@ -166,9 +168,16 @@ class Gram(LowRank):
         return np.sqrt(np.maximum(self.diagonal, 0.0))
 
 
+def _sums_and_sizes(weight: Floats, present: NDArray[np.bool_], rows: Floats) -> tuple[Floats, Floats]:
+    """Sums of the rows of each group, and of their absolute values."""
+    return _masked_product(weight, present, rows), _masked_product(weight, present, np.abs(rows))
+
+
 def _masked_product(weight: Floats, present: NDArray[np.bool_], rows: Floats) -> Floats:
     """``weight @ rows`` in which a row that is not finite only touches the groups it is part of."""
     finite = np.isfinite(rows)
+    if finite.all():
+        return np.asarray(weight @ rows)
     product = weight @ np.where(finite, rows, 0.0)
     product[(present.astype(np.float64) @ ~finite) > 0] = np.nan
     return np.asarray(product)
