@@ -10,6 +10,7 @@ from torch import Tensor
 
 from implicit_geometry._validate import InputError
 from implicit_geometry.nn.check import tensor
+from implicit_geometry.nn.losses.chunked import Vectors, Wanted, loss_and_gradients
 from implicit_geometry.nn.losses.criterion import VSLoss
 from implicit_geometry.nn.losses.heads import check_head
 from implicit_geometry.nn.losses.vs_loss import MEMORY_BOUND
@@ -17,6 +18,7 @@ from implicit_geometry.parameterization import NEUTRAL
 
 _FEW_CLASSES = 16  # with fewer, a CPU is faster on logits whose samples, not classes, lie next to one another,
 _WORTHWHILE = 512  # once there are so many logits
+_MOST_HELD = 2**22  # logits; of more, only those of a few samples are held at a time
 _PRECISIONS = (torch.float32, torch.float64)
 _REDUCTIONS = {"none": 0, "mean": 1, "sum": 2}
 _Vectors = tuple[Tensor | None, ...]  # in the order of NEUTRAL
@@ -31,7 +33,9 @@ def vs_linear_loss(
 
     Value and gradients are those of this expression up to rounding, and whatever it takes is taken. On a CPU, class
     indices of shape (N,) with few classes or very many logits, all in float32 or all in float64, become one node of
-    the graph, which adjusts the logits in place. Everything else is the expression itself: another size or device,
+    the graph, which adjusts the logits in place. More than four million logits under the reductions ``"mean"`` and
+    ``"sum"`` are never all held: the loss and its gradients come from a few samples at a time, in the memory of the
+    gradients and 64 MB (or the logits of one sample). Everything else is the expression itself: another size or device,
     class probabilities, label smoothing, further dimensions, half precision, autocast, a compiled function, a
     transform of ``torch.func``, vectors that require a gradient, a subclass of ``VSLoss``; and so is a second
     derivative. Hooks of the head do not run.
@@ -71,10 +75,16 @@ def vs_linear_loss(
         vectors = tuple(map(criterion.vectors(embeddings.dtype).get, NEUTRAL))
         dim = _class_dim_of_node(embeddings, weight, target, bias, vectors)
         if dim is not None:
+            in_chunks = dim == 1 and criterion.reduction != "none" and len(weight) * len(embeddings) > _MOST_HELD
+            node = _InChunks if in_chunks else _HeadAndLoss
+            option = torch.is_grad_enabled() if in_chunks else dim
             try:
-                return _HeadAndLoss.apply(embeddings, weight, target, bias, vectors, criterion, dim)  # type: ignore[no-any-return]
-            except (IndexError, RuntimeError, ValueError):
-                pass  # an ignored sample has no vector entry, torch.func no place for a node; bad input is named below
+                return node.apply(embeddings, weight, target, bias, vectors, criterion, option)  # type: ignore[no-any-return]
+            except (RuntimeError, ValueError):
+                pass  # torch.func has no place for a node; bad input is named below
+            except IndexError:  # in the other node also an ignored sample, which has no vector entry
+                if in_chunks:
+                    raise
     if embeddings.shape[-1:] != weight.shape[-1:]:
         raise InputError(
             "embeddings", f"must have the {weight.shape[-1]} dimensions of weight", f"shape {tuple(embeddings.shape)}"
@@ -180,6 +190,43 @@ class _HeadAndLoss(torch.autograd.Function):
             gradient.sum(1 - dim) if needed[3] else None,
             *(None,) * 3,
         )
+
+
+class _InChunks(torch.autograd.Function):
+    """The same from a few samples at a time, with the gradients computed on the way where they may be asked for."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        embeddings: Tensor,
+        weight: Tensor,
+        target: Tensor,
+        bias: Tensor | None,
+        vectors: _Vectors,
+        criterion: VSLoss,
+        with_gradients: bool,
+    ) -> Tensor:
+        h, w, _, b, *_ = (with_gradients and need for need in ctx.needs_input_grad)
+        loss, *gradients = loss_and_gradients(
+            embeddings,
+            weight,
+            target,
+            bias,
+            Vectors(*vectors),
+            reduction=criterion.reduction,
+            ignore_index=criterion.ignore_index,
+            wanted=Wanted(h, w, b),
+        )
+        ctx.criterion = criterion
+        ctx.save_for_backward(embeddings, weight, target, bias, *gradients)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            return _differentiable_gradients(ctx, gradient)
+        h, w, b = (None if found is None else gradient * found for found in ctx.saved_tensors[4:])
+        return h, w, None, b, *(None,) * 3
 
 
 def _by_class(vector: Tensor, dim: int) -> Tensor:

@@ -111,7 +111,7 @@ def vs_loss(
         _check_fit(logits, target, dict(zip(NEUTRAL, (weight, *vectors), strict=True)))
         _check_options(ignore_index, label_smoothing, reduction)
         if isinstance(error, IndexError):
-            raise IndexError(_out_of_range(logits, target, ignore_index)) from error
+            raise IndexError(labels_out_of_range(logits.shape[class_dim(logits)], target, ignore_index)) from error
         raise
     return loss if adjusted.dtype == logits.dtype else _as_cross_entropy(loss, logits, target)
 
@@ -227,10 +227,11 @@ def index_label(name: str, value: int) -> int:
     return whole_number(name, value, minimum=-(2**63), maximum=2**63 - 1)
 
 
-def _out_of_range(logits: Tensor, target: Tensor, ignore_index: int) -> str:
+def labels_out_of_range(num_classes: int, target: Tensor, ignore_index: int) -> str:
+    """What to say of class indices of which one is out of range."""
     labels = target[target != ignore_index]
     return (
-        f"target must hold class indices in 0..{logits.shape[class_dim(logits)] - 1} "
+        f"target must hold class indices in 0..{num_classes - 1} "
         f"(or ignore_index = {ignore_index}), got indices from {int(labels.min())} to {int(labels.max())}"
     )
 
