@@ -56,10 +56,8 @@ def main() -> None:
         seconds, memory = found[name] = tuple(map(float, done.stdout.split()))
         print(f"{name:16}{seconds:7.1f} s{memory:8.0f} MB above weights, inputs and gradients", flush=True)
     time_ratio, memory_ratio = (b / a for a, b in zip(*found.values(), strict=True))
-    missed = "  MISSED" if time_ratio > MOST_TIME or memory_ratio > MOST_MEMORY else ""
-    print(
-        f"time {time_ratio:.2f}x, wanted <= {MOST_TIME}x; memory {memory_ratio:.2f}x, wanted <= {MOST_MEMORY}x{missed}"
-    )
+    for what, ratio, most in (("time", time_ratio, MOST_TIME), ("memory", memory_ratio, MOST_MEMORY)):
+        print(f"{what} {ratio:.2f}x, wanted <= {most}x{'  MISSED' if ratio > most else ''}")
 
 
 if __name__ == "__main__":

@@ -103,6 +103,33 @@ def check_vs_loss(seed: int) -> str:
     return ORACLE
 
 
+def check_vs_loss_of_classes(seed: int) -> str:
+    """Drawn classes, written out: log of the corrected sum of exponentials less the label's logit."""
+    rng = np.random.default_rng(seed)
+    k, n = int(rng.integers(2, 9)), int(rng.integers(1, 6))
+    labels, logits, shift = (
+        rng.integers(0, k, n),
+        rng.normal(size=(n, k)) * 10.0 ** rng.uniform(-3, 2),
+        rng.normal(size=k),
+    )
+    chance = rng.uniform(1e-3, 1, k)
+    classes = rng.permutation(np.union1d(labels, np.flatnonzero(rng.random(k) < chance)))
+    found = ig_nn.vs_loss(
+        torch.tensor(logits[:, classes]),
+        torch.tensor(labels),
+        shift=torch.tensor(shift),
+        classes=torch.tensor(classes),
+        sampling_probability=torch.tensor(chance[classes]),
+        reduction="none",
+    )
+    certain = np.where(np.isin(classes, labels), 1.0, chance[classes])
+    adjusted = (logits + shift)[:, classes] - np.log(certain)
+    peak = adjusted.max(axis=1, keepdims=True)
+    expected = (np.log(np.exp(adjusted - peak).sum(axis=1)) + peak[:, 0]) - (logits + shift)[np.arange(n), labels]
+    assert close(found.numpy(), expected, 1e-10, 1e-12 * (1 + np.abs(logits).max()))
+    return ORACLE
+
+
 def check_vs_loss_module(seed: int) -> str:
     batch = draw_batch(seed)
     logits, labels, tolerance = tensors(batch)
@@ -334,9 +361,11 @@ def _loader() -> Any:
 LOGITS = {"logits": _tensor(2, 3), "target": lambda: torch.tensor([0, 1])}
 CLASS_VECTORS = {name: _tensor(3) for name in VECTORS}
 OPTIONS = {"ignore_index": lambda: -100, "label_smoothing": lambda: 0.0, "reduction": lambda: "mean"}
+SAMPLED = {"classes": lambda: torch.tensor([1, 0, 2]), "sampling_probability": lambda: torch.full((3,), 0.5)}
 SCALES = {"class_scale": lambda: None, "label_scale": lambda: None, "frame": lambda: "centred"}
 ATTACKS = [
     Attack("vs_loss", ("vs_loss",), seeds, check_vs_loss, 80),
+    Attack("vs_loss of some classes", ("vs_loss",), seeds, check_vs_loss_of_classes, 10),
     Attack("VSLoss", ("VSLoss",), seeds, check_vs_loss_module, 50),
     Attack("vs_linear", ("vs_linear",), seeds, check_vs_linear, 20),
     Attack("vs_linear_loss", ("vs_linear_loss",), seeds, check_vs_linear_loss, 30),
@@ -367,6 +396,14 @@ ATTACKS = [
     ),
     Attack("train_ufm", ("train_ufm", "UFMHistory"), seeds, check_train_ufm, 3),
     nonsense_for("vs_loss", ig_nn.vs_loss, LOGITS | CLASS_VECTORS | OPTIONS, share=12, may_hold_nan=True),
+    nonsense_for(
+        "vs_loss of some classes",
+        ig_nn.vs_loss,
+        LOGITS | CLASS_VECTORS | OPTIONS | SAMPLED,
+        share=4,
+        covers=("vs_loss",),
+        may_hold_nan=True,
+    ),
     nonsense_for(
         "VSLoss",
         ig_nn.VSLoss,

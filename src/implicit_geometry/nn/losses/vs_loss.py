@@ -14,6 +14,7 @@ from torch import Tensor
 
 from implicit_geometry._validate import InputError, choice, number, whole_number
 from implicit_geometry.nn import check
+from implicit_geometry.nn.losses.subset import IGNORED, Subset, subset_of
 from implicit_geometry.parameterization import NEUTRAL
 
 _HALF = (torch.float16, torch.bfloat16)
@@ -33,6 +34,8 @@ def vs_loss(
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
     reduction: str = "mean",
+    classes: Tensor | None = None,
+    sampling_probability: Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy of adjusted logits: CE, wCE, LA, CDT, LDT, VS, LDAM and their mixtures.
 
@@ -58,6 +61,12 @@ def vs_loss(
         label_smoothing: share in [0, 1] of the target spread evenly over the classes; it acts on the adjusted logits.
         reduction: ``"mean"`` (divides by the sum of the samples' weights, as ``F.cross_entropy`` does), ``"sum"`` or
             ``"none"``.
+        classes: the class of each column of ``logits``, shape (m,), where these are of m of the classes only: a sampled
+            softmax. All labels must be among them; ``target`` and the vectors stay those of all classes.
+        sampling_probability: that of each of ``classes`` to be drawn at least once, shape (m,): 1 - (1 - p)^n in n
+            draws with replacement. Its logarithm is subtracted from the adjusted logits, so that the sum of their
+            exponentials has the mean of that over all classes. Labels of the batch count as certain, for they are there
+            in any case. Where left out, all of ``classes`` are certain and the other classes do not count.
 
     Returns:
         The loss, in the dtype ``F.cross_entropy`` gives for these logits. Shape (), or for ``"none"`` that of
@@ -65,10 +74,12 @@ def vs_loss(
 
     Raises:
         InputError: an argument is no tensor or on another device, ``logits`` lack a class, ``target`` has a wrong shape
-            or dtype, or an option is out of range.
+            or dtype, or an option is out of range; ``classes`` with smoothed labels or class probabilities; on a CPU
+            also ``classes`` that lack a label or hold one twice, and probabilities outside (0, 1].
         IndexError: on a CPU, as in ``F.cross_entropy``: a class index is neither ``ignore_index`` nor in 0..C-1.
 
-    Source: Kini et al. (2021), Eq. (2), with the label-dependent temperatures of Behnia et al. (2023), Eq. (3).
+    Source: Kini et al. (2021), Eq. (2), with the label-dependent temperatures of Behnia et al. (2023), Eq. (3); sampled
+    classes as in Bengio and Senecal (2008).
 
     Example:
         >>> logits, target = torch.tensor([[2.0, 0.0]]), torch.tensor([1])
@@ -78,6 +89,11 @@ def vs_loss(
     if not (isinstance(label_smoothing, float) and 0 <= label_smoothing <= 1):
         number("label_smoothing", label_smoothing, minimum=0, maximum=1)  # torch takes NaN for none
     vectors = (shift, class_scale, label_scale, margin)
+    if classes is not None or sampling_probability is not None:
+        of_all = dict(zip(NEUTRAL, (weight, *vectors), strict=True))
+        _check_options(ignore_index, label_smoothing, reduction)
+        columns = _subset(logits, target, classes, sampling_probability, of_all, ignore_index, label_smoothing)
+        return vs_loss(logits, columns.target, **columns.vectors, ignore_index=IGNORED, reduction=reduction)  # type: ignore[arg-type]
     try:
         if not (label_scale is margin is None) and target.shape == logits.shape and target.is_floating_point():
             of_labels = partial(
@@ -114,6 +130,27 @@ def vs_loss(
             raise IndexError(labels_out_of_range(logits.shape[class_dim(logits)], target, ignore_index)) from error
         raise
     return loss if adjusted.dtype == logits.dtype else _as_cross_entropy(loss, logits, target)
+
+
+def _subset(
+    logits: Tensor,
+    target: Tensor,
+    classes: Tensor | None,
+    sampling_probability: Tensor | None,
+    vectors: dict[str, Tensor | None],
+    ignore_index: int,
+    label_smoothing: float,
+) -> Subset:
+    """Return what the loss is on the columns of some classes."""
+    if classes is None:
+        raise InputError("sampling_probability", "must come with the classes it belongs to", "classes=None")
+    if label_smoothing:
+        raise InputError("label_smoothing", "must be 0 where classes are given: it is spread over all", label_smoothing)
+    check.tensor("logits", logits)
+    if logits.ndim == 0:
+        raise InputError("logits", "must be floating-point scores with a class dimension", _describe(logits))
+    m = logits.shape[class_dim(logits)]
+    return subset_of(target, classes, sampling_probability, vectors, num_columns=m, ignore_index=ignore_index)
 
 
 def class_dim(logits: Tensor) -> int:
