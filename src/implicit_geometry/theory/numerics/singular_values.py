@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy.sparse.linalg import svds
 
@@ -10,14 +12,21 @@ from implicit_geometry._validate import Floats
 _DENSE = 200  # rows up to which all singular values cost little
 
 
-def svd(matrix: Floats) -> tuple[Floats, Floats, Floats]:
-    """Left vectors, singular values and right vectors (as rows).
+class Spectrum(NamedTuple):
+    """A matrix as left vectors, singular values, the largest first, and right vectors (as rows)."""
+
+    left: Floats
+    sigma: Floats
+    right: Floats
+
+
+def svd(matrix: Floats) -> Spectrum:
+    """The spectrum of a matrix.
 
     Raises:
         FloatingPointError: an entry is infinite or NaN.
     """
-    left, sigma, right = np.linalg.svd(_finite(matrix))
-    return left, sigma, right
+    return Spectrum(*np.linalg.svd(_finite(matrix)))
 
 
 def nuclear_norm(matrix: Floats) -> float:

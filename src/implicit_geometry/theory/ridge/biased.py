@@ -23,11 +23,12 @@ from implicit_geometry.groups import gather
 from implicit_geometry.problem import Problem, Solution, require_free_features, require_hard_labels, require_problem
 from implicit_geometry.theory.numerics.balance import balancing_weights
 from implicit_geometry.theory.numerics.rounding import EPS
-from implicit_geometry.theory.numerics.singular_values import operator_norm
+from implicit_geometry.theory.numerics.singular_values import Spectrum, operator_norm
 from implicit_geometry.theory.ridge.bias_levels import Levels, best_levels
 from implicit_geometry.theory.ridge.interior import DualProgram, interior_optimum
+from implicit_geometry.theory.ridge.many.alive import Alive, descend_alive
 from implicit_geometry.theory.ridge.many.coarser import coarser
-from implicit_geometry.theory.ridge.many.enclosed import Dual, Enclosed, enclose
+from implicit_geometry.theory.ridge.many.enclosed import PATIENCE, Dual, enclose, enclose_by_factors
 from implicit_geometry.theory.ridge.many.expansion import Expansion, gradient_of
 from implicit_geometry.theory.ridge.many.plain import COARSER, EXACT, FEW_KINDS
 from implicit_geometry.theory.ridge.many.polar import polar_wrong
@@ -107,16 +108,18 @@ def optimal_pair_with_bias(kinds: Kinds, ridge: float, biased: Biased, goal: flo
     Returns:
         The optimum, and the probabilities of wrong classes of a feasible dual point near it, shape (G, G).
     """
-    reduced, nothing = biased.reduced, biased.nothing()
+    reduced = biased.reduced
     if kinds.number <= EXACT and goal <= TOLERANCE:
         goal = min(goal, _EXACT_GAP)
-    if kinds.number <= FEW_KINDS or nothing.bounds.gap <= GOAL:
-        best = biased.solve()
-        wrong = biased.at(best.logits, best.bias).wrong
-        return best, wrong * biased.dual_scale(wrong)
+    if kinds.number <= FEW_KINDS:
+        return biased.with_own_dual(biased.solve())
     coarse, place = coarser(kinds, max(kinds.number // COARSER, FEW_KINDS // 2))
     below = Biased.of(reduce_kinds(coarse, ridge), biased.bias_decay)
     known, known_wrong = optimal_pair_with_bias(coarse, ridge, below, GOAL)
+    if not (known.logits.own.any() or known.logits.mean.any()):
+        nothing = biased.nothing()
+        if nothing.bounds.gap <= GOAL:
+            return biased.with_own_dual(nothing)
     expansion = Expansion(kinds, coarse, place, bias=True)
     wrong = expansion.wrong(reduced, gradient_of(below.reduced, known_wrong))
     level = expansion.levels(known.bias / below.reduced.null)
@@ -127,21 +130,36 @@ def optimal_pair_with_bias(kinds: Kinds, ridge: float, biased: Biased, goal: flo
     bounds = Bounds(upper[0], first.value, upper[1])
     if bounds.gap <= goal:
         return start._replace(bounds=bounds), first.wrong
-    found = _enclosed(biased, start.logits, start.bias, first, goal)
-    if found.bounds.gap > max(goal, TOLERANCE):  # kinds with so little in common that bins say little
-        again = _enclosed(biased, *biased.start(), found.dual, goal, afar=True)
-        found = min(found, again, key=lambda each: each.bounds.gap)
-    best = _Optimum(*biased.parted(*biased.expand(found.factors)), found.bounds)
-    candidate, bias = biased.settled(trimmed(best.logits, biased.at(best.logits, best.bias)), best.bias)
-    upper = biased.upper(candidate, bias, biased.at(candidate, bias))
-    renewed = Bounds(upper[0], found.dual.value, upper[1])
-    if renewed.gap <= max(best.bounds.gap, goal):
-        best = _Optimum(candidate, bias, renewed)
-    return best, found.dual.wrong
+    best, dual = _from_alive(biased, start._replace(bounds=bounds), first, goal)
+    if best.bounds.gap > goal:
+        best, dual = _polished(biased, best.logits, best.bias, dual, goal)
+    if best.bounds.gap > max(goal, TOLERANCE):  # kinds with so little in common that bins say little
+        again, other = _polished(biased, *biased.start(), dual, goal, afar=True)
+        best, dual = min((best, dual), (again, other), key=lambda each: each[0].bounds.gap)
+    return best, dual.wrong
 
 
-def _enclosed(biased: Biased, logits: Logits, bias: Floats, dual: Dual, goal: float, afar: bool = False) -> Enclosed:
-    return enclose(
+def _from_alive(biased: Biased, start: _Optimum, dual: Dual, goal: float) -> tuple[_Optimum, Dual]:
+    """Newton's method in the logits and the bias, where no logit vanishes."""
+    problem = Alive(biased.reduced, biased.bias_decay)
+    first = problem.iterate(problem.unknowns(start.logits, start.bias))
+    if not problem.is_alive(first):
+        return start, dual
+    found = enclose(
+        descend_alive(problem, first),
+        lambda at: biased.upper(at.logits, at.bias, at.point),
+        lambda at: biased.dual_point(biased.polar_wrong(at.logits, at.point, at.spectrum)),
+        dual,
+        goal,
+        PATIENCE,
+    )
+    return _Optimum(found.at.logits, found.at.bias, found.bounds), found.dual
+
+
+def _polished(
+    biased: Biased, logits: Logits, bias: Floats, dual: Dual, goal: float, afar: bool = False
+) -> tuple[_Optimum, Dual]:
+    found = enclose_by_factors(
         biased,
         np.concatenate([biased.factored.factors(logits), bias]),
         lambda x, point: biased.upper(*biased.parted(*biased.expand(x)), point),
@@ -150,6 +168,13 @@ def _enclosed(biased: Biased, logits: Logits, bias: Floats, dual: Dual, goal: fl
         goal,
         afar,
     )
+    best = _Optimum(*biased.parted(*biased.expand(found.at.factors)), found.bounds)
+    candidate, settled = biased.settled(trimmed(best.logits, biased.at(best.logits, best.bias)), best.bias)
+    primal, rounding = biased.upper(candidate, settled, biased.at(candidate, settled))
+    renewed = Bounds(primal, found.dual.value, rounding)
+    if renewed.gap <= max(best.bounds.gap, goal):
+        best = _Optimum(candidate, settled, renewed)
+    return best, found.dual
 
 
 def optimum_with_bias(reduced: Reduced, bias_decay: float) -> Point:
@@ -282,9 +307,8 @@ class Biased:
     def upper(self, logits: Logits, bias: Floats, point: Point) -> tuple[float, float]:
         """The objective with its rounding, and the rounding."""
         added = self.levels.change_size(bias / self.reduced.null)
-        primal = self.reduced.objective(logits, point) + 0.5 * self.bias_decay * float(bias @ bias)
-        rounding = self.reduced.rounding(logits, point, added)
-        return primal + rounding, rounding
+        primal, rounding = self.reduced.upper(logits, point, added)
+        return primal + 0.5 * self.bias_decay * float(bias @ bias), rounding
 
     def parted(self, logits: Logits, bias: Floats) -> tuple[Logits, Floats]:
         """The same exponents, with all that a free bias can take over in the bias."""
@@ -294,14 +318,20 @@ class Biased:
         along = logits.mean @ root / (root @ root)
         return Logits(logits.own, logits.mean - np.outer(along, root)), bias + along
 
-    def polar_wrong(self, logits: Logits, point: Point) -> Floats:
+    def polar_wrong(self, logits: Logits, point: Point, spectrum: Spectrum | None = None) -> Floats:
         """Probabilities of wrong classes whose loss gradient is minus the polar factor of X."""
         root = self.root_group_count / np.linalg.norm(self.root_group_count)
-        return polar_wrong(self.reduced, logits, point, None if self.bias_decay > 0 else root)
+        return polar_wrong(self.reduced, logits, point, None if self.bias_decay > 0 else root, spectrum)
 
     def dual_point(self, wrong: Floats) -> Dual:
         """Probabilities of wrong classes as a feasible dual point."""
-        return Dual(self.dual_value(wrong), wrong * self.dual_scale(wrong))
+        scaled = wrong * self.dual_scale(wrong)
+        value = self.reduced.feasible_value(scaled) - self.penalty(scaled)
+        if self.bias_decay > 0:
+            other = wrong * self.free.dual_scale(wrong)
+            other_value = self.reduced.feasible_value(other)
+            scaled, value = (other, other_value) if other_value > value else (scaled, value)
+        return Dual(value, scaled)
 
     def dual_scale(self, wrong: Floats) -> Floats:
         """Factors of the columns of probabilities of wrong classes that make them a feasible dual point, shape (G,).
@@ -320,9 +350,7 @@ class Biased:
 
     def dual_value(self, wrong: Floats) -> float:
         """Lower bound of the optimum by probabilities of wrong classes."""
-        scaled = wrong * self.dual_scale(wrong)
-        value = self.reduced.dual_value(scaled) - self.penalty(scaled)
-        return max(value, self.free.dual_value(wrong)) if self.bias_decay > 0 else value
+        return self.dual_point(wrong).value
 
     def penalty(self, wrong: Floats) -> float:
         """What the dual pays for flows out of balance, at most, where the bias has a ridge."""
@@ -350,6 +378,11 @@ class Biased:
         zero = Logits(np.zeros_like(self.root_group_count), np.zeros_like(self.reduced.logit_slope))
         zero, bias = self.settled(zero, np.zeros_like(self.root_group_count))
         return _Optimum(zero, bias, self.bounds(zero, bias))
+
+    def with_own_dual(self, best: _Optimum) -> tuple[_Optimum, Floats]:
+        """An optimum beside the feasible dual point of its own gradient."""
+        wrong = self.at(best.logits, best.bias).wrong
+        return best, wrong * self.dual_scale(wrong)
 
     def solve(self) -> _Optimum:
         """Zero with the best bias where it is the optimum, else Newton's method from the limit's form."""

@@ -12,12 +12,13 @@ from implicit_geometry._validate import Floats
 from implicit_geometry.theory.ridge.bias_levels import Levels
 from implicit_geometry.theory.ridge.interior import DualProgram, interior_optimum
 from implicit_geometry.theory.ridge.newton import Factored, Smooth, descend
-from implicit_geometry.theory.ridge.program import Bounds, Logits, Point, Reduced, rough_start, trimmed
+from implicit_geometry.theory.ridge.program import Bounds, Logits, Point, Reduced, lifted, rough_start, trimmed
 
 GOAL = 1e-9
 """Relative gap that ends the search."""
 
 _STEEP, _FLAT = 1e-6, 1e-9  # steepness from which on the gap is looked at, and that counts as zero
+_PATIENCE = 30  # flat steps in a row that do not halve the gap
 FEW = 12
 """Kinds of classes up to which dense Newton systems are cheap."""
 
@@ -44,7 +45,7 @@ def optimum(reduced: Reduced, warm: Logits | None = None) -> Optimum:
         x, bounds = closest(problem, problem.factors(start), lambda x, point: reduced.bounds(problem.logits(x), point))
         return Optimum(problem.logits(x), bounds)
 
-    best = newton(rough_start(reduced) if warm is None else warm)
+    best = newton(rough_start(reduced) if warm is None else lifted(reduced, warm))
     if warm is not None and best.bounds.gap > GOAL:
         best = min(best, newton(rough_start(reduced)), key=lambda found: found.bounds.gap)
     if best.bounds.gap > GOAL:
@@ -61,7 +62,7 @@ def closest(
 ) -> tuple[Floats, Bounds]:
     """Newton's method until the gap is closed and falls no more; the factors of the smallest gap, and its bounds."""
     best: tuple[Floats, Bounds] | None = None
-    flattest = np.inf
+    flattest, since = np.inf, 0
     for iterate in islice(descend(problem, start), steps):
         last, steepness = iterate, iterate.steepness
         if steepness > _STEEP:
@@ -69,9 +70,10 @@ def closest(
         bounds = prove(iterate.factors, iterate.point)
         if best and best[1].gap <= GOAL and bounds.gap > 0.5 * best[1].gap and steepness > 0.5 * flattest:
             break
+        since = 0 if best is None or bounds.gap < 0.5 * best[1].gap or steepness > _FLAT else since + 1
         if best is None or bounds.gap < best[1].gap or bounds.closed:
             best = iterate.factors, bounds
         flattest = min(flattest, steepness)
-        if bounds.closed and steepness <= _FLAT:
+        if (bounds.closed and steepness <= _FLAT) or since > _PATIENCE:
             break
     return best or (last.factors, prove(last.factors, last.point))

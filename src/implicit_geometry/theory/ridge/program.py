@@ -174,9 +174,12 @@ class Reduced:
         return 1 / max(1.0, largest * (1 + 4 * self.size.size * EPS))
 
     def dual_value(self, wrong: Floats) -> float:
-        """A lower bound of the optimum: the Fenchel dual of the probabilities, scaled until feasible, less rounding."""
+        """A lower bound of the optimum: that of the probabilities, scaled until feasible."""
+        return self.feasible_value(wrong * self.feasible_scale(wrong))
+
+    def feasible_value(self, wrong: Floats) -> float:
+        """A lower bound of the optimum: the Fenchel dual of feasible probabilities, less rounding."""
         # sum_h group_weight[h] (sum_g p[g, h] (offset[g, h] - log p[g, h]) - (1 - t[h]) log(1 - t[h])), t = sum_g p
-        wrong = wrong * self.feasible_scale(wrong)
         total = np.minimum(wrong.sum(axis=0), 1.0)
         with np.errstate(divide="ignore", invalid="ignore"):
             terms = np.where(wrong > 0, wrong * (self.offset - np.log(wrong)), 0.0)
@@ -190,6 +193,12 @@ class Reduced:
         """Loss plus nuclear norm."""
         return float(point.losses.sum() + (self.size - 1) @ x.own) + nuclear_norm(x.mean)
 
+    def upper(self, x: Logits, point: Point, terms: Floats | float = 0.0) -> tuple[float, float]:
+        """The objective with its rounding, and the rounding; ``terms`` as in :meth:`exponent_rounding`."""
+        value = self.objective(x, point)
+        rounding = self.rounding(x, point, value, terms)
+        return value + rounding, rounding
+
     def exponent_rounding(self, x: Logits, terms: Floats | float = 0.0) -> Floats:
         """How far rounding may put the exponents off, sums of terms that cancel; ``terms`` is the size of others."""
         push = self.logit_slope * np.abs(x.mean)
@@ -197,18 +206,18 @@ class Reduced:
         size += push + push.diagonal() + self.own_slope * x.own + terms + self.logit_slope * np.linalg.norm(x.mean)
         return np.asarray(ROUNDINGS * EPS * size)
 
-    def rounding(self, x: Logits, point: Point, terms: Floats | float = 0.0) -> float:
-        """By how much rounding may have lowered :meth:`objective`."""
+    def rounding(self, x: Logits, point: Point, value: float, terms: Floats | float = 0.0) -> float:
+        """By how much rounding may have lowered the ``value`` that :meth:`objective` says."""
         blur = self.exponent_rounding(x, terms)
         convex = (point.slope * np.expm1(np.minimum(blur, _FAR))).sum(axis=0)
         by_exponents = np.minimum(convex, self.group_weight * blur.max(axis=0)).sum()
-        by_sums = EPS * self.size.size * ROUNDINGS * self.objective(x, point)
+        by_sums = EPS * self.size.size * ROUNDINGS * value
         return float(by_exponents + by_sums)
 
     def bounds(self, x: Logits, point: Point) -> Bounds:
         """What X and its gradient prove about the optimum."""
-        rounding = self.rounding(x, point)
-        return Bounds(self.objective(x, point) + rounding, self.dual_value(point.wrong), rounding)
+        primal, rounding = self.upper(x, point)
+        return Bounds(primal, self.dual_value(point.wrong), rounding)
 
 
 def out_of_range(ridge: float) -> InputError:
@@ -252,6 +261,25 @@ def rough_start(reduced: Reduced) -> Logits:
     length = np.logaddexp.reduce(reduced.offset, axis=0) + np.log1p(-share) - np.log(share)
     column = np.maximum(length, 0.3) * reduced.natural
     return Logits(column * reduced.live, np.diag(column) - np.outer(reduced.null, reduced.null * column))
+
+
+def lifted(reduced: Reduced, x: Logits) -> Logits:
+    """X with a Newton step's length where it is zero and the gradient says that it should not be.
+
+    Factors that are zero have no slope, whatever the gradient by X: a descent in factors would stay there.
+    """
+    point = reduced.evaluate(x)
+    left, sigma, right = svd(x.mean)
+    dead = sigma <= EPS * sigma.size * sigma.max(initial=0.0)
+    by_own, by_mean = reduced.hessian_diagonal_estimate(point)
+    gradient = point.mean_gradient - np.outer(reduced.null, reduced.null @ point.mean_gradient)
+    outer, tension, inner = svd(left[:, dead].T @ gradient @ right[dead].T)
+    rows, columns = left[:, dead] @ outer, right[dead].T @ inner.T
+    bend = np.einsum("gi,gh,hi->i", rows**2, by_mean, columns**2)
+    mean = x.mean - (rows * np.where(tension > 1, (tension - 1) / bend, 0.0)) @ columns.T
+    pull = np.where(reduced.live & (x.own == 0), np.maximum(-point.own_gradient - 1, 0.0), 0.0)
+    own = x.own + np.where(pull > 0, reduced.copies * pull / np.where(pull > 0, by_own, 1.0), 0.0)
+    return Logits(own, mean)
 
 
 def trimmed(x: Logits, point: Point) -> Logits:

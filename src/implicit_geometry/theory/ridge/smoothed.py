@@ -170,9 +170,8 @@ class _Smoothed:
         if self.biased is not None:
             added = self.biased.levels.change_size(bias / self.reduced.null)
             penalty = 0.5 * self.biased.bias_decay * float(bias @ bias)
-        rounding = self.reduced.rounding(logits, point, added)
-        primal = self.reduced.objective(logits, point) + penalty + rounding
-        return Bounds(primal, max(self.dual_value(logits, point, bias), 0.0), rounding)
+        primal, rounding = self.reduced.upper(logits, point, added)
+        return Bounds(primal + penalty, max(self.dual_value(logits, point, bias), 0.0), rounding)
 
     def dual_value(self, logits: Logits, point: Point, bias: Floats) -> float:
         """A lower bound of the optimum, less rounding, from the polar factor of logits near it."""

@@ -61,15 +61,15 @@ class SmoothedReduced(Reduced):
         right = self.hard_share * np.exp(-log_sum)
         return Point(losses, self.labels + excess, right, excess, slope, *self.pull_back(slope))
 
-    def rounding(self, x: Logits, point: Point, terms: Floats | float = 0.0) -> float:
-        """By how much rounding may have lowered the objective."""
+    def rounding(self, x: Logits, point: Point, value: float, terms: Floats | float = 0.0) -> float:
+        """By how much rounding may have lowered the objective's ``value``."""
         blur = self.exponent_rounding(x, terms)
         ratio = point.excess / np.where(self.labels > 0, self.labels, 1.0)
         off = np.log1p(np.maximum(ratio, EPS - 1))  # where it is below, the loss itself is as large
         first = (np.abs(point.slope) * (blur + ROUNDINGS * EPS * np.abs(self.target))).sum()
         second = (self.group_weight * point.wrong * blur * np.minimum(blur, 1.0)).sum()
         sums = self.group_weight @ (self.labels * np.minimum(np.abs(off), off**2 + EPS)).sum(axis=0)
-        return float(first + second + EPS * self.size.size * ROUNDINGS * (sums + self.objective(x, point)))
+        return float(first + second + EPS * self.size.size * ROUNDINGS * (sums + value))
 
 
 def _convex(x: Floats) -> Floats:

@@ -1,18 +1,24 @@
-"""Newton's method from a start that is nearly the optimum, with any dual point that encloses it."""
+"""A descent with the best dual point known beside it, until the two enclose the optimum."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from implicit_geometry._validate import Floats
-from implicit_geometry.theory.ridge.newton import Smooth, descend
+from implicit_geometry.theory.ridge.newton import Iterate, Smooth, descend
 from implicit_geometry.theory.ridge.program import Bounds, Point
 
+PATIENCE = 12
+"""Steps from near within which the gap must halve."""
+
+_FAR_PATIENCE = 100
 _STEPS = 1000
-_PATIENCE = 12, 100  # steps within which the gap must halve, from near and from afar
-_LENGTH = 0.02, 0.3  # of the first step, at most, over that of the factors, likewise
+_LENGTH, _FAR_LENGTH = 0.02, 0.3  # of the first step, at most, over that of the factors
+
+At = TypeVar("At")
 
 
 class Dual(NamedTuple):
@@ -27,17 +33,18 @@ class Dual(NamedTuple):
     wrong: Floats
 
 
-class Enclosed(NamedTuple):
-    """Factors of logits, and the dual point that is best beside them.
+@dataclass(frozen=True)
+class Enclosed(Generic[At]):
+    """Where a descent was lowest, and the dual point that is best beside it.
 
     Attributes:
-        factors: x.
+        at: the iterate.
         primal: objective there, rounding counted in.
         rounding: what it allows for rounding.
         dual: the dual point.
     """
 
-    factors: Floats
+    at: At
     primal: float
     rounding: float
     dual: Dual
@@ -49,40 +56,58 @@ class Enclosed(NamedTuple):
 
 
 def enclose(
+    iterates: Iterable[At],
+    upper: Callable[[At], tuple[float, float]],
+    lower: Callable[[At], Dual],
+    dual: Dual,
+    goal: float,
+    patience: int,
+) -> Enclosed[At]:
+    """Follow a descent until the gap to the best dual point known is at the goal, or falls no more.
+
+    Args:
+        iterates: at least one.
+        upper: objective with its rounding, and the rounding, at an iterate.
+        lower: the dual point that it gives.
+        dual: the one to begin with.
+        goal: relative gap that ends the search.
+        patience: steps within which the gap must halve.
+    """
+    best: Enclosed[At] | None = None
+    since, halved = 0, float("inf")
+    for at in iterates:
+        primal, rounding = upper(at)
+        if best is not None:  # not at the start, which the dual point comes with
+            dual = max(dual, lower(at), key=lambda each: each.value)
+        if best is None or primal < best.primal:
+            best = Enclosed(at, primal, rounding, dual)
+        best = replace(best, dual=dual)
+        gap = best.bounds.gap
+        if gap <= goal:
+            break
+        since = since + 1 if gap > 0.5 * halved else 0
+        halved = gap if since == 0 else halved
+        if since > patience:
+            break
+    assert best is not None
+    return best
+
+
+def enclose_by_factors(
     problem: Smooth,
     start: Floats,
     upper: Callable[[Floats, Point], tuple[float, float]],
     lower: Callable[[Floats, Point], Dual],
     dual: Dual,
     goal: float,
-    afar: bool = False,
-) -> Enclosed:
-    """Lower the objective until the gap to the best dual point known is at the goal, or falls no more.
-
-    Args:
-        problem: the objective of factors.
-        start: factors near the optimum.
-        upper: objective with its rounding, and the rounding, at factors.
-        lower: the dual point that they give.
-        dual: the one to begin with.
-        goal: relative gap that ends the search.
-        afar: whether the start is not near the optimum after all.
-    """
-    best: Enclosed | None = None
-    since, halved = 0, float("inf")
-    for iterate in islice(descend(problem, start, first=_LENGTH[afar]), _STEPS):
-        primal, rounding = upper(iterate.factors, iterate.point)
-        if best is not None:  # not at the start, which the dual point comes with
-            dual = max(dual, lower(iterate.factors, iterate.point), key=lambda each: each.value)
-        if best is None or primal < best.primal:
-            best = Enclosed(iterate.factors, primal, rounding, dual)
-        best = best._replace(dual=dual)
-        gap = best.bounds.gap
-        if gap <= goal:
-            break
-        since = since + 1 if gap > 0.5 * halved else 0
-        halved = gap if since == 0 else halved
-        if since > _PATIENCE[afar]:
-            break
-    assert best is not None
-    return best
+    afar: bool,
+) -> Enclosed[Iterate]:
+    """Newton's method in factors, from near the optimum or from afar, as :func:`enclose` follows it."""
+    return enclose(
+        islice(descend(problem, start, first=_FAR_LENGTH if afar else _LENGTH), _STEPS),
+        lambda at: upper(at.factors, at.point),
+        lambda at: lower(at.factors, at.point),
+        dual,
+        goal,
+        _FAR_PATIENCE if afar else PATIENCE,
+    )

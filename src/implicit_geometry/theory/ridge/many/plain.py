@@ -8,13 +8,14 @@ import numpy as np
 
 from implicit_geometry._validate import Floats
 from implicit_geometry.certificate import TOLERANCE
+from implicit_geometry.theory.ridge.many.alive import Alive, descend_alive
 from implicit_geometry.theory.ridge.many.coarser import coarser
-from implicit_geometry.theory.ridge.many.enclosed import Dual, enclose
+from implicit_geometry.theory.ridge.many.enclosed import PATIENCE, Dual, enclose, enclose_by_factors
 from implicit_geometry.theory.ridge.many.expansion import Expansion, gradient_of
 from implicit_geometry.theory.ridge.many.polar import polar_wrong
 from implicit_geometry.theory.ridge.newton import Factored
 from implicit_geometry.theory.ridge.optimum import GOAL, optimum
-from implicit_geometry.theory.ridge.program import Bounds, Logits, Point, Reduced, rough_start, trimmed
+from implicit_geometry.theory.ridge.program import Bounds, Logits, Reduced, lifted, rough_start, trimmed
 from implicit_geometry.theory.ridge.reduce import Kinds, reduce_kinds
 
 FEW_KINDS = 48
@@ -51,7 +52,9 @@ def optimal_pair(kinds: Kinds, ridge: float, goal: float) -> Pair:
         return _own_pair(reduced, *optimum(reduced, start.logits))
     if start.bounds.gap <= goal:
         return start
-    near = _polished(reduced, start, goal)
+    near = _from_alive(reduced, start, goal)
+    if near.bounds.gap > goal:
+        near = _polished(reduced, near, goal)
     if near.bounds.gap <= max(goal, TOLERANCE):
         return near
     afar = Pair(rough_start(reduced), near.wrong, near.bounds)  # kinds with so little in common that bins say little
@@ -76,13 +79,14 @@ def collapsed(reduced: Reduced) -> bool:
 def pair(reduced: Reduced, logits: Logits, dual: Dual) -> Pair:
     """Logits with a dual point, and what they prove."""
     point = reduced.evaluate(logits)
-    rounding = reduced.rounding(logits, point)
-    return Pair(logits, dual.wrong, Bounds(reduced.objective(logits, point) + rounding, dual.value, rounding))
+    primal, rounding = reduced.upper(logits, point)
+    return Pair(logits, dual.wrong, Bounds(primal, dual.value, rounding))
 
 
 def dual_point(reduced: Reduced, wrong: Floats) -> Dual:
     """Probabilities scaled until they are a feasible dual point."""
-    return Dual(reduced.dual_value(wrong), wrong * reduced.feasible_scale(wrong))
+    feasible = wrong * reduced.feasible_scale(wrong)
+    return Dual(reduced.feasible_value(feasible), feasible)
 
 
 def _own_pair(reduced: Reduced, logits: Logits, bounds: Bounds) -> Pair:
@@ -92,18 +96,33 @@ def _own_pair(reduced: Reduced, logits: Logits, bounds: Bounds) -> Pair:
 
 def _polished(reduced: Reduced, start: Pair, goal: float, afar: bool = False) -> Pair:
     factored = Factored(reduced)
-
-    def upper(x: Floats, point: Point) -> tuple[float, float]:
-        logits = factored.logits(x)
-        rounding = reduced.rounding(logits, point)
-        return reduced.objective(logits, point) + rounding, rounding
-
-    def lower(x: Floats, point: Point) -> Dual:
-        return dual_point(reduced, polar_wrong(reduced, factored.logits(x), point))
-
-    first = Dual(start.bounds.dual, start.wrong)
-    found = enclose(factored, factored.factors(start.logits), upper, lower, first, goal, afar)
-    logits = factored.logits(found.factors)
+    found = enclose_by_factors(
+        factored,
+        factored.factors(lifted(reduced, start.logits)),
+        lambda x, point: reduced.upper(factored.logits(x), point),
+        lambda x, point: dual_point(reduced, polar_wrong(reduced, factored.logits(x), point)),
+        Dual(start.bounds.dual, start.wrong),
+        goal,
+        afar,
+    )
+    logits = factored.logits(found.at.factors)
     best = Pair(logits, found.dual.wrong, found.bounds)
     renewed = pair(reduced, trimmed(logits, reduced.evaluate(logits)), found.dual)
     return renewed if renewed.bounds.gap <= max(best.bounds.gap, goal) else best
+
+
+def _from_alive(reduced: Reduced, start: Pair, goal: float) -> Pair:
+    """Newton's method in the logits, where none of them vanishes."""
+    problem = Alive(reduced)
+    first = problem.iterate(problem.unknowns(start.logits))
+    if not problem.is_alive(first):
+        return start
+    found = enclose(
+        descend_alive(problem, first),
+        lambda at: reduced.upper(at.logits, at.point),
+        lambda at: dual_point(reduced, polar_wrong(reduced, at.logits, at.point, spectrum=at.spectrum)),
+        Dual(start.bounds.dual, start.wrong),
+        goal,
+        PATIENCE,
+    )
+    return Pair(found.at.logits, found.dual.wrong, found.bounds)

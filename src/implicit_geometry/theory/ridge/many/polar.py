@@ -11,7 +11,7 @@ import numpy as np
 
 from implicit_geometry._validate import Floats
 from implicit_geometry.theory.numerics.rounding import EPS
-from implicit_geometry.theory.numerics.singular_values import svd
+from implicit_geometry.theory.numerics.singular_values import Spectrum, svd
 from implicit_geometry.theory.ridge.program import Logits, Point, Reduced
 
 
@@ -31,7 +31,9 @@ def wrong_of_gradient(reduced: Reduced, within: Floats, mean: Floats) -> Floats:
     return np.maximum(slope / reduced.group_weight, 0.0)
 
 
-def polar_wrong(reduced: Reduced, x: Logits, point: Point, null: Floats | None = None) -> Floats:
+def polar_wrong(
+    reduced: Reduced, x: Logits, point: Point, null: Floats | None = None, spectrum: Spectrum | None = None
+) -> Floats:
     """Probabilities whose loss gradient is minus the polar factor of X, where X is alive, shape (G, G).
 
     Args:
@@ -40,8 +42,9 @@ def polar_wrong(reduced: Reduced, x: Logits, point: Point, null: Floats | None =
         point: loss and gradient there, those of a bias included; where X is zero, the gradient stays but for what it
             has beyond norm 1.
         null: a unit vector that the gradient takes to zero, under a free bias, shape (G,).
+        spectrum: singular values of the mean logits, where they are known.
     """
-    left, sigma, right = svd(x.mean)
+    left, sigma, right = svd(x.mean) if spectrum is None else spectrum
     tension = -np.einsum("gi,gh,ih->i", left, point.mean_gradient, right)
     usual = float(sigma.sum() + (reduced.size - 1) @ x.own) / float(reduced.size.sum())
     # a step of this length against the gradient would leave it alive
