@@ -79,6 +79,22 @@ def random_problem(seed: int, most_kinds: int = 60) -> Problem:
     return Problem(ClassCounts(counts), loss, ridge=float(largest * 10 ** -draw.uniform(0, 10)))
 
 
+def random_many_kinds(seed: int, kinds: int, head: str = "none") -> Problem:
+    """Every class of a kind of its own, all vectors drawn, ridges over eight decades; head none, free or ridge."""
+    draw = np.random.default_rng(seed)
+    values = np.floor(np.exp(draw.uniform(0, np.log(1e5), kinds))).astype(int)
+    vectors = np.exp(draw.uniform(-0.7, 0.7, (3, kinds)))
+    shift, margin = draw.uniform(-2, 2, kinds), draw.uniform(0, 1, kinds)
+    loss = Parameterization(
+        weight=vectors[0], class_scale=vectors[1], label_scale=vectors[2], shift=shift, margin=margin
+    )
+    largest = (vectors.prod(axis=0) * np.sqrt(values)).max()
+    ridge = float(largest * 10 ** -draw.uniform(0, 8))
+    return Problem(
+        ClassCounts(values), loss, ridge=ridge, bias=head != "none", bias_ridge=ridge if head == "ridge" else 0.0
+    )
+
+
 def convex_program(problem: Problem) -> tuple[float, Floats]:
     """Optimal value and X of the convex program by Clarabel."""
     import cvxpy as cp
