@@ -28,7 +28,7 @@ from implicit_geometry.theory.ridge.bias_levels import Levels, best_levels
 from implicit_geometry.theory.ridge.interior import DualProgram, interior_optimum
 from implicit_geometry.theory.ridge.many.alive import Alive, descend_alive
 from implicit_geometry.theory.ridge.many.coarser import coarser
-from implicit_geometry.theory.ridge.many.enclosed import PATIENCE, Dual, enclose, enclose_by_factors
+from implicit_geometry.theory.ridge.many.enclosed import PATIENCE, Dual, approach, enclose, enclose_by_factors
 from implicit_geometry.theory.ridge.many.expansion import Expansion, gradient_of
 from implicit_geometry.theory.ridge.many.plain import COARSER, EXACT, FEW_KINDS
 from implicit_geometry.theory.ridge.many.polar import polar_wrong
@@ -140,10 +140,10 @@ def optimal_pair_with_bias(kinds: Kinds, ridge: float, biased: Biased, goal: flo
 
 
 def _from_alive(biased: Biased, start: _Optimum, dual: Dual, goal: float) -> tuple[_Optimum, Dual]:
-    """Newton's method in the logits and the bias, where no logit vanishes."""
+    """Newton's method in the logits and the bias, among those of the start's rank."""
     problem = Alive(biased.reduced, biased.bias_decay)
-    first = problem.iterate(problem.unknowns(start.logits, start.bias))
-    if not problem.is_alive(first):
+    first = problem.start(start.logits, start.bias)
+    if not problem.is_regular(first):
         return start, dual
     found = enclose(
         descend_alive(problem, first),
@@ -159,9 +159,15 @@ def _from_alive(biased: Biased, start: _Optimum, dual: Dual, goal: float) -> tup
 def _polished(
     biased: Biased, logits: Logits, bias: Floats, dual: Dual, goal: float, afar: bool = False
 ) -> tuple[_Optimum, Dual]:
+    first = np.concatenate([biased.factored.factors(logits), bias])
+    logits, bias = biased.parted(*biased.expand(approach(biased, first, afar).factors))
+    primal, rounding = biased.upper(logits, bias, biased.at(logits, bias))
+    near, dual = _from_alive(biased, _Optimum(logits, bias, Bounds(primal, dual.value, rounding)), dual, goal)
+    if near.bounds.gap <= goal:
+        return near, dual
     found = enclose_by_factors(
         biased,
-        np.concatenate([biased.factored.factors(logits), bias]),
+        np.concatenate([biased.factored.factors(near.logits), near.bias]),
         lambda x, point: biased.upper(*biased.parted(*biased.expand(x)), point),
         lambda x, point: biased.dual_point(biased.polar_wrong(biased.parted(*biased.expand(x))[0], point)),
         dual,

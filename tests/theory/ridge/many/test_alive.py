@@ -27,11 +27,11 @@ def test_slopes_and_curvatures_are_those_of_the_objective(rule, bias_decay):
     problem = Alive(reduced, bias_decay)
     draw = np.random.default_rng(1)
     groups = reduced.size.size
-    at = problem.iterate(problem.unknowns(rough_start(reduced), draw.normal(size=groups)))
+    at = problem.start(rough_start(reduced), draw.normal(size=groups))
     free = bias_decay is not None
     bias = draw.normal(size=groups) if free else np.zeros(groups)
     step = Unknowns(
-        np.where(reduced.live, draw.normal(size=groups), 0.0),
+        np.where(at.live, draw.normal(size=groups), 0.0),
         problem.projected(draw.normal(size=(groups, groups))),
         bias,
     )
@@ -48,8 +48,7 @@ def test_slopes_and_curvatures_are_those_of_the_objective(rule, bias_decay):
 def test_the_descent_ends_at_the_optimum(rule):
     reduced = reduced_at(COUNTS, rule, 0.05)
     problem, best = Alive(reduced), optimum(reduced)
-    first = problem.iterate(problem.unknowns(Logits(best.logits.own * 1.05, best.logits.mean * 0.97)))
-    assert problem.is_alive(first)
+    first = problem.start(Logits(best.logits.own * 1.05, best.logits.mean * 0.97))
     *_, last = descend_alive(problem, first)
     assert problem.value(last) == pytest.approx(best.bounds.primal, rel=1e-11)
 

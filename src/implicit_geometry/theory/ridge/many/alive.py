@@ -1,9 +1,12 @@
-"""Newton's method in the logits themselves, near an optimum at which all of them are alive.
+"""Newton's method in the logits themselves, near an optimum, among logits of one rank.
 
-The nuclear norm is smooth where no singular value vanishes. Factors of X have directions that bend next to nothing
-(what is symmetric beside the polar factor, and what turns the factors), along which their steps are soon too long. In X
-itself these are the entries of wrong classes, whose curvature is known: conjugate gradients take a few products once
-every pair of entries (g, h) and (h, g) is solved for by itself, the nuclear norm's curvature between them included.
+The nuclear norm is smooth where the rank stays. Factors of X have directions that bend next to nothing (what is
+symmetric beside the polar factor, and what turns the factors), along which their steps are soon too long. In X itself
+these are the entries of wrong classes, whose curvature is known: conjugate gradients take a few products once every
+pair of entries (g, h) and (h, g) is solved for by itself, the nuclear norm's curvature between them included. Whether
+the rank is the right one is for the certificate to say.
+
+Source: Vandereycken (2013), Section 2.3, for the second-order terms of matrices of one rank.
 """
 
 from __future__ import annotations
@@ -14,11 +17,12 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from implicit_geometry._validate import Floats
 from implicit_geometry.theory.numerics.rounding import EPS
-from implicit_geometry.theory.numerics.singular_values import Spectrum, svd
+from implicit_geometry.theory.numerics.singular_values import Spectrum, operator_norm, svd
 from implicit_geometry.theory.ridge.program import Logits, Point, Reduced
 
 _STEPS = 20
@@ -27,7 +31,9 @@ _SHARE = 1e-3  # of the decrease so far that ends the conjugate gradients
 _ROUNDING = 1e-14  # relative error of the objective
 _SHORTEST = 1e-3  # step over Newton's
 _BORDER = 0.9  # of the way to where a number vanishes
-_WEAKEST = 1e-3  # singular value over the average one that counts as alive
+_WEAKEST = 1e-9  # number over the average singular value that counts as alive
+_CLEAR = 1e-3  # over the average one, below which the nuclear norm is not smooth enough
+_NOISE = 1e-6  # by which the gradient may exceed 1 in directions that are dead
 
 
 class Unknowns(NamedTuple):
@@ -53,12 +59,16 @@ class AliveIterate:
     Attributes:
         unknowns: logits and bias.
         point: loss and gradient there.
-        spectrum: singular values of ``mean``.
+        spectrum: singular values of ``mean``, zero where they are dead.
+        rank: how many are alive.
+        live: groups whose ``own`` is, shape (G,).
     """
 
     unknowns: Unknowns
     point: Point
     spectrum: Spectrum
+    rank: int
+    live: NDArray[np.bool_]
 
     @property
     def logits(self) -> Logits:
@@ -100,19 +110,46 @@ class Alive:
             matrix = matrix - np.outer(matrix @ self.free_direction, self.free_direction)
         return np.asarray(matrix)
 
-    def unknowns(self, logits: Logits, bias: Floats | None = None) -> Unknowns:
-        """Logits and bias without what the optimum is known not to have."""
+    def tangent(self, at: AliveIterate, matrix: Floats) -> Floats:
+        """The part of a change of ``mean`` that keeps the rank in the first order."""
+        matrix = self.projected(matrix)
+        if at.rank == self.root.size - 1:
+            return matrix
+        left, right = at.spectrum.left[:, at.rank :], at.spectrum.right[at.rank :]
+        return np.asarray(matrix - left @ (left.T @ matrix @ right.T) @ right)
+
+    def start(self, logits: Logits, bias: Floats | None = None) -> AliveIterate:
+        """Logits and bias, without what the optimum is known not to have."""
         bias = np.zeros_like(logits.own) if bias is None else bias - self.reduced.null * (self.reduced.null @ bias)
-        return Unknowns(np.where(self.reduced.live, logits.own, 0.0), self.projected(logits.mean), bias)
+        return self.iterate(Unknowns(np.where(self.reduced.live, logits.own, 0.0), self.projected(logits.mean), bias))
+
+    def iterate(self, x: Unknowns, rank: int | None = None) -> AliveIterate:
+        """What is alive of the unknowns, cut to a rank if there is one, with loss, gradient and spectrum."""
+        left, sigma, right = svd(x.mean)
+        least = _WEAKEST * float(sigma.mean())
+        rank = min(int((sigma > least).sum()), sigma.size - 1 if rank is None else rank)
+        sigma = np.where(np.arange(sigma.size) < rank, sigma, 0.0)
+        own = np.where(x.own > least, x.own, 0.0)
+        cut = Unknowns(own, (left[:, :rank] * sigma[:rank]) @ right[:rank], x.bias)
+        point = self.reduced.evaluate(self.with_bias(cut))
+        return AliveIterate(cut, point, Spectrum(left, sigma, right), rank, own > 0)
+
+    def is_regular(self, at: AliveIterate) -> bool:
+        """Whether what is alive is clearly so, and what is dead has no slope to come alive."""
+        alive = np.append(at.unknowns.own[at.live], at.spectrum.sigma[: at.rank])
+        left, right = at.spectrum.left[:, at.rank :], at.spectrum.right[at.rank :]
+        tension = operator_norm(left.T @ self.projected(at.point.mean_gradient) @ right.T)
+        pull = -at.point.own_gradient[self.reduced.live & ~at.live].min(initial=0.0)
+        return bool(alive.min() > _CLEAR * at.spectrum.sigma.mean() and max(tension, pull) <= 1 + _NOISE)
 
     def with_bias(self, x: Unknowns) -> Logits:
         """X and what the bias adds."""
         return Logits(x.own, x.mean if self.bias_decay is None else x.mean + np.outer(x.bias, self.root))
 
-    def pulled(self, own: Floats, mean: Floats) -> Unknowns:
-        """Derivatives by the unknowns from those by (one copy of own, all that is added to the logits)."""
-        bias = np.zeros_like(own) if self.bias_decay is None else mean @ self.root
-        return Unknowns(np.where(self.reduced.live, own * self.reduced.copies, 0.0), self.projected(mean), bias)
+    def pulled(self, at: AliveIterate, own: Floats, mean: Floats, by_all: Floats) -> Unknowns:
+        """Derivatives by the unknowns from those by (one copy of own, mean, all that is added to the logits)."""
+        bias = np.zeros_like(own) if self.bias_decay is None else by_all @ self.root
+        return Unknowns(np.where(at.live, own * self.reduced.copies, 0.0), self.tangent(at, mean), bias)
 
     def penalty(self, bias: Floats) -> Floats:
         """Gradient of the bias's penalty, and of its part that changes no loss."""
@@ -124,50 +161,50 @@ class Alive:
         norm = float((self.reduced.size - 1) @ x.own + at.spectrum.sigma.sum())
         return float(at.point.losses.sum() + norm + 0.5 * x.bias @ self.penalty(x.bias))
 
-    def iterate(self, x: Unknowns) -> AliveIterate:
-        """Loss, gradient and spectrum at the unknowns."""
-        return AliveIterate(x, self.reduced.evaluate(self.with_bias(x)), svd(x.mean))
-
-    def is_alive(self, at: AliveIterate) -> bool:
-        """Whether no number vanishes that is not known to be zero."""
-        own = at.unknowns.own[self.reduced.live]
-        sigma = at.spectrum.sigma[:-1]
-        usual = float(sigma.mean())
-        return bool(sigma.min() > _WEAKEST * usual and own.min(initial=usual) > _WEAKEST * usual)
-
     def gradient(self, at: AliveIterate) -> Unknowns:
         """Of the objective."""
         left, _, right = at.spectrum
-        polar = left[:, :-1] @ right[:-1]
-        slope = self.pulled(at.point.own_gradient + 1.0, at.point.mean_gradient)
-        return Unknowns(slope.own, slope.mean + self.projected(polar), slope.bias + self.penalty(at.unknowns.bias))
+        by_all = at.point.mean_gradient
+        slope = self.pulled(at, at.point.own_gradient + 1.0, by_all + left[:, : at.rank] @ right[: at.rank], by_all)
+        return slope._replace(bias=slope.bias + self.penalty(at.unknowns.bias))
 
     def hessian(self, at: AliveIterate) -> Callable[[Unknowns], Unknowns]:
-        """Product of the objective's Hessian with a direction."""
-        left, sigma, right = at.spectrum.left[:, :-1], at.spectrum.sigma[:-1], at.spectrum.right
+        """Product of the objective's Hessian with a direction that keeps the rank."""
+        rank, full = at.rank, at.rank == self.root.size - 1
+        left, sigma, right = at.spectrum.left, at.spectrum.sigma[:rank], at.spectrum.right
+        dead = left[:, rank:].T @ self.projected(at.point.mean_gradient) @ right[rank:].T
+        if full:
+            left = left[:, :rank]  # the rest is the null vector
         pairs = 1 / (sigma[:, None] + sigma)
 
         def product(step: Unknowns) -> Unknowns:
-            curved = self.pulled(*self.reduced.curvature(at.point, *self.with_bias(step)))
+            own, by_all = self.reduced.curvature(at.point, *self.with_bias(step))
             inner = left.T @ step.mean @ right.T
-            inner[:, :-1] = (inner[:, :-1] - inner[:, :-1].T) * pairs
-            inner[:, -1] /= sigma
-            bent = self.projected(left @ inner @ right)
-            return Unknowns(curved.own, curved.mean + bent, curved.bias + self.penalty(step.bias))
+            bent = np.zeros_like(inner)
+            bent[:rank, :rank] = (inner[:rank, :rank] - inner[:rank, :rank].T) * pairs
+            bent[:rank, rank:] = inner[:rank, rank:] / sigma[:, None]
+            if (
+                not full
+            ):  # X + D is of the rank with C sigma^-1 B added, where D has the blocks B and C beside the dead one
+                bent[:rank, rank:] += inner[rank:, :rank].T @ dead / sigma[:, None]
+                bent[rank:, :rank] = (inner[rank:, :rank] + dead @ inner[:rank, rank:].T) / sigma
+            curved = self.pulled(at, own, by_all + left @ bent @ right, by_all)
+            return curved._replace(bias=curved.bias + self.penalty(step.bias))
 
         return product
 
     def preconditioner(self, at: AliveIterate) -> Callable[[Unknowns], Unknowns]:
-        """About the Hessian's inverse: pairs of entries, the columns' lengths and the bias each by themselves."""
+        """About the Hessian's inverse: pairs of entries, the columns' lengths and what moves all columns by itself."""
         reduced, point = self.reduced, at.point
+        left, sigma, right = at.spectrum
         spread = reduced.group_weight * point.wrong
         bend = reduced.logit_slope**2 * spread
         rest = 1 - point.wrong.sum(axis=0)
         lengths = reduced.logit_slope.diagonal() ** 2 * (spread.sum(axis=0) - spread.diagonal()) * rest
-        own = np.where(reduced.live, (reduced.own_slope**2 * spread).sum(axis=0) * rest, 1.0)
+        own = np.where(at.live, (reduced.own_slope**2 * spread).sum(axis=0) * rest, 1.0)
         np.fill_diagonal(bend, 1.0)  # lengths are solved for instead
-        left, sigma, right = at.spectrum
         size = 0.5 * (left**2 @ sigma + sigma @ right**2)  # diagonals of (X X^T)^(1/2) and (X^T X)^(1/2)
+        size = np.maximum(size, _WEAKEST * size.mean())
         between = 1 / (size[:, None] + size)
         determinant = bend * bend.T + between * (bend + bend.T)
         across, along = between / determinant, (bend.T + between) / determinant
@@ -180,7 +217,7 @@ class Alive:
             if self.bias_decay is None:
                 mean += np.outer(by_rows(slope.mean @ right[0]), right[0])
             bias = slope.bias if self.bias_decay is None else by_rows(slope.bias)
-            return Unknowns(slope.own / own, self.projected(mean), bias)
+            return Unknowns(slope.own / own, self.tangent(at, mean), bias)
 
         return solve
 
@@ -195,8 +232,9 @@ class Alive:
             matrix = self.row_curvature(at.point, self.root) + np.diag(np.full(sigma.size, self.bias_decay))
         else:
             # (B_i0 - B_0i)^2 / (sigma_i + sigma_0) of the singular vectors i that have none of their own direction
-            stiffness = 1 / (sigma[1:-1] + sigma[0])
-            matrix = self.row_curvature(at.point, right[0]) + (left[:, 1:-1] * stiffness) @ left[:, 1:-1].T
+            others = left[:, 1 : at.rank]
+            stiffness = (others / (sigma[1 : at.rank] + sigma[0])) @ others.T
+            matrix = self.row_curvature(at.point, right[0]) + stiffness
         factor = cho_factor(matrix + matrix.trace() / sigma.size * (null + EPS * sigma.size * np.eye(sigma.size)))
         return lambda slope: np.asarray(cho_solve(factor, slope))
 
@@ -212,28 +250,23 @@ class Alive:
         mean = moved - np.diag(total * own)
         return np.asarray(squares - crossed - crossed.T - (mean * weight) @ mean.T)
 
-    def longest(self, x: Unknowns, step: Unknowns) -> float:
-        """The longest multiple of a step, at most 1, that leaves what is alive so."""
-        falling = self.reduced.live & (step.own < 0)
-        return float(min(1.0, _BORDER * (x.own[falling] / -step.own[falling]).min(initial=np.inf)))
-
 
 def descend_alive(problem: Alive, start: AliveIterate) -> Iterator[AliveIterate]:
-    """Iterates of falling objective, from a start on that is alive, until no step lowers it further."""
+    """Iterates of falling objective, of the rank of the start or less, until no step lowers it further."""
     at, value = start, problem.value(start)
     for _ in range(_STEPS):
         yield at
         step, promise = _newton_step(problem, at, value)
-        length = problem.longest(at.unknowns, step)
+        length = _longest(at.unknowns.own, step.own)
         while True:
-            trial = problem.iterate(at.unknowns.moved(length, step))
+            trial = problem.iterate(at.unknowns.moved(length, step), at.rank)
             reached = problem.value(trial)
             if reached <= value - 0.1 * length * promise + _ROUNDING * value:
                 break
             length *= 0.5
             if length < _SHORTEST:
                 return
-        if reached >= value or not problem.is_alive(trial):
+        if reached >= value:
             return
         at, value = trial, reached
 
@@ -260,3 +293,9 @@ def _newton_step(problem: Alive, at: AliveIterate, value: float) -> tuple[Unknow
         fresh = residual.times(shifted)
         direction, squared = shifted.moved(fresh / squared, direction), fresh
     return step, promise
+
+
+def _longest(own: Floats, change: Floats) -> float:
+    """The longest multiple of a step, at most 1, that leaves what is alive so."""
+    falling = change < 0
+    return float(min(1.0, _BORDER * (own[falling] / -change[falling]).min(initial=np.inf)))

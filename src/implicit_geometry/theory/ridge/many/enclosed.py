@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Generic, NamedTuple, TypeVar
@@ -12,11 +12,11 @@ from implicit_geometry.theory.ridge.newton import Iterate, Smooth, descend
 from implicit_geometry.theory.ridge.program import Bounds, Point
 
 PATIENCE = 12
-"""Steps from near within which the gap must halve."""
+"""Steps within which the gap must halve."""
 
-_FAR_PATIENCE = 100
-_STEPS = 1000
+_STEPS, _FAR_STEPS = 150, 600
 _LENGTH, _FAR_LENGTH = 0.02, 0.3  # of the first step, at most, over that of the factors
+_STEEP = 1e-3  # steepness above which no dual point is near
 
 At = TypeVar("At")
 
@@ -77,7 +77,7 @@ def enclose(
     since, halved = 0, float("inf")
     for at in iterates:
         primal, rounding = upper(at)
-        if best is not None:  # not at the start, which the dual point comes with
+        if best is not None or Bounds(primal, dual.value).gap > goal:
             dual = max(dual, lower(at), key=lambda each: each.value)
         if best is None or primal < best.primal:
             best = Enclosed(at, primal, rounding, dual)
@@ -102,12 +102,31 @@ def enclose_by_factors(
     goal: float,
     afar: bool,
 ) -> Enclosed[Iterate]:
-    """Newton's method in factors, from near the optimum or from afar, as :func:`enclose` follows it."""
+    """Newton's method in factors, from near the optimum or from afar, as :func:`enclose` follows its flat iterates."""
+    steps = _FAR_STEPS if afar else _STEPS
     return enclose(
-        islice(descend(problem, start, first=_FAR_LENGTH if afar else _LENGTH), _STEPS),
+        _flat(islice(descend(problem, start, first=_FAR_LENGTH if afar else _LENGTH), steps)),
         lambda at: upper(at.factors, at.point),
         lambda at: lower(at.factors, at.point),
         dual,
         goal,
-        _FAR_PATIENCE if afar else PATIENCE,
+        PATIENCE,
     )
+
+
+def approach(problem: Smooth, start: Floats, afar: bool) -> Iterate:
+    """Newton's method in factors as far as :func:`enclose_by_factors` finds no dual point near."""
+    steps = _FAR_STEPS if afar else _STEPS
+    iterates = islice(descend(problem, start, first=_FAR_LENGTH if afar else _LENGTH), steps)
+    return next(_flat(iterates))
+
+
+def _flat(iterates: Iterable[Iterate]) -> Iterator[Iterate]:
+    """Iterates that a dual point may be near, or the last of those that are not."""
+    last: Iterate | None = None
+    for at in iterates:
+        last = None if at.steepness <= _STEEP else at
+        if last is None:
+            yield at
+    if last is not None:
+        yield last

@@ -10,7 +10,7 @@ from implicit_geometry._validate import Floats
 from implicit_geometry.certificate import TOLERANCE
 from implicit_geometry.theory.ridge.many.alive import Alive, descend_alive
 from implicit_geometry.theory.ridge.many.coarser import coarser
-from implicit_geometry.theory.ridge.many.enclosed import PATIENCE, Dual, enclose, enclose_by_factors
+from implicit_geometry.theory.ridge.many.enclosed import PATIENCE, Dual, approach, enclose, enclose_by_factors
 from implicit_geometry.theory.ridge.many.expansion import Expansion, gradient_of
 from implicit_geometry.theory.ridge.many.polar import polar_wrong
 from implicit_geometry.theory.ridge.newton import Factored
@@ -96,6 +96,10 @@ def _own_pair(reduced: Reduced, logits: Logits, bounds: Bounds) -> Pair:
 
 def _polished(reduced: Reduced, start: Pair, goal: float, afar: bool = False) -> Pair:
     factored = Factored(reduced)
+    nearer = factored.logits(approach(factored, factored.factors(lifted(reduced, start.logits)), afar).factors)
+    start = _from_alive(reduced, pair(reduced, nearer, Dual(start.bounds.dual, start.wrong)), goal)
+    if start.bounds.gap <= goal:
+        return start
     found = enclose_by_factors(
         factored,
         factored.factors(lifted(reduced, start.logits)),
@@ -112,10 +116,10 @@ def _polished(reduced: Reduced, start: Pair, goal: float, afar: bool = False) ->
 
 
 def _from_alive(reduced: Reduced, start: Pair, goal: float) -> Pair:
-    """Newton's method in the logits, where none of them vanishes."""
+    """Newton's method in the logits, among those of the start's rank."""
     problem = Alive(reduced)
-    first = problem.iterate(problem.unknowns(start.logits))
-    if not problem.is_alive(first):
+    first = problem.start(start.logits)
+    if not problem.is_regular(first):
         return start
     found = enclose(
         descend_alive(problem, first),
