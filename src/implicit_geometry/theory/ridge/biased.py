@@ -27,10 +27,11 @@ from implicit_geometry.theory.numerics.singular_values import Spectrum, operator
 from implicit_geometry.theory.ridge.bias_levels import Levels, best_levels
 from implicit_geometry.theory.ridge.interior import DualProgram, interior_optimum
 from implicit_geometry.theory.ridge.many.alive import Alive, descend_alive
+from implicit_geometry.theory.ridge.many.binned import DENSE_KINDS, MOST_KINDS
 from implicit_geometry.theory.ridge.many.coarser import coarser
 from implicit_geometry.theory.ridge.many.enclosed import PATIENCE, Dual, approach, enclose, enclose_by_factors
 from implicit_geometry.theory.ridge.many.expansion import Expansion, gradient_of
-from implicit_geometry.theory.ridge.many.plain import COARSER, EXACT, FEW_KINDS
+from implicit_geometry.theory.ridge.many.plain import COARSER, EXACT, EXACT_GAP, FEW_KINDS
 from implicit_geometry.theory.ridge.many.polar import polar_wrong
 from implicit_geometry.theory.ridge.newton import Factored
 from implicit_geometry.theory.ridge.norm_error import Proof, certified_geometry
@@ -49,7 +50,6 @@ from implicit_geometry.theory.ridge.program import (
 from implicit_geometry.theory.ridge.reduce import Kinds, reduce_kinds
 
 _NEGLIGIBLE = 1e-9  # ridge on the bias over that of the logits, for a start
-_EXACT_GAP = 1e-11  # of not too many kinds
 _SHORT = 60  # steps after which the interior-point method is cheaper
 
 
@@ -73,7 +73,7 @@ def bias_ridge_solution(problem: Problem, tolerance: float = TOLERANCE) -> Solut
         sum-form objective.
 
     Raises:
-        InputError: the ridge is not positive, or the head has no bias.
+        InputError: the ridge is not positive, the head has no bias, or more than 1,500 kinds of classes.
 
     Example:
         >>> solution = bias_ridge_solution(Problem([50, 50, 5, 5], ridge=0.1, bias=True))
@@ -87,6 +87,9 @@ def bias_ridge_solution(problem: Problem, tolerance: float = TOLERANCE) -> Solut
         raise InputError("problem", "must have ridge > 0 and bias=True", f"{problem.ridge:g} and {problem.bias}")
     groups = gather(problem)
     kinds = Kinds.of(problem, groups)
+    if kinds.number > DENSE_KINDS:
+        expected = f"must have at most {DENSE_KINDS} kinds of classes for a head with a bias at a ridge"
+        raise InputError("problem", f"{expected} ({MOST_KINDS} without a bias)", f"{kinds.number}")
     with within_float64(problem):
         biased = Biased.of(reduce_kinds(kinds, problem.ridge), problem.bias_ridge / problem.ridge)
         if not (biased.bias_decay == 0 or 1 / LARGEST < biased.bias_decay < LARGEST):
@@ -110,7 +113,7 @@ def optimal_pair_with_bias(kinds: Kinds, ridge: float, biased: Biased, goal: flo
     """
     reduced = biased.reduced
     if kinds.number <= EXACT and goal <= TOLERANCE:
-        goal = min(goal, _EXACT_GAP)
+        goal = min(goal, EXACT_GAP)
     if kinds.number <= FEW_KINDS:
         return biased.with_own_dual(biased.solve())
     coarse, place = coarser(kinds, max(kinds.number // COARSER, FEW_KINDS // 2))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from implicit_geometry import ClassCounts, Problem, Status, ce, ldt, predict, vs
+from implicit_geometry import ClassCounts, InputError, Problem, Status, ce, ldt, predict, vs
 from implicit_geometry.groups import gather
 from implicit_geometry.theory.ridge.biased import Biased
 from implicit_geometry.theory.ridge.reduce import Kinds, reduce_kinds
@@ -42,3 +42,9 @@ def test_newtons_method_without_coarse_problems_agrees(rule, bias_ridge):
 def test_a_free_bias_leaves_embeddings_whose_mean_over_samples_is_zero():
     logits = predict(Problem(COUNTS, ldt(COUNTS, 0.25), ridge=0.05, bias=True)).geometry.cross.dense()
     np.testing.assert_allclose(logits @ COUNTS.values, 0, atol=1e-4 * COUNTS.num_samples)
+
+
+def test_more_kinds_than_can_be_computed_are_refused_by_name():
+    counts = ClassCounts(np.arange(1501) + 1)
+    with pytest.raises(InputError, match="at most 1500 kinds of classes for a head with a bias"):
+        predict(Problem(counts, ridge=0.05, bias=True))

@@ -63,6 +63,6 @@ def test_vectors_drawn_at_random_are_enclosed(monkeypatch):
 
 
 def test_too_many_kinds_are_refused_by_name(monkeypatch):
-    monkeypatch.setattr(binned, "_MOST_KINDS", 50)
+    monkeypatch.setattr(binned, "MOST_KINDS", 50)
     with pytest.raises(InputError, match="at most 50 kinds of classes"):
         solved(Problem(COUNTS, ridge=0.05), 30, monkeypatch)

@@ -30,7 +30,9 @@ from implicit_geometry.theory.ridge.reduce import Kinds, reduce_kinds
 DENSE_KINDS = 1500
 """Kinds up to which the whole problem is solved."""
 
-_MOST_KINDS = 50_000
+MOST_KINDS = 50_000
+"""Kinds up to which bins of them answer, without a bias."""
+
 _FEWEST_BINS, _MOST_BINS = 256, 1024
 _WORTH = 1.5  # as many bins, at least, for another attempt
 _ENTRIES = 4_000_000  # of a block
@@ -48,8 +50,8 @@ def binned_solution(problem: Problem, groups: ClassGroups, kinds: Kinds, toleran
     Raises:
         InputError: more than 50,000 kinds.
     """
-    if kinds.number > _MOST_KINDS:
-        expected = f"must have at most {_MOST_KINDS} kinds of classes at a ridge"
+    if kinds.number > MOST_KINDS:
+        expected = f"must have at most {MOST_KINDS} kinds of classes at a ridge"
         raise InputError("problem", expected, f"{kinds.number}")
     number = _FEWEST_BINS
     while True:
