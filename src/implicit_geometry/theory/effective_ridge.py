@@ -18,15 +18,16 @@ from implicit_geometry.problem import Problem, Solution, require_problem
 from implicit_geometry.theory.collapse import total_threshold
 from implicit_geometry.theory.predict import predict
 from implicit_geometry.theory.ridge.many.coarser import with_fewer_kinds
+from implicit_geometry.theory.ridge.many.plain import EXACT
 from implicit_geometry.theory.ridge_path import ridge_path
 
 _BLOCKS = ("classifier", "embedding", "cross")
 _AS_NEAR = 1e-6  # difference of distances that does not count
 _FEW_KINDS = 48  # kinds of classes up to which all ridges are solved as they are
 _ROUGH_KINDS = 10
-_TOLERANCE = 2e-8  # relative gap of a solution on the way, beyond few kinds
+_TOLERANCE = {True: 1e-9, False: 2e-8}  # relative gap of a solution on the way, for up to 128 kinds or more
 _APART = 4  # steps between the first ridges of many kinds
-_KNOWN = {True: 1e-4, False: 0.03}  # steps to which the ridge of many kinds is known, where exact or not
+_KNOWN = {True: 0.02, False: 0.03}  # steps to which the ridge of many kinds is known, where exact or not
 _VERTICES = 8
 
 
@@ -115,7 +116,7 @@ class RidgeSearch:
         0.5
     """
 
-    STEPS, DECADES, COARSE = 32, 12, 8  # steps per decade, decades, steps of the first search
+    STEPS, DECADES, COARSE, FINE = 32, 12, 8, 1  # steps per decade, decades, steps of the first and of the last search
     _HIGHEST = 0.99  # times the ridge from which on everything collapses
 
     def __init__(self, problem: Problem, *, block: str = "classifier") -> None:
@@ -131,7 +132,7 @@ class RidgeSearch:
             self.rough = _RoughSearch(with_fewer_kinds(problem, _ROUGH_KINDS), block=block)
             return
         ridges = [self.ridge(step) for step in self.coarse]
-        path = [self._solve(step) for step in self.coarse] if problem.bias else ridge_path(problem, None, ridges)
+        path = ridge_path(problem, None, ridges)
         self.solved = {step: (each, self._unit_entries(each)) for step, each in zip(self.coarse, path, strict=True)}
 
     def ridge(self, step: float) -> float:
@@ -168,7 +169,7 @@ class RidgeSearch:
         if self.rough is not None:
             return self._near(self.rough.nearest(measured), measured, at, squared_distance, exact)
         best, halved = min(self.coarse, key=at), self.COARSE
-        while halved > 1:
+        while halved > self.FINE:
             halved //= 2
             around = (step for step in (best, best - halved, best + halved) if self.coarse[0] <= step <= 0)
             best = min(around, key=at)
@@ -201,16 +202,19 @@ class RidgeSearch:
             middle = best
         found = {float(step): self._at(step)[0] for step in (middle - apart, middle, middle + apart)}
         squared = {step: at(int(step)) for step in found}
+        last = float(best)
         for _ in range(_VERTICES if best == middle else 0):
             step = _vertex(squared)
             nearest = min(squared, key=squared.__getitem__)
-            if not min(squared) < step < max(squared) or abs(step - nearest) < _KNOWN[exact]:
+            if not min(squared) < step < max(squared):
+                break
+            if abs(step - nearest) < _KNOWN[exact]:
+                last = step if exact else nearest
                 break
             found[step] = self._solve(step)
             squared[step] = squared_distance(self._unit_entries(found[step]))
-        solution = found[min(squared, key=squared.__getitem__)]
-        if exact:
-            solution = predict(solution.problem)
+            last = min(squared, key=squared.__getitem__)
+        solution = predict(self.problem.at_ridge(self.ridge(last))) if exact else found[last]
         distance = gram_distance(getattr(measured, self.block), getattr(solution.geometry, self.block))
         return EffectiveRidge(
             ridge=solution.problem.ridge,
@@ -224,7 +228,8 @@ class RidgeSearch:
         self, best: int, at: Callable[[int], float], squared_distance: Callable[[Floats], float], exact: bool
     ) -> Solution:
         """The best solution between the neighbours of a step of the lattice, where that is better than both."""
-        before, here, after = at(best - 1), at(best), at(best + 1)
+        apart = self.FINE
+        before, here, after = at(best - apart), at(best), at(best + apart)
         if not here < min(before, after):
             return self._at(best)[0]
         found: dict[float, Solution] = {}
@@ -235,7 +240,8 @@ class RidgeSearch:
             found[step] = self._solve(step)
             return squared_distance(self._unit_entries(found[step]))
 
-        step = best + 0.5 * (before - after) / (before - 2 * here + after)  # vertex of the parabola through the three
+        # the vertex of the parabola through the three
+        step = best + 0.5 * apart * (before - after) / (before - 2 * here + after)
         if exact:
             bracket = (best - 1.0, float(best), best + 1.0)
             step = minimize_scalar(between, bracket=bracket, method="brent", options={"xtol": 1e-7, "maxiter": 20}).x
@@ -250,7 +256,9 @@ class RidgeSearch:
 
     def _solve(self, step: float) -> Solution:
         problem = self.problem.at_ridge(self.ridge(step))
-        return predict(problem) if self.rough is None else predict(problem, tolerance=_TOLERANCE)
+        if self.rough is None:
+            return predict(problem)
+        return predict(problem, tolerance=_TOLERANCE[self.group.max() < EXACT])
 
     def _unit_entries(self, solution: Solution) -> Floats:
         """Entries of a predicted block of unit norm: of all pairs of groups, then on the diagonal."""
@@ -259,9 +267,9 @@ class RidgeSearch:
 
 
 class _RoughSearch(RidgeSearch):
-    """One ridge a decade will do at first."""
+    """One ridge a decade will do at first, and eight in the end."""
 
-    COARSE = RidgeSearch.STEPS
+    COARSE, FINE = RidgeSearch.STEPS, RidgeSearch.STEPS // 8
 
 
 def _vertex(squared: dict[float, float]) -> float:

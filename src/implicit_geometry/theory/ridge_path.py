@@ -1,4 +1,4 @@
-"""One problem at many ridges, each solved from its neighbour."""
+"""One problem at many ridges, each solved from its neighbour or, for many kinds of classes, from fewer of them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from implicit_geometry._validate import InputError, class_vector
+from implicit_geometry._validate import class_vector
 from implicit_geometry.counts import ClassCounts
 from implicit_geometry.groups import gather
 from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.problem import Problem, Solution, as_problem, require_free_features
+from implicit_geometry.theory.predict import predict
+from implicit_geometry.theory.ridge.many.plain import FEW_KINDS
 from implicit_geometry.theory.ridge.optimum import optimum
 from implicit_geometry.theory.ridge.plain import plain_solution
 from implicit_geometry.theory.ridge.program import Logits, within_float64
@@ -23,11 +25,13 @@ from implicit_geometry.theory.ridge.smoothed_program import reduce_smoothed
 def ridge_path(
     counts: ClassCounts | ArrayLike | Problem, parameterization: Parameterization | None, ridges: ArrayLike
 ) -> tuple[Solution, ...]:
-    """Solve one problem at many ridges, each started from its neighbour.
+    """Solve one problem at many ridges.
+
+    Without a bias each starts from its neighbour; many kinds of classes are solved from fewer of them, which is nearer.
 
     Args:
-        counts: samples per class, shape (k,); or a problem of a head without bias, with its loss, whose ridge plays no
-            part.
+        counts: samples per class, shape (k,); or a problem with its loss, whose ridge plays no part but for a bias with
+            a ridge of its own: their quotient is kept, 1 where the problem's ridge is 0.
         parameterization: the loss; None for plain cross-entropy.
         ridges: positive, in any order, shape (r,).
 
@@ -45,9 +49,9 @@ def ridge_path(
     values = class_vector("ridges", ridges, positive=True)
     base = as_problem(counts, parameterization)
     require_free_features(base, "a path")
-    if base.bias:
-        raise InputError("counts", "must be a problem without bias", "one with")
     groups = gather(base)
+    if base.bias or (groups.size.size > FEW_KINDS and not base.label_smoothing):
+        return tuple(predict(base.at_ridge(ridge)) for ridge in values.tolist())
     solutions: dict[int, Solution] = {}
     warm: Logits | None = None
     for index in np.argsort(values, kind="stable").tolist():

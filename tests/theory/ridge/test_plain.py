@@ -268,6 +268,22 @@ def test_a_path_from_collapse_to_near_the_limit_is_certified_in_the_order_given(
         assert solution.certificate.primal == pytest.approx(alone.certificate.primal, rel=1e-9)
 
 
+@pytest.mark.parametrize("bias_ridge", [0.0, 0.5])
+def test_a_path_of_a_head_with_a_bias_keeps_the_quotient_of_its_ridges(bias_ridge):
+    path = ridge_path(Problem(STEP, bias=True, ridge=1.0, bias_ridge=bias_ridge), None, [0.1, 2.0])
+    for ridge, solution in zip([0.1, 2.0], path, strict=True):
+        assert (solution.problem.ridge, solution.problem.bias_ridge) == (ridge, bias_ridge * ridge)
+        assert solution.certificate.relative_gap <= 1e-8
+        assert solution.bias[0] > solution.bias[-1]
+
+
+def test_a_path_of_many_kinds_is_certified():
+    counts = ClassCounts(np.unique(np.round(1280 * (5 / 1280) ** (np.arange(70) / 69)).astype(int)))
+    for solution in ridge_path(counts, None, [0.01, 0.1, 10.0]):
+        assert solution.certificate.status is Status.OPTIMAL
+        assert optimality(solution).objective == pytest.approx(solution.certificate.primal, rel=1e-8)
+
+
 def test_a_path_over_no_ridge_is_empty():
     assert ridge_path(STEP, None, []) == ()
 

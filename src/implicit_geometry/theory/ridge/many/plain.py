@@ -24,6 +24,9 @@ FEW_KINDS = 48
 EXACT = 128
 """Kinds up to which the search goes on until the gap falls no more, unless a larger one will do."""
 
+EXACT_GAP = 1e-11
+"""Relative gap that is wanted of them."""
+
 COARSER = 4
 """Kinds taken for one, on the average."""
 
@@ -48,13 +51,16 @@ def optimal_pair(kinds: Kinds, ridge: float, goal: float) -> Pair:
     if kinds.number <= FEW_KINDS or collapsed(reduced):
         return _own_pair(reduced, *optimum(reduced))
     start = expanded(kinds, reduced, ridge)
-    if kinds.number <= EXACT and goal <= TOLERANCE:
-        return _own_pair(reduced, *optimum(reduced, start.logits))
+    few = kinds.number <= EXACT and goal <= TOLERANCE
+    if few:
+        goal = min(goal, EXACT_GAP)
     if start.bounds.gap <= goal:
         return start
     near = _from_alive(reduced, start, goal)
     if near.bounds.gap > goal:
         near = _polished(reduced, near, goal)
+    if few and near.bounds.gap > goal:
+        near = min(near, _own_pair(reduced, *optimum(reduced, near.logits)), key=lambda each: each.bounds.gap)
     if near.bounds.gap <= max(goal, TOLERANCE):
         return near
     afar = Pair(rough_start(reduced), near.wrong, near.bounds)  # kinds with so little in common that bins say little
