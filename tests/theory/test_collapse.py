@@ -137,6 +137,24 @@ def test_thresholds_with_a_margin_are_where_the_classes_meet(max_margin, sign):
         assert (ridge[classes[0]] > np.sqrt(STEP.values[classes[0]])) == (sign > 0)
 
 
+def test_thresholds_with_margins_of_many_kinds_are_where_the_classes_meet():
+    values = np.unique(np.round(np.geomspace(5, 500, 60)).astype(int))
+    counts = ClassCounts(np.concatenate([values, values[5:7]]))
+    pairs = (5, values.size), (6, values.size + 1)
+    margin = np.zeros(counts.num_classes)
+    margin[[5, values.size]] = 0.4
+    margin[[6, values.size + 1]] = 0.2
+    loss = Parameterization(margin=margin)
+    ridge = collapse_thresholds(counts, loss).ridge
+    for pair in pairs:
+        below, above = (
+            predict(Problem(counts, loss, ridge=ridge[pair[0]] * factor)) for factor in (1 - 1e-4, 1 + 1e-4)
+        )
+        means = [solution.geometry.cross.dense() for solution in (below, above)]
+        assert abs(means[0][pair[0], pair[0]] - means[0][pair[1], pair[0]]) > 1e-6
+        assert means[1][pair[0], pair[0]] == pytest.approx(means[1][pair[1], pair[0]], abs=1e-12)
+
+
 def test_the_smallest_surviving_count_is_where_the_threshold_meets_the_weight_decay():
     loss = cdt(STEP, gamma=0.5)
     thresholds = collapse_thresholds(STEP, loss)

@@ -16,6 +16,7 @@ from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.problem import Problem, as_problem, require_free_features, require_no_distribution
 from implicit_geometry.theory.numerics.singular_values import largest_singular_value
 from implicit_geometry.theory.ridge.biased import best_bias, optimum_with_bias
+from implicit_geometry.theory.ridge.many.plain import FEW_KINDS, optimum_near
 from implicit_geometry.theory.ridge.nonnegative import nonnegative_thresholds
 from implicit_geometry.theory.ridge.optimum import optimum
 from implicit_geometry.theory.ridge.program import Logits, Point, Reduced
@@ -25,6 +26,8 @@ from implicit_geometry.theory.ridge.smoothed_program import SmoothedReduced, red
 
 _ROUNDS = 200  # of finding the bias and the logits within groups for each other
 _SETTLED = 1e-11
+_SECANTS = 12
+_SAME = 1e-9  # relative difference of ridges that does not count
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -182,21 +185,52 @@ def total_threshold(problem: Problem) -> float:
 def _within(problem: Problem, groups: ClassGroups) -> Floats:
     """Thresholds of the differences within each group, shape (G,)."""
     low, high = collapse_range(problem, groups)
-    thresholds = low.copy()
-    for group in np.flatnonzero(low < high).tolist():
-        thresholds[group] = _zero(_excess_gradient(problem, groups, group), float(low[group]), float(high[group]))
+    thresholds, near = low.copy(), _Near()
+    order = np.argsort(-high, kind="stable")
+    for group in order[low[order] < high[order]].tolist():
+        height = _excess_gradient(problem, groups, group, near)
+        thresholds[group] = _fixed_ridge(height, float(low[group]), float(high[group]))
     return thresholds
 
 
-def _excess_gradient(problem: Problem, groups: ClassGroups, group: int) -> Callable[[float], float]:
+@dataclass
+class _Near:
+    """The optimum found last: the next one is near it."""
+
+    logits: Logits | None = None
+
+
+def _excess_gradient(problem: Problem, groups: ClassGroups, group: int, near: _Near) -> Callable[[float], float]:
     """Within-group gradient over the ridge, minus 1, at the optimum among logits with that group collapsed."""
 
     def height(ridge: float) -> float:
         reduced = _at(problem, groups, ridge)
         held = replace(reduced, live=reduced.live & (np.arange(reduced.size.size) != group))
-        return -float(_at_optimum(problem, held).own_gradient[group]) - 1
+        return -float(_at_optimum(problem, held, near).own_gradient[group]) - 1
 
     return height
+
+
+def _fixed_ridge(height: Callable[[float], float], low: float, high: float) -> float:
+    """Where a height is zero: ridge (1 + height) is the ridge again, and hardly depends on it.
+
+    Secants of that difference, which take a third of the evaluations of a bracketing search, and that where they fail.
+    """
+    before, excess_before = low, low * height(low)
+    if excess_before <= 0:
+        return low
+    ridge = min(low + excess_before, high)
+    for _ in range(_SECANTS):
+        excess = ridge * height(ridge)
+        if excess >= 0 and ridge == high:
+            return high
+        following = ridge - excess * (ridge - before) / (excess - excess_before) if excess != excess_before else ridge
+        if not low <= following <= high:
+            break
+        if abs(following - ridge) <= _SAME * ridge:
+            return following
+        before, excess_before, ridge = ridge, excess, following
+    return _zero(height, low, high)
 
 
 def _between(problem: Problem, groups: ClassGroups, total: float) -> float:
@@ -241,12 +275,16 @@ def _bias_alone(problem: Problem, reduced: Reduced, own: Floats) -> Floats:
     return np.outer(bias, np.sqrt(reduced.size) * reduced.root_count)
 
 
-def _at_optimum(problem: Problem, reduced: Reduced) -> Point:
+def _at_optimum(problem: Problem, reduced: Reduced, near: _Near) -> Point:
     if isinstance(reduced, SmoothedReduced):
         return smoothed_point(reduced, problem.relative_bias_ridge if problem.bias else None)
     if problem.bias:
         return optimum_with_bias(reduced, problem.relative_bias_ridge)
-    return reduced.evaluate(optimum(reduced).logits)
+    if near.logits is None or reduced.size.size <= FEW_KINDS:
+        near.logits = optimum(reduced).logits
+    else:
+        near.logits = optimum_near(reduced, near.logits._replace(own=np.where(reduced.live, near.logits.own, 0.0)))
+    return reduced.evaluate(near.logits)
 
 
 def _own_alone(reduced: Reduced, mean: Floats) -> Floats:
@@ -295,4 +333,4 @@ def _zero(height: Callable[[float], float], low: float, high: float) -> float:
         return low
     if height(high) >= 0:
         return high
-    return float(brentq(height, low, high, rtol=1e-10))
+    return float(brentq(height, low, high, rtol=_SAME))

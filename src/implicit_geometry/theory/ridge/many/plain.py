@@ -8,7 +8,7 @@ import numpy as np
 
 from implicit_geometry._validate import Floats
 from implicit_geometry.certificate import TOLERANCE
-from implicit_geometry.theory.ridge.many.alive import Alive, descend_alive
+from implicit_geometry.theory.ridge.many.alive import Alive, descend_alive, refined
 from implicit_geometry.theory.ridge.many.coarser import coarser
 from implicit_geometry.theory.ridge.many.enclosed import PATIENCE, Dual, approach, enclose, enclose_by_factors
 from implicit_geometry.theory.ridge.many.expansion import Expansion, gradient_of
@@ -65,6 +65,17 @@ def optimal_pair(kinds: Kinds, ridge: float, goal: float) -> Pair:
         return near
     afar = Pair(rough_start(reduced), near.wrong, near.bounds)  # kinds with so little in common that bins say little
     return min(near, _polished(reduced, afar, goal, afar=True), key=lambda each: each.bounds.gap)
+
+
+def optimum_near(reduced: Reduced, near: Logits) -> Logits:
+    """The optimum to rounding, from one that is nearly the same."""
+    point = reduced.evaluate(near)
+    start = pair(reduced, near, dual_point(reduced, polar_wrong(reduced, near, point)))
+    found = _from_alive(reduced, start, EXACT_GAP)
+    if found.bounds.gap > EXACT_GAP:
+        return optimum(reduced, near).logits
+    problem = Alive(reduced)
+    return refined(problem, problem.start(found.logits)).logits
 
 
 def expanded(kinds: Kinds, reduced: Reduced, ridge: float) -> Pair:
