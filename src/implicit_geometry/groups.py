@@ -34,19 +34,29 @@ class ClassGroups:
 
 
 def group_classes(*vectors: Floats | Ints) -> ClassGroups:
-    """Gather the classes that agree in every given per-class vector (groups in order of first appearance)."""
-    group = np.zeros(len(vectors[0]), dtype=np.int64)
+    """Gather the classes that agree in every given per-class vector (groups in order of first appearance).
+
+    Neighbours that agree in everything count once, which makes sorted profiles cheap.
+    """
+    number = len(vectors[0])
+    changes = np.zeros(max(number - 1, 0), dtype=bool)
     for vector in vectors:
-        code = np.unique(vector, return_inverse=True)[1]
+        changes |= vector[1:] != vector[:-1]
+    start = np.concatenate([[0], np.flatnonzero(changes) + 1])[:number]
+    group = np.zeros(start.size, dtype=np.int64)
+    for vector in vectors:
+        code = np.unique(vector[start], return_inverse=True)[1]
         group = group * np.int64(code.max() + 1) + code
         group = np.unique(group, return_inverse=True)[1]
     first = np.unique(group, return_index=True)[1]
     order = np.argsort(first)
     rank = np.empty_like(order)
     rank[order] = np.arange(order.size)
-    group = rank[group]
+    length = np.diff(np.append(start, number))
+    size = np.bincount(rank[group], weights=length).astype(np.float64)
+    group = np.repeat(rank[group], length)
     group.setflags(write=False)
-    return ClassGroups(np.bincount(group).astype(np.float64), group, first[order])
+    return ClassGroups(size, group, start[first[order]])
 
 
 def varying_vectors(problem: Problem, names: tuple[str, ...] = tuple(NEUTRAL)) -> list[Floats | Ints]:
@@ -63,18 +73,8 @@ def varying_vectors(problem: Problem, names: tuple[str, ...] = tuple(NEUTRAL)) -
 
 
 def gather(problem: Problem) -> ClassGroups:
-    """Group equal classes; neighbours that agree in everything count once, which makes sorted profiles cheap."""
-    vectors = varying_vectors(problem)
-    changes = np.zeros(problem.num_classes - 1, dtype=bool)
-    for vector in vectors:
-        changes |= vector[1:] != vector[:-1]
-    start = np.concatenate([[0], np.flatnonzero(changes) + 1])
-    runs = group_classes(*(vector[start] for vector in vectors))
-    length = np.diff(np.append(start, problem.num_classes))
-    size = np.bincount(runs.group, weights=length).astype(np.float64)
-    group = np.repeat(runs.group, length)
-    group.setflags(write=False)
-    return ClassGroups(size, group, start[runs.first])
+    """Group the classes that nothing in a problem tells apart."""
+    return group_classes(*varying_vectors(problem))
 
 
 def exchangeable_classes(name: str, given: Problem | ClassCounts | ArrayLike) -> ClassGroups:
