@@ -138,3 +138,23 @@ def test_the_unconstrained_features_model_is_trained_as_in_the_paper():
     for rule in (cdt, ldt):
         loss = rule(STEP, gamma=0.7)
         assert (loss.class_scale * loss.label_scale).sum() == pytest.approx(10)
+
+
+# Depth
+
+
+@pytest.mark.parametrize("factors", [2, 3, 5])
+@pytest.mark.parametrize("seed", range(5))
+def test_of_all_tight_logits_those_of_the_limit_have_the_least_schatten_quasi_norm_of_any_depth(seed, factors):
+    draw = np.random.default_rng(seed)
+    k = int(draw.integers(3, 7))
+    counts = draw.integers(1, 100, k)
+    loss = Parameterization(class_scale=draw.uniform(0.3, 3, k), label_scale=draw.uniform(0.3, 3, k))
+    limit = predict(Problem(counts, loss)).geometry.cross.dense() * np.sqrt(counts)
+
+    def quasi_norm(logits):
+        return (np.linalg.svd(logits, compute_uv=False) ** (2 / factors)).sum()
+
+    for size in (0.3, 3.0):
+        other = limit + size * np.outer(1 / loss.class_scale, draw.normal(size=k))
+        assert quasi_norm(other) > quasi_norm(limit)

@@ -174,7 +174,7 @@ def test_methods_of_hard_labels_refuse_smoothed_ones():
 
 
 @pytest.mark.parametrize(("ratio", "cosine"), [(2, 0.10), (10, 0.52), (100, 0.78)])
-def test_with_a_shift_mean_logits_point_the_same_way_so_that_nonnegative_features_are_refused(ratio, cosine):
+def test_with_a_shift_mean_logits_point_the_same_way_so_that_nonnegative_features_are_not_orthogonal(ratio, cosine):
     counts = ClassCounts.step(num_classes=10, imbalance_ratio=ratio, max_count=100)
 
     def largest_cosine(problem):
@@ -185,5 +185,8 @@ def test_with_a_shift_mean_logits_point_the_same_way_so_that_nonnegative_feature
     shifted = Problem(counts, logit_adjusted(counts, tau=1.0), label_smoothing=0.1)
     assert largest_cosine(shifted) == pytest.approx(cosine, abs=0.005)
     assert largest_cosine(Problem(counts, cdt(counts, gamma=0.5), label_smoothing=0.1)) < 0
-    with pytest.raises(InputError, match="nonnegative"):
-        predict(replace(shifted, features="nonnegative"))
+    nonnegative = predict(replace(shifted, features="nonnegative")).geometry
+    pairs = (0, 1), (0, 9), (8, 9)
+    assert max(nonnegative.embedding.cosine(*pair) for pair in pairs) > 0.01
+    wanted = predict(shifted).geometry.cross.dense()
+    np.testing.assert_allclose(nonnegative.cross.dense(), wanted, atol=1e-5 * np.abs(wanted).max())
