@@ -1,7 +1,7 @@
-"""Hundreds and thousands of kinds of classes at a ridge, beside Newton's method without coarse problems and FISTA.
+"""Hundreds and thousands of kinds of classes at a ridge, beside Newton's method without coarse problems, FISTA and SCS.
 
 Times are of the processor, so that other work on the machine hardly shows: set OMP_NUM_THREADS=1. ``--slow`` adds
-Newton's method alone on the largest profile (about a minute) and 20,000 kinds.
+Newton's method alone on the largest profile (about a minute), SCS, 20,000 kinds and thresholds of losses with margins.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import cvxpy as cp
 import numpy as np
 
 import implicit_geometry as ig
@@ -63,11 +64,31 @@ def proximal_gradient(reduced: Reduced, seconds: float) -> tuple[int, float]:
     return steps, bounds.gap
 
 
+def conic(counts: ig.ClassCounts, ridge: float, seconds: float) -> str:
+    """The convex program of plain cross-entropy on k x k logits, by CVXPY and SCS."""
+    values = counts.values.astype(float)
+    x = cp.Variable((values.size, values.size))
+    logits = x / np.sqrt(values)
+    losses = cp.log_sum_exp(logits, axis=0) - cp.diag(logits)
+    program = cp.Problem(cp.Minimize(values @ losses + ridge * cp.normNuc(x)))
+    try:
+        spent, value = timed(lambda: program.solve(solver=cp.SCS, time_limit_secs=seconds, max_iters=10**6))
+    except cp.SolverError as error:
+        return f"no solution within {seconds:g} s ({error})"
+    ours = ig.predict(ig.Problem(counts, ridge=ridge)).certificate.primal
+    return f"{spent:.1f} s, {program.status}, its value is off by {abs(value / ours - 1):.0e}"
+
+
 def predictions(slow: bool) -> None:
     for name, rule in RULES.items():
         problem = ig.Problem(IMAGENET, rule(IMAGENET), ridge=0.05)
         spent, solution = timed(lambda problem=problem: ig.predict(problem))
         line(f"predict, 1,000 classes of 529 kinds, {name}", spent, 5.0, f"gap {solution.certificate.relative_gap:.0e}")
+    for name, bias_ridge in (("a bias with a ridge", 0.05), ("a free bias", 0.0)):
+        problem = ig.Problem(IMAGENET, ridge=0.05, bias=True, bias_ridge=bias_ridge)
+        spent, solution = timed(lambda problem=problem: ig.predict(problem))
+        gap = f"gap {solution.certificate.relative_gap:.0e}"
+        line(f"predict, 1,000 classes of 529 kinds, ce, {name}", spent, 3.0, gap)
     problem = ig.Problem(IMAGENET, ig.ldt(IMAGENET, 0.25), ridge=0.05)
     reduced = reduce_problem(problem, gather(problem))
     steps, gap = proximal_gradient(reduced, 10.0)
@@ -75,6 +96,9 @@ def predictions(slow: bool) -> None:
     if slow:
         spent, alone = timed(lambda: optimum(reduced))
         print(f"    Newton's method without coarse problems, ldt 0.25: {spent:.1f} s, gap {alone.bounds.gap:.0e}")
+        for classes in (10, 30, 100):
+            counts = ig.ClassCounts.exponential(num_classes=classes, imbalance_ratio=100, max_count=500)
+            print(f"    CVXPY with SCS, {classes} classes, ce: {conic(counts, 0.05, 60.0)}", flush=True)
     spent = min(timed(lambda: ig.predict(ig.Problem(STEP, ridge=0.1)))[0] for _ in range(50))
     line("predict, STEP, 10 classes", spent, 0.002)
 
@@ -91,9 +115,28 @@ def ridges() -> None:
         line(f"effective_ridge, {name}", spent, wanted, f"off by {abs(found.ridge / 0.05 - 1):.0e}")
 
 
+def thresholds(slow: bool) -> None:
+    zipf = ig.ClassCounts(np.sort(np.random.default_rng(0).zipf(1.5, 50_000).clip(1, 100_000))[::-1])
+    spent, _ = timed(lambda: ig.collapse_thresholds(zipf, ig.vs(zipf, 0.25)))
+    line("collapse_thresholds, 50,000 classes by Zipf's law, vs 0.25", spent, 2.0)
+    if slow:
+        spent, _ = timed(lambda: ig.collapse_thresholds(CIFAR, ig.ldam(CIFAR)))
+        line("collapse_thresholds, CIFAR-100-LT, ldam", spent, 2.0)
+
+
+def limits() -> None:
+    times = {}
+    for classes in (10**4, 10**5, 10**6, 10**7):
+        share = 1 / np.arange(1, classes + 1)
+        counts = ig.ClassCounts(np.maximum(np.round(1e10 * share / share.sum()), 1).astype(np.int64))
+        times[classes] = min(timed(lambda counts=counts: ig.predict(ig.Problem(counts)))[0] for _ in range(2))
+    slope = np.log10(times[10**7] / times[10**4]) / 3
+    line("the limit, 10,000,000 classes by Zipf's law, 1e10 samples", times[10**7], 2.0, f"slope in k {slope:.2f}")
+
+
 def thousands() -> None:
-    values = np.unique(np.round(np.geomspace(5, 1e6, 36_000)).astype(int))[::-1][:20_000]
-    counts = ig.ClassCounts(values)
+    values = np.unique(np.round(np.geomspace(5, 1e6, 36_000)).astype(int))
+    counts = ig.ClassCounts(values[np.round(np.linspace(0, values.size - 1, 20_000)).astype(int)][::-1])
     for name in ("ldt 0.25", "ce"):
         problem = ig.Problem(counts, RULES[name](counts), ridge=0.05)
         spent, solution = timed(lambda problem=problem: ig.predict(problem, tolerance=1e-3))
@@ -106,5 +149,7 @@ if __name__ == "__main__":
     slow = "--slow" in sys.argv[1:]
     predictions(slow)
     ridges()
+    thresholds(slow)
+    limits()
     if slow:
         thousands()

@@ -140,3 +140,16 @@ def test_kinds_with_nothing_in_common_are_enclosed_too(seed):
 
 def test_bins_that_say_nothing_are_no_loss():
     assert predict(random_many_kinds(10, 150)).certificate.relative_gap <= 1e-8
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("rule", ["ldt", "la"])
+def test_whatever_the_tolerance_the_gap_is_at_most_that_and_the_bounds_enclose_the_optimum(rule, bias):
+    problem = Problem(SHORTER, LOSSES[rule](SHORTER), ridge=0.3, bias=bias)
+    known = predict(problem, tolerance=1e-11).certificate
+    for tolerance in (1e-2, 1e-4, 1e-6, 1e-8):
+        certificate = predict(problem, tolerance=tolerance).certificate
+        assert certificate.status is Status.OPTIMAL
+        assert certificate.relative_gap <= tolerance
+        assert certificate.primal >= known.dual
+        assert certificate.dual <= known.primal
