@@ -42,7 +42,7 @@ class GeometryMonitor(L.Callback):
     parts, heterogeneities and numbers of H as centred that
     :class:`~implicit_geometry.nn.measuring.watch.GeometryWatch` lists. That
     ``effective_ridge`` is the best of 32 ridges per decade, over the 12 decades below the one from which on everything
-    collapses; there is none where the classes are of more than 128 kinds, or of more than 12 for a head with a bias.
+    collapses; there is none where the classes are of more than 600 kinds, or of more than 128 for a head with a bias.
     With smoothed labels ``cross_limit_scale`` is the size of the mean logits over that of their limit.
 
     Nothing ends a training that has done its first step. An epoch whose geometry cannot be told (a class was not seen,

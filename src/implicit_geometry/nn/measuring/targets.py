@@ -25,8 +25,8 @@ from implicit_geometry.theory.effective_ridge import ridge_search
 from implicit_geometry.theory.measured_frame import in_both_frames
 from implicit_geometry.theory.predict import predict
 
-_MOST_KINDS = 128  # of classes, by counts and parameters: with more, a ridge takes too long and too much memory
-_MOST_KINDS_WITH_BIAS = 12  # then half a hundred ridges take seconds
+_MOST_KINDS = 600  # of classes, by counts and parameters: the first ridge takes some seconds, later ones two
+_MOST_KINDS_WITH_BIAS = 128  # of a second and of a fifth of one
 _Columns = dict[str, float]
 
 

@@ -47,7 +47,7 @@ class GeometryWatch:
     :func:`~implicit_geometry.summary.geometry_summary`, ``cdnv``, ``self_duality``, ``closest_cosine``, and the
     distances of the three blocks, such as ``classifier_etf_distance``: to the simplex ETF (``etf``), and with a problem
     to its limit (``limit``) and to its geometry at the ridge that explains the classifier best (``ridge``). There is no
-    such ridge where the classes are of more than 128 kinds, or of more than 12 for a head with a bias. With smoothed
+    such ridge where the classes are of more than 600 kinds, or of more than 128 for a head with a bias. With smoothed
     labels ``cross_limit_scale`` is the size of the mean logits over that of their limit.
 
     Where the problem has equal classes, distances to theory come with their systematic part, such as
