@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -238,8 +239,11 @@ def _between(problem: Problem, groups: ClassGroups, total: float) -> float:
     if groups.size.size == 1:
         return float("nan")
 
+    first, collapsed = _at(problem, groups, total), collapse_range(problem, groups)[1]
+
     def height(ridge: float) -> float:
-        reduced = _at(problem, groups, ridge)
+        weight, live = first.group_weight * (total / ridge), (groups.size > 1) & (collapsed > ridge)
+        reduced = replace(first, group_weight=weight, live=live)
         own = _own_alone(reduced, _bias_alone(problem, reduced, np.zeros_like(reduced.size)))
         for _ in range(_ROUNDS if problem.bias else 0):
             last, own = own, _own_alone(reduced, _bias_alone(problem, reduced, own))
@@ -252,6 +256,7 @@ def _between(problem: Problem, groups: ClassGroups, total: float) -> float:
 
 def _crossing(height: Callable[[float], float], about: float) -> float:
     """Where a falling height is zero, found by doubling and halving."""
+    height = cache(height)
     low = high = about
     while height(high) > 0:
         low, high = high, 2 * high
