@@ -211,7 +211,7 @@ class TestTheory:
         assert row["classifier_limit_distance"] > 0
         assert row["effective_ridge"] > 0
         assert row["classifier_ridge_distance"] > 0
-        assert "ridge" not in Targets(Problem(range(1, 14), bias=True), 13, has_bias=True).columns
+        assert "ridge" not in Targets(Problem(range(1, 130), bias=True), 129, has_bias=True).columns
 
     @pytest.mark.parametrize("problem", [Problem([5, 5]), Problem([9, 5]), Problem(COUNTS, bias=True)])
     def test_a_problem_of_another_head_is_refused(self, problem):

@@ -140,7 +140,7 @@ def test_the_summary_is_of_the_main_losses(rows):
 
 
 def test_a_refused_problem_has_no_prediction():
-    assert predicted(ig.Problem([9, 1], bias=True, features="nonnegative")) is None
+    assert predicted(ig.Problem([9] * 30 + [1], bias=True, features="nonnegative")) is None
     assert predicted(ig.Problem([9, 1])) is not None
 
 

@@ -16,11 +16,9 @@ from implicit_geometry.geometry import Geometry
 from implicit_geometry.problem import Problem
 from implicit_geometry.theory.effective_counts import EffectiveCounts, effective_counts
 from implicit_geometry.theory.measured_frame import in_both_frames
-from implicit_geometry.theory.nonnegative.orthogonal import NotOrthogonal
 from implicit_geometry.theory.predict import predict
 from implicit_geometry.theory.weight_decay import with_weight_decay
 
-_SMALL_RIDGE = 1e-3  # over the root of the smallest count
 _LARGEST_GAP = 1e-3  # relative, of a prediction: far below the distances of networks
 
 
@@ -114,18 +112,9 @@ def fitted_costs(measured: Sequence[Geometry], problem: Problem) -> FittedCosts:
 
 @lru_cache(maxsize=4096)
 def predicted(problem: Problem) -> FramedGeometry | None:
-    """The geometry of a problem as networks are measured; None where theory refuses it or does not reach it.
-
-    Nonnegative embeddings of smoothed labels that are not orthogonal have no limit in closed form. They reach it
-    linearly in the ridge, and are solved at one that is small beside all thresholds of collapse.
-    """
+    """The geometry of a problem as networks are measured; None where theory refuses it or does not reach it."""
     try:
         solution = predict(problem)
-    except NotOrthogonal:
-        if not problem.label_smoothing or problem.ridge:
-            return None
-        small = _SMALL_RIDGE * float(problem.counts.values.min()) ** 0.5
-        solution = predict(problem.at_ridge(small))
     except InputError:
         return None
     return in_both_frames(solution) if solution.certificate.relative_gap <= _LARGEST_GAP else None
