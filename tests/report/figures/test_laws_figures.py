@@ -50,6 +50,16 @@ def test_every_law_is_the_median_over_the_main_losses(table):
     np.testing.assert_allclose(line.get_ydata(), wanted)
 
 
+def test_all_that_is_drawn_is_within_the_axes(table):
+    table.loc[table["label_smoothing"] == 0.1, "classifier_systematic"] += 2.0  # in the second of the rows
+    axes = laws_figure(table).axes
+    assert axes[0].get_ylim() == axes[3].get_ylim()
+    low, high = axes[3].get_ylim()
+    drawn = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes[3].lines])
+    assert low == 0
+    assert np.nanmax(drawn) < high
+
+
 def test_every_loss_has_the_papers_distance_and_that_of_the_last_law_that_theory_allows(table):
     ax = losses_figure(table).axes[1]
     hollow, filled = (line.get_ydata() for line in ax.lines[:2])

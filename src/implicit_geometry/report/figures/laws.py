@@ -51,9 +51,9 @@ def laws_figure(table: pd.DataFrame) -> Figure:
             for ax, (block, name) in zip(line, _BLOCKS.items(), strict=True):
                 _draw_laws(ax, rows[rows["label_smoothing"] == smoothing], block)
                 ax.set_title(f"{name}, {labels_text(smoothing)}")
-                ax.set_ylim(bottom=0)
             line[0].set_ylabel("systematic distance")
         for ax in axes[-1]:
+            ax.set_ylim(bottom=0)  # of the whole column, once all is drawn
             ax.set_xticks(range(len(_LAWS)), list(_LAWS.values()), rotation=30, ha="right")
         _legend(figure, axes[0, 0])
     return figure
@@ -79,7 +79,7 @@ def losses_figure(table: pd.DataFrame) -> Figure:
         for ax, (block, name) in zip(axes, _BLOCKS.items(), strict=True):
             for step, normalization in enumerate(_present(rows)):
                 one = rows[rows["normalization"] == normalization]
-                place = np.arange(len(losses)) + 0.22 * (step - 1)
+                place = np.arange(len(losses)) + 0.22 * (step - (len(_present(rows)) - 1) / 2)
                 color, marker = _LOOKS[normalization]
                 paper, best = (_of_losses(one, law, f"{block}_systematic", losses) for law in ("paper", "counts_relu"))
                 free = _of_losses(one, "counts", f"{block}_systematic", losses)
@@ -120,11 +120,14 @@ def exponents_figure(table: pd.DataFrame) -> Figure:
         for ax, smoothing in zip(axes, smoothings, strict=True):
             for step, normalization in enumerate(_present(rows)):
                 one = rows[(rows["normalization"] == normalization) & (rows["label_smoothing"] == smoothing)]
-                place = np.array([ratios.index(ratio) for ratio in one["imbalance_ratio"]]) + 0.12 * (step - 1)
+                place = np.array([ratios.index(ratio) for ratio in one["imbalance_ratio"]]) + 0.12 * (
+                    step - (len(_present(rows)) - 1) / 2
+                )
                 color, marker = _LOOKS[normalization]
                 ax.vlines(place, one[ends[0]], one[ends[1]], color=color, linewidth=1.2)
                 ax.plot(place, one["count_exponent"], marker, color=color, label=_NAMES[normalization])
             ax.set_xticks(range(len(ratios)), [f"R = {ratio:g}" for ratio in ratios])
+            ax.set_xlim(-0.5, len(ratios) - 0.5)
             ax.set_title(labels_text(smoothing))
             for price in (0.0, 1.0):
                 ax.axhline(price, color="#888888", linestyle="--", linewidth=1)
