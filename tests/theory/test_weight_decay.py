@@ -1,13 +1,18 @@
 """What weight decay makes embeddings cost: checked on the weights of a layer, by hand."""
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 import implicit_geometry as ig
+from implicit_geometry.theory.weight_decay import MEASURED_EXPONENTS
 
+DOCS = Path(__file__).parents[2] / "docs"
 COUNTS = [40, 40, 10, 5]
 
 
@@ -69,3 +74,13 @@ def test_the_ridge_of_one_price_per_sample_would_collapse_most_classes_of_imagen
     batch = samples**0.5 * decay
     assert batch == pytest.approx(0.17, abs=0.001)
     assert (thresholds > batch).all()
+
+
+def test_the_measured_exponents_are_those_of_the_published_tables():
+    tables = [pd.read_csv(path) for path in sorted(DOCS.glob("laws-*.csv"))]
+    rows = pd.concat(tables)
+    found = rows[(rows["law"] == "counts") & (rows["rule"] == "ce")].groupby("normalization")["count_exponent"]
+    for name, measured in MEASURED_EXPONENTS.items():
+        exponents = found.get_group(name)
+        wanted = exponents.median(), exponents.min(), exponents.max()
+        assert (measured.middle, measured.low, measured.high) == pytest.approx(wanted, abs=0.0051)
