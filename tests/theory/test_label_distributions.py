@@ -121,6 +121,13 @@ def test_a_ridge_is_found_again_from_the_geometry_and_along_a_path():
     np.testing.assert_allclose(on_path, solution.geometry.classifier.dense(), rtol=1e-6)
 
 
+def test_the_ridge_is_found_again_where_every_one_of_many_classes_is_a_kind():
+    counts = np.arange(200, 151, -1)
+    problem = Problem(counts, ridge=0.3, label_distribution=0.8 * np.eye(49) + 0.2 / 49)
+    found = effective_ridge(predict(problem).geometry, problem)
+    assert found.ridge == pytest.approx(0.3, rel=1e-2)
+
+
 def exact_objective(problem, columns):
     """Of two classes whose logits are (t, -t), t one number per label, less the entropy of the labels, in 40 digits."""
     with mpmath.workdps(40):

@@ -128,7 +128,7 @@ class RidgeSearch:
         self.group = gather(problem).group
         self.solved: dict[int, tuple[Solution, Floats]] = {}
         self.rough: RidgeSearch | None = None
-        if self.group.max() >= _FEW_KINDS:
+        if self.group.max() >= _FEW_KINDS and problem.label_distribution is None:  # with one no two classes are alike
             self.rough = _RoughSearch(with_fewer_kinds(problem, _ROUGH_KINDS), block=block)
             return
         ridges = [self.ridge(step) for step in self.coarse]

@@ -50,7 +50,7 @@ def ridge_path(
     base = as_problem(counts, parameterization)
     require_free_features(base, "a path")
     groups = gather(base)
-    if base.bias or (groups.size.size > FEW_KINDS and not base.label_smoothing):
+    if base.bias or (groups.size.size > FEW_KINDS and not base.soft_labels):
         return tuple(predict(base.at_ridge(ridge)) for ridge in values.tolist())
     solutions: dict[int, Solution] = {}
     warm: Logits | None = None
