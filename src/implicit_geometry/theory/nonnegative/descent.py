@@ -37,7 +37,8 @@ _STARTS = 6
 _NEWTON = 6
 _DUST = 1e-7  # length of the features of a collapsed class, over the size of the problem's
 _ORTHOGONAL = 1e-9  # cosine of features that counts as zero
-_OPTIONS = {"maxiter": 20_000, "maxfun": 40_000, "ftol": 1e-16, "gtol": 1e-11, "maxcor": 60}
+OPTIONS = {"maxiter": 20_000, "maxfun": 40_000, "ftol": 1e-16, "gtol": 1e-11, "maxcor": 60}
+"""Of SciPy's bounded descent."""
 
 
 def descended_solution(problem: Problem) -> Solution:
@@ -82,6 +83,11 @@ def _check(problem: Problem) -> None:
     if problem.ridge <= 0 or problem.features == "free":
         given = f"ridge={problem.ridge:g} and features={problem.features!r}"
         raise InputError("problem", "must have ridge > 0 and nonnegative features", given)
+    require_few_classes(problem)
+
+
+def require_few_classes(problem: Problem) -> None:
+    """Refuse more classes than a descent takes."""
     if problem.num_classes > MOST_CLASSES:
         raise InputError("problem", f"must have at most {MOST_CLASSES} classes for a descent", problem.num_classes)
 
@@ -175,7 +181,7 @@ class _Program:
         rest = start.size - 2 * size
         bounds = [(None, None)] * size + [(0.0, None)] * size + [(None, None)] * rest
         return np.asarray(
-            minimize(self.value_and_gradient, start, jac=True, method="L-BFGS-B", bounds=bounds, options=_OPTIONS).x
+            minimize(self.value_and_gradient, start, jac=True, method="L-BFGS-B", bounds=bounds, options=OPTIONS).x
         )
 
     def polished(self, x: Floats) -> Floats:

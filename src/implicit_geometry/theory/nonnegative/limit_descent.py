@@ -14,6 +14,7 @@ eigenvalue for some N >= 0. At an optimum (1 - T T^T) V = N V, as for a ridge.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize
@@ -24,7 +25,7 @@ from implicit_geometry.certificate import TOLERANCE, Certificate
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.parameterization import Pairwise
 from implicit_geometry.problem import Problem, Solution, require_problem
-from implicit_geometry.theory.nonnegative.descent import MOST_CLASSES, multipliers
+from implicit_geometry.theory.nonnegative.descent import OPTIONS, multipliers, require_few_classes
 from implicit_geometry.theory.numerics.rounding import EPS, ROUNDINGS
 from implicit_geometry.theory.smoothed_labels import least_loss_logits
 
@@ -36,7 +37,6 @@ _DUST = 1e-4  # squared length of the features of a class without any, over the 
 _FLAT = 1e-3  # eigenvalue of K that counts as none, over the mean
 _STIFFNESS = 30.0  # of the penalty on what features have along a direction of none
 _ROUNDS = 20
-_OPTIONS = {"maxiter": 20_000, "maxfun": 40_000, "ftol": 1e-16, "gtol": 1e-11, "maxcor": 60}
 
 
 def descended_limit_solution(problem: Problem) -> Solution:
@@ -63,8 +63,7 @@ def descended_limit_solution(problem: Problem) -> Solution:
     require_problem(problem)
     if problem.features == "free":
         raise InputError("features", "must be 'nonnegative' here", "'free'")
-    if problem.num_classes > MOST_CLASSES:
-        raise InputError("problem", f"must have at most {MOST_CLASSES} classes for a descent", problem.num_classes)
+    require_few_classes(problem)
     program = _Program.of(problem)
     found = program.solve()
     geometry = Geometry.from_factors(found.head, found.features / program.root_cost[:, None])
@@ -90,6 +89,18 @@ class _Found:
         return replace(min(self, other, key=lambda each: each.primal), dual=max(self.dual, other.dual))
 
 
+class _Flat(NamedTuple):
+    """A direction that V is held orthogonal to, where K would be singular along it.
+
+    Attributes:
+        direction: unit vector u with u^T Y = 0, shape (k,).
+        pull: multipliers of V^T u = 0, shape (d,).
+    """
+
+    direction: Floats
+    pull: Floats
+
+
 @dataclass(frozen=True)
 class _Program:
     """The limit in x = (V, excess margins of hard labels), flattened; rows of matrices are labels, (k, k).
@@ -102,8 +113,7 @@ class _Program:
         root_cost: sqrt(m), shape (k,).
         blur: what is added to K.
         silent: the class whose features are zero; the others have no bias then, which it needs.
-        flat: unit vector u with u^T Y = 0 that V is held orthogonal to, where K would be singular along it, shape (k,).
-        pull: multipliers of V^T u = 0, shape (d,).
+        flat: what V is held orthogonal to; None for nothing.
     """
 
     logits: Floats
@@ -113,8 +123,7 @@ class _Program:
     root_cost: Floats
     blur: float
     silent: int | None = None
-    flat: Floats | None = None
-    pull: Floats | None = None
+    flat: _Flat | None = None
 
     @classmethod
     def of(cls, problem: Problem) -> _Program:
@@ -179,10 +188,11 @@ class _Program:
             lengths = (v**2).sum(axis=1)
             if self.along_bias is not None and program.silent is None and lengths.min() < _DUST * lengths.mean():
                 program = replace(program, silent=int(lengths.argmin()))
-            flat = self.without_logits(x)
-            if self.along_bias is None and (flat @ v @ v.T @ flat) < _FLAT * lengths.mean():
-                best = replace(self, flat=flat).flattened(x).or_better(best)
-                break
+            if self.along_bias is None:
+                u = self.without_logits(x)
+                if ((u @ v) ** 2).sum() < _FLAT * lengths.mean():
+                    best = self.flattened(x, u).or_better(best)
+                    break
         assert best is not None
         return best
 
@@ -190,16 +200,15 @@ class _Program:
         """The unit vector u with u^T Y = 0, shape (k,)."""
         return np.asarray(np.linalg.svd(self.wanted(self.split(x)[1])[0])[0][:, -1])
 
-    def flattened(self, x: Floats) -> _Found:
-        """What is found from a point on with V held orthogonal to ``flat``."""
-        assert self.flat is not None
-        pull = np.zeros(self.dimension)
-        program = replace(self, blur=_BLURS[-1] * self.size, pull=pull)
+    def flattened(self, x: Floats, u: Floats) -> _Found:
+        """What is found from a point on with V held orthogonal to a direction u."""
+        flat = _Flat(u, np.zeros(self.dimension))
+        program = replace(self, blur=_BLURS[-1] * self.size, flat=flat)
         for _ in range(_ROUNDS):
             x = program.descend(x)
-            along = self.flat @ program.split(x)[0]
-            pull = pull + _STIFFNESS * along
-            program = replace(program, pull=pull)
+            along = u @ program.split(x)[0]
+            flat = flat._replace(pull=flat.pull + _STIFFNESS * along)
+            program = replace(program, flat=flat)
             if np.abs(along).max() <= _SETTLED * np.sqrt(self.size):
                 break
         return program.judged(program.polished(x))
@@ -214,7 +223,7 @@ class _Program:
         bounds = np.column_stack([np.zeros_like(x), np.concatenate([most.ravel(), excess])])
         start = np.minimum(x, bounds[:, 1])
         return np.asarray(
-            minimize(self.value_and_gradient, start, jac=True, method="L-BFGS-B", bounds=bounds, options=_OPTIONS).x
+            minimize(self.value_and_gradient, start, jac=True, method="L-BFGS-B", bounds=bounds, options=OPTIONS).x
         )
 
     def polished(self, x: Floats) -> Floats:
@@ -252,11 +261,11 @@ class _Program:
     def inverse(self, v: Floats) -> tuple[Floats, Floats]:
         """K^-1, or its inverse across u, and Q."""
         if self.flat is not None:
-            across = v - np.outer(self.flat, self.flat @ v)
-            own = self.size * np.outer(self.flat, self.flat)
-            q = np.linalg.inv(across @ across.T + self.blur * np.eye(self.classes) + own)
-            q = q - np.outer(self.flat, self.flat @ q)
-            q = q - np.outer(q @ self.flat, self.flat)
+            u = self.flat.direction
+            across = v - np.outer(u, u @ v)
+            q = np.linalg.inv(across @ across.T + self.blur * np.eye(self.classes) + self.size * np.outer(u, u))
+            q = q - np.outer(u, u @ q)
+            q = q - np.outer(q @ u, u)
             return q, q
         k_inverse = np.linalg.inv(v @ v.T + self.blur * np.eye(self.classes))
         k_inverse = 0.5 * (k_inverse + k_inverse.T)
@@ -273,10 +282,11 @@ class _Program:
         t = q @ y
         value = 0.5 * float((t * y).sum() + (v**2).sum())
         by_v = v - t @ (t.T @ v)
-        if self.flat is not None and self.pull is not None:
-            along = self.flat @ v
-            value += float(self.pull @ along + 0.5 * _STIFFNESS * (along @ along))
-            by_v = by_v + np.outer(self.flat, self.pull + _STIFFNESS * along)
+        if self.flat is not None:
+            u, pull = self.flat
+            along = u @ v
+            value += float(pull @ along + 0.5 * _STIFFNESS * (along @ along))
+            by_v = by_v + np.outer(u, pull + _STIFFNESS * along)
         return value, np.concatenate([by_v.ravel(), self.by_excess(t).ravel()[: x.size - v.size]])
 
     def by_excess(self, t: Floats) -> Floats:
@@ -306,7 +316,8 @@ class _Program:
         dt = q @ (dy - dk @ t)
         by_v = dv - t @ (t.T @ dv) - dt @ (t.T @ v) - t @ (dt.T @ v)
         if self.flat is not None:
-            by_v = by_v + _STIFFNESS * np.outer(self.flat, self.flat @ dv)
+            u = self.flat.direction
+            by_v = by_v + _STIFFNESS * np.outer(u, u @ dv)
         return np.concatenate([by_v.ravel(), self.by_excess(dt).ravel()[: x.size - v.size]])
 
     def judged(self, x: Floats) -> _Found:
@@ -325,8 +336,9 @@ class _Program:
         squares = 0.5 * float((head**2).sum() + (v**2).sum())
         rounding = ROUNDINGS * EPS * self.classes
         t = self.without_bias(q @ self.wanted(excess)[0])
-        if self.flat is not None and self.pull is not None:
-            t = t - np.outer(self.flat, np.linalg.lstsq(head.T, self.pull, rcond=1e-9)[0])
+        if self.flat is not None:
+            u, pull = self.flat
+            t = t - np.outer(u, np.linalg.lstsq(head.T, pull, rcond=1e-9)[0])
         if self.opening is None:  # features and heads of their own make up for what is left
             more = float(np.linalg.norm(rest, axis=1).sum()) + rounding * squares
             return _Found(head, v, bias, None, squares + more, self.lower_bound(v, t, squares + more))
