@@ -183,9 +183,8 @@ class Alive:
             bent = np.zeros_like(inner)
             bent[:rank, :rank] = (inner[:rank, :rank] - inner[:rank, :rank].T) * pairs
             bent[:rank, rank:] = inner[:rank, rank:] / sigma[:, None]
-            if (
-                not full
-            ):  # X + D is of the rank with C sigma^-1 B added, where D has the blocks B and C beside the dead one
+            # X + D is of the rank with C sigma^-1 B added, where D has the blocks B and C beside the dead one
+            if not full:
                 bent[:rank, rank:] += inner[rank:, :rank].T @ dead / sigma[:, None]
                 bent[rank:, :rank] = (inner[rank:, :rank] + dead @ inner[:rank, rank:].T) / sigma
             curved = self.pulled(at, own, by_all + left @ bent @ right, by_all)
