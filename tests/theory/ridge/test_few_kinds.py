@@ -63,7 +63,7 @@ def test_the_stated_dual_value_is_never_above_that_of_its_point_in_many_digits(s
     wrong = solver.at(logits, bias).wrong
     wrong = wrong * np.exp(10.0**log_noise * np.random.default_rng(seed).standard_normal(wrong.shape))
     wrong /= max(1.0, wrong.sum(axis=0).max())
-    stated, exact = solver.dual_value(wrong) * problem.ridge, dual_bound(problem, wrong)
+    stated, exact = solver.dual_point(wrong, bias).value * problem.ridge, dual_bound(problem, wrong)
     assert stated <= exact
     assert stated >= float(exact) - 1e-11 * abs(float(exact)) or problem.bias_ridge > 0
 

@@ -98,7 +98,7 @@ def bias_ridge_solution(problem: Problem, tolerance: float = TOLERANCE) -> Solut
         certificate = proven(problem, bounds, not (logits.own.any() or logits.mean.any()))
         reduced, point = biased.reduced, biased.at(logits, bias)
         scale, level = biased.dual_scale(point.wrong), bias / reduced.null
-        if biased.bounds(logits, bias).gap > max(bounds.gap, GOAL):
+        if bounds._replace(dual=biased.feasible_value(point.wrong * scale)).gap > max(bounds.gap, GOAL):
             scale = np.where(point.wrong > 0, wrong / np.where(point.wrong > 0, point.wrong, 1.0), 1.0)
         proof = Proof(logits, point, scale, bounds.gap, biased.levels, level)
         geometry, norm_proof = certified_geometry(groups, reduced, proof)
@@ -127,8 +127,8 @@ def optimal_pair_with_bias(kinds: Kinds, ridge: float, biased: Biased, goal: flo
     wrong = expansion.wrong(reduced, gradient_of(below.reduced, known_wrong))
     level = expansion.levels(known.bias / below.reduced.null)
     logits = expansion.logits(reduced, known.logits, wrong, biased.levels.change(level))
-    start = _Optimum(*biased.settled(*biased.parted(logits, level * reduced.null)), known.bounds)
-    first = biased.dual_point(wrong)
+    start = _Optimum(*biased.parted(logits, level * reduced.null), known.bounds)
+    first = biased.dual_point(wrong, start.bias)
     upper = biased.upper(start.logits, start.bias, biased.at(start.logits, start.bias))
     bounds = Bounds(upper[0], first.value, upper[1])
     if bounds.gap <= goal:
@@ -145,13 +145,13 @@ def optimal_pair_with_bias(kinds: Kinds, ridge: float, biased: Biased, goal: flo
 def _from_alive(biased: Biased, start: _Optimum, dual: Dual, goal: float) -> tuple[_Optimum, Dual]:
     """Newton's method in the logits and the bias, among those of the start's rank."""
     problem = Alive(biased.reduced, biased.bias_decay)
-    first = problem.start(start.logits, start.bias)
-    if not problem.is_regular(first):
+    first = problem.regular_start(start.logits, start.bias)
+    if first is None:
         return start, dual
     found = enclose(
         descend_alive(problem, first),
         lambda at: biased.upper(at.logits, at.bias, at.point),
-        lambda at: biased.dual_point(biased.polar_wrong(at.logits, at.point, at.spectrum)),
+        lambda at: biased.polar_dual(at.logits, at.bias, at.point, at.spectrum),
         dual,
         goal,
         PATIENCE,
@@ -172,7 +172,7 @@ def _polished(
         biased,
         np.concatenate([biased.factored.factors(near.logits), near.bias]),
         lambda x, point: biased.upper(*biased.parted(*biased.expand(x)), point),
-        lambda x, point: biased.dual_point(biased.polar_wrong(biased.parted(*biased.expand(x))[0], point)),
+        lambda x, point: biased.polar_dual(*biased.parted(*biased.expand(x)), point),
         dual,
         goal,
         afar,
@@ -311,7 +311,7 @@ class Biased:
         """Values that enclose the optimum, rounding counted in."""
         point = self.at(logits, bias)
         primal, rounding = self.upper(logits, bias, point)
-        return Bounds(primal, self.dual_value(point.wrong), rounding)
+        return Bounds(primal, self.dual_point(point.wrong, bias).value, rounding)
 
     def upper(self, logits: Logits, bias: Floats, point: Point) -> tuple[float, float]:
         """The objective with its rounding, and the rounding."""
@@ -327,16 +327,17 @@ class Biased:
         along = logits.mean @ root / (root @ root)
         return Logits(logits.own, logits.mean - np.outer(along, root)), bias + along
 
-    def polar_wrong(self, logits: Logits, point: Point, spectrum: Spectrum | None = None) -> Floats:
-        """Probabilities of wrong classes whose loss gradient is minus the polar factor of X."""
+    def polar_dual(self, logits: Logits, bias: Floats, point: Point, spectrum: Spectrum | None = None) -> Dual:
+        """The dual point whose loss gradient is minus the polar factor of X."""
         root = self.root_group_count / np.linalg.norm(self.root_group_count)
-        return polar_wrong(self.reduced, logits, point, None if self.bias_decay > 0 else root, spectrum)
+        wrong = polar_wrong(self.reduced, logits, point, None if self.bias_decay > 0 else root, spectrum)
+        return self.dual_point(wrong, bias)
 
-    def dual_point(self, wrong: Floats) -> Dual:
-        """Probabilities of wrong classes as a feasible dual point."""
+    def dual_point(self, wrong: Floats, bias: Floats) -> Dual:
+        """Probabilities of wrong classes, near those of an optimum with that bias, as a feasible dual point."""
         scaled = wrong * self.dual_scale(wrong)
-        value = self.reduced.feasible_value(scaled) - self.penalty(scaled)
-        if self.bias_decay > 0:
+        value = self.feasible_value(scaled)
+        if self.penalty(scaled) > self.bias_decay * float(bias @ bias):  # twice what the bias pays
             other = wrong * self.free.dual_scale(wrong)
             other_value = self.reduced.feasible_value(other)
             scaled, value = (other, other_value) if other_value > value else (scaled, value)
@@ -357,9 +358,9 @@ class Biased:
         largest = max(float(wrong.sum(axis=0).max()), operator_norm(mean), within)
         return np.asarray(weights / max(1.0, largest * (1 + 4 * groups * EPS)))
 
-    def dual_value(self, wrong: Floats) -> float:
-        """Lower bound of the optimum by probabilities of wrong classes."""
-        return self.dual_point(wrong).value
+    def feasible_value(self, wrong: Floats) -> float:
+        """Lower bound of the optimum by a feasible dual point."""
+        return self.reduced.feasible_value(wrong) - self.penalty(wrong)
 
     def penalty(self, wrong: Floats) -> float:
         """What the dual pays for flows out of balance, at most, where the bias has a ridge."""

@@ -7,6 +7,7 @@ the objective very unevenly: steps are measured in the curvature of every factor
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -103,9 +104,9 @@ class Factored:
 
     def split(self, x: Floats) -> tuple[Floats, Floats, Floats]:
         """Root, left and right."""
-        groups = self.reduced.size.size
-        end = groups * (1 + self.rank)
-        return x[:groups], x[groups:end].reshape(groups, self.rank), x[end:].reshape(groups, self.rank)
+        groups, rank = self.reduced.size.size, self.rank
+        end = groups * (1 + rank)
+        return x[:groups], x[groups:end].reshape(groups, rank), x[end:].reshape(groups, rank)
 
     def factors(self, logits: Logits) -> Floats:
         """The shortest factors of X."""
@@ -144,11 +145,15 @@ class Factored:
 
     def hessian(self, x: Floats, point: Point) -> Callable[[Floats], Floats]:
         """Product of the Hessian with a direction."""
+        (root, left, right), copies = self.split(x), self.reduced.copies
+        slope_own, slope_mean = point.own_gradient, point.mean_gradient
 
         def product(direction: Floats) -> Floats:
-            curved = self.reduced.curvature(point, *self.change(x, direction))
-            straight = self.pull_back(direction, point.own_gradient, point.mean_gradient)
-            return np.asarray(direction + self.pull_back(x, *curved) + straight)
+            d_root, d_left, d_right = self.split(direction)
+            own, mean = self.reduced.curvature(point, root * d_root / copies, d_left @ right.T + left @ d_right.T)
+            by_root = own * root + slope_own * d_root
+            by_left, by_right = mean @ right + slope_mean @ d_right, mean.T @ left + slope_mean.T @ d_left
+            return direction + _join(by_root, by_left, by_right)
 
         return product
 
@@ -168,7 +173,7 @@ def _join(root: Floats, left: Floats, right: Floats) -> Floats:
 
 
 def _norm(x: Floats) -> float:
-    return float(np.linalg.norm(x))
+    return math.sqrt(x @ x)
 
 
 def _scaled(product: Callable[[Floats], Floats], unit: Floats) -> Callable[[Floats], Floats]:
@@ -202,4 +207,4 @@ def _truncated_cg(
 
 def _to_border(step: Floats, direction: Floats, radius: float) -> float:
     a, b, c = float(direction @ direction), float(step @ direction), float(step @ step) - radius * radius
-    return (-b + float(np.sqrt(max(b * b - a * c, 0.0)))) / a
+    return (-b + math.sqrt(max(b * b - a * c, 0.0))) / a

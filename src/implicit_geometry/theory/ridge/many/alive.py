@@ -123,6 +123,16 @@ class Alive:
         bias = np.zeros_like(logits.own) if bias is None else bias - self.reduced.null * (self.reduced.null @ bias)
         return self.iterate(Unknowns(np.where(self.reduced.live, logits.own, 0.0), self.projected(logits.mean), bias))
 
+    def regular_start(self, logits: Logits, bias: Floats | None = None) -> AliveIterate | None:
+        """:meth:`start`, without what is hardly alive if need be; None where it is not regular then, either."""
+        first = self.start(logits, bias)
+        if self.is_regular(first):
+            return first
+        least = _CLEAR * first.spectrum.sigma.mean()
+        own = np.where(first.unknowns.own > least, first.unknowns.own, 0.0)
+        clear = self.iterate(first.unknowns._replace(own=own), int((first.spectrum.sigma > least).sum()))
+        return clear if self.is_regular(clear) else None
+
     def iterate(self, x: Unknowns, rank: int | None = None) -> AliveIterate:
         """What is alive of the unknowns, cut to a rank if there is one, with loss, gradient and spectrum."""
         left, sigma, right = svd(x.mean)

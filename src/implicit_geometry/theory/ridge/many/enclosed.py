@@ -66,22 +66,24 @@ def enclose(
     """Follow a descent until the gap to the best dual point known is at the goal, or falls no more.
 
     Args:
-        iterates: at least one.
+        iterates: at least one; the dual point of the first is looked at only where there is no other.
         upper: objective with its rounding, and the rounding, at an iterate.
         lower: the dual point that it gives.
         dual: the one to begin with.
         goal: relative gap that ends the search.
         patience: steps within which the gap must halve.
     """
-    best: Enclosed[At] | None = None
-    since, halved = 0, float("inf")
-    for at in iterates:
+    remaining = iter(iterates)
+    first = next(remaining)
+    best = Enclosed(first, *upper(first), dual)
+    if best.bounds.gap <= goal:
+        return best
+    since, halved = 0, best.bounds.gap
+    for at in remaining:
+        best = _with_better_dual(best, lower(at))
         primal, rounding = upper(at)
-        if best is not None or Bounds(primal, dual.value).gap > goal:
-            dual = max(dual, lower(at), key=lambda each: each.value)
-        if best is None or primal < best.primal:
-            best = Enclosed(at, primal, rounding, dual)
-        best = replace(best, dual=dual)
+        if primal < best.primal:
+            best = replace(best, at=at, primal=primal, rounding=rounding)
         gap = best.bounds.gap
         if gap <= goal:
             break
@@ -89,8 +91,11 @@ def enclose(
         halved = gap if since == 0 else halved
         if since > patience:
             break
-    assert best is not None
-    return best
+    return _with_better_dual(best, lower(first)) if best.at is first else best
+
+
+def _with_better_dual(best: Enclosed[At], dual: Dual) -> Enclosed[At]:
+    return replace(best, dual=dual) if dual.value > best.dual.value else best
 
 
 def enclose_by_factors(

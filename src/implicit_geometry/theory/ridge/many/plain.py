@@ -135,8 +135,8 @@ def _polished(reduced: Reduced, start: Pair, goal: float, afar: bool = False) ->
 def _from_alive(reduced: Reduced, start: Pair, goal: float) -> Pair:
     """Newton's method in the logits, among those of the start's rank."""
     problem = Alive(reduced)
-    first = problem.start(start.logits)
-    if not problem.is_regular(first):
+    first = problem.regular_start(start.logits)
+    if first is None:
         return start
     found = enclose(
         descend_alive(problem, first),
