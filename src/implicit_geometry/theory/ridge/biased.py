@@ -26,10 +26,10 @@ from implicit_geometry.theory.numerics.rounding import EPS
 from implicit_geometry.theory.numerics.singular_values import Spectrum, operator_norm
 from implicit_geometry.theory.ridge.bias_levels import Levels, best_levels
 from implicit_geometry.theory.ridge.interior import DualProgram, interior_optimum
-from implicit_geometry.theory.ridge.many.alive import Alive, descend_alive
+from implicit_geometry.theory.ridge.many.alive import Alive
 from implicit_geometry.theory.ridge.many.binned import DENSE_KINDS, MOST_KINDS
 from implicit_geometry.theory.ridge.many.coarser import coarser
-from implicit_geometry.theory.ridge.many.enclosed import PATIENCE, Dual, approach, enclose, enclose_by_factors
+from implicit_geometry.theory.ridge.many.enclosed import FAR, Dual, approach, enclose_alive, enclose_by_factors
 from implicit_geometry.theory.ridge.many.expansion import Expansion, gradient_of
 from implicit_geometry.theory.ridge.many.plain import COARSER, EXACT, EXACT_GAP, FEW_KINDS
 from implicit_geometry.theory.ridge.many.polar import polar_wrong
@@ -127,15 +127,16 @@ def optimal_pair_with_bias(kinds: Kinds, ridge: float, biased: Biased, goal: flo
     wrong = expansion.wrong(reduced, gradient_of(below.reduced, known_wrong))
     level = expansion.levels(known.bias / below.reduced.null)
     logits = expansion.logits(reduced, known.logits, wrong, biased.levels.change(level))
-    start = _Optimum(*biased.parted(logits, level * reduced.null), known.bounds)
-    first = biased.dual_point(wrong, start.bias)
-    upper = biased.upper(start.logits, start.bias, biased.at(start.logits, start.bias))
-    bounds = Bounds(upper[0], first.value, upper[1])
-    if bounds.gap <= goal:
-        return start._replace(bounds=bounds), first.wrong
-    best, dual = _from_alive(biased, start._replace(bounds=bounds), first, goal)
-    if best.bounds.gap > goal:
-        best, dual = _polished(biased, best.logits, best.bias, dual, goal)
+    first = biased.dual_point(wrong, level * reduced.null)
+    start = biased.beside(*biased.parted(logits, level * reduced.null), first)
+    if start.bounds.gap <= goal:
+        return start, first.wrong
+    if start.bounds.gap > FAR:
+        best, dual = _polished(biased, *biased.settled(start.logits, start.bias), first, goal)
+    else:
+        best, dual = _from_alive(biased, start, first, goal)
+        if best.bounds.gap > goal:
+            best, dual = _polished(biased, best.logits, best.bias, dual, goal)
     if best.bounds.gap > max(goal, TOLERANCE):  # kinds with so little in common that bins say little
         again, other = _polished(biased, *biased.start(), dual, goal, afar=True)
         best, dual = min((best, dual), (again, other), key=lambda each: each[0].bounds.gap)
@@ -145,17 +146,16 @@ def optimal_pair_with_bias(kinds: Kinds, ridge: float, biased: Biased, goal: flo
 def _from_alive(biased: Biased, start: _Optimum, dual: Dual, goal: float) -> tuple[_Optimum, Dual]:
     """Newton's method in the logits and the bias, among those of the start's rank."""
     problem = Alive(biased.reduced, biased.bias_decay)
-    first = problem.regular_start(start.logits, start.bias)
-    if first is None:
-        return start, dual
-    found = enclose(
-        descend_alive(problem, first),
+    found = enclose_alive(
+        problem,
+        problem.start(start.logits, start.bias),
         lambda at: biased.upper(at.logits, at.bias, at.point),
         lambda at: biased.polar_dual(at.logits, at.bias, at.point, at.spectrum),
         dual,
         goal,
-        PATIENCE,
     )
+    if found is None:
+        return start, dual
     return _Optimum(found.at.logits, found.at.bias, found.bounds), found.dual
 
 
@@ -164,8 +164,7 @@ def _polished(
 ) -> tuple[_Optimum, Dual]:
     first = np.concatenate([biased.factored.factors(logits), bias])
     logits, bias = biased.parted(*biased.expand(approach(biased, first, afar).factors))
-    primal, rounding = biased.upper(logits, bias, biased.at(logits, bias))
-    near, dual = _from_alive(biased, _Optimum(logits, bias, Bounds(primal, dual.value, rounding)), dual, goal)
+    near, dual = _from_alive(biased, biased.beside(logits, bias, dual), dual, goal)
     if near.bounds.gap <= goal:
         return near, dual
     found = enclose_by_factors(
@@ -179,11 +178,8 @@ def _polished(
     )
     best = _Optimum(*biased.parted(*biased.expand(found.at.factors)), found.bounds)
     candidate, settled = biased.settled(trimmed(best.logits, biased.at(best.logits, best.bias)), best.bias)
-    primal, rounding = biased.upper(candidate, settled, biased.at(candidate, settled))
-    renewed = Bounds(primal, found.dual.value, rounding)
-    if renewed.gap <= max(best.bounds.gap, goal):
-        best = _Optimum(candidate, settled, renewed)
-    return best, found.dual
+    renewed = biased.beside(candidate, settled, found.dual)
+    return renewed if renewed.bounds.gap <= max(best.bounds.gap, goal) else best, found.dual
 
 
 def optimum_with_bias(reduced: Reduced, bias_decay: float) -> Point:
@@ -318,6 +314,11 @@ class Biased:
         added = self.levels.change_size(bias / self.reduced.null)
         primal, rounding = self.reduced.upper(logits, point, added)
         return primal + 0.5 * self.bias_decay * float(bias @ bias), rounding
+
+    def beside(self, logits: Logits, bias: Floats, dual: Dual) -> _Optimum:
+        """X and bias, with what they prove beside a dual point."""
+        primal, rounding = self.upper(logits, bias, self.at(logits, bias))
+        return _Optimum(logits, bias, Bounds(primal, dual.value, rounding))
 
     def parted(self, logits: Logits, bias: Floats) -> tuple[Logits, Floats]:
         """The same exponents, with all that a free bias can take over in the bias."""

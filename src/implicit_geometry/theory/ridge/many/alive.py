@@ -33,6 +33,7 @@ _SHORTEST = 1e-3  # step over Newton's
 _BORDER = 0.9  # of the way to where a number vanishes
 _WEAKEST = 1e-9  # number over the average singular value that counts as alive
 _CLEAR = 1e-3  # over the average one, below which the nuclear norm is not smooth enough
+_FAINT = 1e-4  # below which even what should be alive is not
 _NOISE = 1e-6  # by which the gradient may exceed 1 in directions that are dead
 
 
@@ -123,15 +124,16 @@ class Alive:
         bias = np.zeros_like(logits.own) if bias is None else bias - self.reduced.null * (self.reduced.null @ bias)
         return self.iterate(Unknowns(np.where(self.reduced.live, logits.own, 0.0), self.projected(logits.mean), bias))
 
-    def regular_start(self, logits: Logits, bias: Floats | None = None) -> AliveIterate | None:
-        """:meth:`start`, without what is hardly alive if need be; None where it is not regular then, either."""
-        first = self.start(logits, bias)
+    def regular_start(self, first: AliveIterate) -> AliveIterate | None:
+        """The same, without what is hardly alive where that stays dead; None where something dead has a slope."""
         if self.is_regular(first):
             return first
         least = _CLEAR * first.spectrum.sigma.mean()
         own = np.where(first.unknowns.own > least, first.unknowns.own, 0.0)
         clear = self.iterate(first.unknowns._replace(own=own), int((first.spectrum.sigma > least).sum()))
-        return clear if self.is_regular(clear) else None
+        if self.is_regular(clear):
+            return clear
+        return first if self.is_regular(first, _FAINT) else None
 
     def iterate(self, x: Unknowns, rank: int | None = None) -> AliveIterate:
         """What is alive of the unknowns, cut to a rank if there is one, with loss, gradient and spectrum."""
@@ -144,13 +146,13 @@ class Alive:
         point = self.reduced.evaluate(self.with_bias(cut))
         return AliveIterate(cut, point, Spectrum(left, sigma, right), rank, own > 0)
 
-    def is_regular(self, at: AliveIterate) -> bool:
+    def is_regular(self, at: AliveIterate, clear: float = _CLEAR) -> bool:
         """Whether what is alive is clearly so, and what is dead has no slope to come alive."""
         alive = np.append(at.unknowns.own[at.live], at.spectrum.sigma[: at.rank])
         left, right = at.spectrum.left[:, at.rank :], at.spectrum.right[at.rank :]
         tension = operator_norm(left.T @ self.projected(at.point.mean_gradient) @ right.T)
         pull = -at.point.own_gradient[self.reduced.live & ~at.live].min(initial=0.0)
-        return bool(alive.min() > _CLEAR * at.spectrum.sigma.mean() and max(tension, pull) <= 1 + _NOISE)
+        return bool(alive.min() > clear * at.spectrum.sigma.mean() and max(tension, pull) <= 1 + _NOISE)
 
     def with_bias(self, x: Unknowns) -> Logits:
         """X and what the bias adds."""
@@ -261,11 +263,14 @@ class Alive:
 
 
 def descend_alive(problem: Alive, start: AliveIterate) -> Iterator[AliveIterate]:
-    """Iterates of falling objective, of the rank of the start or less, until no step lowers it further."""
+    """Iterates of falling objective, of the rank of the start or less, then of falling gradient."""
     at, value = start, problem.value(start)
+    yield at
     for _ in range(_STEPS):
-        yield at
         step, promise = _newton_step(problem, at, _ROUNDING * value)
+        if promise <= _ROUNDING * value:
+            yield from flatter(problem, at)
+            return
         length = _longest(at.unknowns.own, step.own)
         while True:
             trial = problem.iterate(at.unknowns.moved(length, step), at.rank)
@@ -278,18 +283,20 @@ def descend_alive(problem: Alive, start: AliveIterate) -> Iterator[AliveIterate]
         if reached >= value:
             return
         at, value = trial, reached
+        yield at
 
 
-def refined(problem: Alive, at: AliveIterate) -> AliveIterate:
+def flatter(problem: Alive, at: AliveIterate) -> Iterator[AliveIterate]:
     """Newton's steps as long as they flatten the objective: it tells optima apart to half of its digits only."""
     slope = problem.gradient(at)
     steepness = slope.times(slope)
     while True:
-        trial = problem.iterate(at.unknowns.moved(1.0, _newton_step(problem, at, 0.0)[0]), at.rank)
-        slope = problem.gradient(trial)
+        at = problem.iterate(at.unknowns.moved(1.0, _newton_step(problem, at, 0.0)[0]), at.rank)
+        slope = problem.gradient(at)
         if not slope.times(slope) < 0.25 * steepness:
-            return at
-        at, steepness = trial, slope.times(slope)
+            return
+        yield at
+        steepness = slope.times(slope)
 
 
 def _newton_step(problem: Alive, at: AliveIterate, least: float) -> tuple[Unknowns, float]:

@@ -8,11 +8,15 @@ from itertools import islice
 from typing import Generic, NamedTuple, TypeVar
 
 from implicit_geometry._validate import Floats
+from implicit_geometry.theory.ridge.many.alive import Alive, AliveIterate, descend_alive
 from implicit_geometry.theory.ridge.newton import Iterate, Smooth, descend
 from implicit_geometry.theory.ridge.program import Bounds, Point
 
 PATIENCE = 12
 """Steps within which the gap must halve."""
+
+FAR = 1e-3
+"""Relative gap beyond which no quadratic model holds."""
 
 _STEPS, _FAR_STEPS = 150, 600
 _LENGTH, _FAR_LENGTH = 0.02, 0.3  # of the first step, at most, over that of the factors
@@ -96,6 +100,27 @@ def enclose(
 
 def _with_better_dual(best: Enclosed[At], dual: Dual) -> Enclosed[At]:
     return replace(best, dual=dual) if dual.value > best.dual.value else best
+
+
+def enclose_alive(
+    problem: Alive,
+    start: AliveIterate,
+    upper: Callable[[AliveIterate], tuple[float, float]],
+    lower: Callable[[AliveIterate], Dual],
+    dual: Dual,
+    goal: float,
+) -> Enclosed[AliveIterate] | None:
+    """Newton's method in the logits, again without what it has brought near to zero; None where it cannot start."""
+    found: Enclosed[AliveIterate] | None = None
+    first = problem.regular_start(start)
+    while first is not None:
+        found = enclose(descend_alive(problem, first), upper, lower, dual, goal, PATIENCE)
+        if found.bounds.gap <= goal:
+            break
+        first, dual = problem.regular_start(found.at), found.dual
+        if first is not None and first.rank == found.at.rank and (first.live == found.at.live).all():
+            break
+    return found
 
 
 def enclose_by_factors(

@@ -8,9 +8,9 @@ import numpy as np
 
 from implicit_geometry._validate import Floats
 from implicit_geometry.certificate import TOLERANCE
-from implicit_geometry.theory.ridge.many.alive import Alive, descend_alive, refined
+from implicit_geometry.theory.ridge.many.alive import Alive, flatter
 from implicit_geometry.theory.ridge.many.coarser import coarser
-from implicit_geometry.theory.ridge.many.enclosed import PATIENCE, Dual, approach, enclose, enclose_by_factors
+from implicit_geometry.theory.ridge.many.enclosed import FAR, Dual, approach, enclose_alive, enclose_by_factors
 from implicit_geometry.theory.ridge.many.expansion import Expansion, gradient_of
 from implicit_geometry.theory.ridge.many.polar import polar_wrong
 from implicit_geometry.theory.ridge.newton import Factored
@@ -56,7 +56,7 @@ def optimal_pair(kinds: Kinds, ridge: float, goal: float) -> Pair:
         goal = min(goal, EXACT_GAP)
     if start.bounds.gap <= goal:
         return start
-    near = _from_alive(reduced, start, goal)
+    near = start if start.bounds.gap > FAR else _from_alive(reduced, start, goal)
     if near.bounds.gap > goal:
         near = _polished(reduced, near, goal)
     if few and near.bounds.gap > goal:
@@ -75,7 +75,10 @@ def optimum_near(reduced: Reduced, near: Logits) -> Logits:
     if found.bounds.gap > EXACT_GAP:
         return optimum(reduced, near).logits
     problem = Alive(reduced)
-    return refined(problem, problem.start(found.logits)).logits
+    best = found.logits
+    for at in flatter(problem, problem.start(best)):
+        best = at.logits
+    return best
 
 
 def expanded(kinds: Kinds, reduced: Reduced, ridge: float) -> Pair:
@@ -135,15 +138,12 @@ def _polished(reduced: Reduced, start: Pair, goal: float, afar: bool = False) ->
 def _from_alive(reduced: Reduced, start: Pair, goal: float) -> Pair:
     """Newton's method in the logits, among those of the start's rank."""
     problem = Alive(reduced)
-    first = problem.regular_start(start.logits)
-    if first is None:
-        return start
-    found = enclose(
-        descend_alive(problem, first),
+    found = enclose_alive(
+        problem,
+        problem.start(start.logits),
         lambda at: reduced.upper(at.logits, at.point),
         lambda at: dual_point(reduced, polar_wrong(reduced, at.logits, at.point, spectrum=at.spectrum)),
         Dual(start.bounds.dual, start.wrong),
         goal,
-        PATIENCE,
     )
-    return Pair(found.at.logits, found.dual.wrong, found.bounds)
+    return start if found is None else Pair(found.at.logits, found.dual.wrong, found.bounds)
