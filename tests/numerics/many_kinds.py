@@ -37,8 +37,8 @@ class Outcome(NamedTuple):
 
 
 def problem_of(seed: int) -> Problem:
-    """50 to 600 kinds; heads without a bias, with a free one and with one that has a ridge, by turns."""
-    kinds = int(np.random.default_rng([seed, 1]).integers(50, 601))
+    """50 to 600 kinds, evenly on a logarithmic scale; heads without a bias, a free one, one with a ridge, by turns."""
+    kinds = int(np.exp(np.random.default_rng([seed, 1]).uniform(np.log(50), np.log(601))))
     return random_many_kinds(seed, kinds, head=("none", "free", "none", "ridge")[seed % 4])
 
 
