@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from numpy.polynomial import Polynomial
 from scipy.optimize import minimize_scalar
+from scipy.sparse import csr_array
 
 from implicit_geometry._validate import Floats, InputError, Ints, choice, instance
+from implicit_geometry.certificate import TOLERANCE
 from implicit_geometry.comparison import Comparison, compare, gram_distance
 from implicit_geometry.geometry import Geometry
 from implicit_geometry.groups import gather
@@ -24,11 +27,12 @@ from implicit_geometry.theory.ridge_path import ridge_path
 _BLOCKS = ("classifier", "embedding", "cross")
 _AS_NEAR = 1e-6  # difference of distances that does not count
 _FEW_KINDS = 48  # kinds of classes up to which all ridges are solved as they are
-_ROUGH_KINDS = 10
-_TOLERANCE = {True: 1e-9, False: 2e-8}  # relative gap of a solution on the way, for up to 128 kinds or more
+_ROUGH_KINDS = 8
+_ROUGH_TOLERANCE = 2e-8  # relative gap of a solution on the way, for hundreds of kinds
 _APART = 4  # steps between the first ridges of many kinds
-_KNOWN = {True: 0.02, False: 0.03}  # steps to which the ridge of many kinds is known, where exact or not
+_KNOWN = {True: 0.01, False: 0.03}  # steps to which the ridge of many kinds is known, where exact or not
 _VERTICES = 8
+_POINTS = 4  # of the curve whose lowest point is next
 
 
 @dataclass(frozen=True, repr=False)
@@ -126,6 +130,7 @@ class RidgeSearch:
         self.highest = self._HIGHEST * total_threshold(problem)
         self.coarse = range(-self.STEPS * self.DECADES, 1, self.COARSE)
         self.group = gather(problem).group
+        self.tolerance = TOLERANCE if self.group.max() < EXACT else _ROUGH_TOLERANCE
         self.solved: dict[int, tuple[Solution, Floats]] = {}
         self.rough: RidgeSearch | None = None
         if self.group.max() >= _FEW_KINDS and problem.label_distribution is None:  # with one no two classes are alike
@@ -202,19 +207,17 @@ class RidgeSearch:
             middle = best
         found = {float(step): self._at(step)[0] for step in (middle - apart, middle, middle + apart)}
         squared = {step: at(int(step)) for step in found}
-        last = float(best)
-        for _ in range(_VERTICES if best == middle else 0):
-            step = _vertex(squared)
-            nearest = min(squared, key=squared.__getitem__)
-            if not min(squared) < step < max(squared):
+        nearest = float(best)
+        for vertex in range(_VERTICES if best == middle else 0):
+            step = _lowest(squared)
+            if not abs(step - nearest) > _KNOWN[exact]:
                 break
-            if abs(step - nearest) < _KNOWN[exact]:
-                last = step if exact else nearest
-                break
-            found[step] = self._solve(step)
+            found[step] = self._solve(step, TOLERANCE if exact and vertex else self.tolerance)
             squared[step] = squared_distance(self._unit_entries(found[step]))
-            last = min(squared, key=squared.__getitem__)
-        solution = predict(self.problem.at_ridge(self.ridge(last))) if exact else found[last]
+            nearest = min(squared, key=squared.__getitem__)
+        solution = found[nearest]
+        if exact and solution.certificate.relative_gap > TOLERANCE:
+            solution = self._solve(nearest, TOLERANCE)
         distance = gram_distance(getattr(measured, self.block), getattr(solution.geometry, self.block))
         return EffectiveRidge(
             ridge=solution.problem.ridge,
@@ -237,7 +240,7 @@ class RidgeSearch:
         def between(step: float) -> float:
             if step == int(step):
                 return at(int(step))
-            found[step] = self._solve(step)
+            found[step] = self._solve(step, TOLERANCE)
             return squared_distance(self._unit_entries(found[step]))
 
         # the vertex of the parabola through the three
@@ -250,15 +253,12 @@ class RidgeSearch:
     def _at(self, step: int) -> tuple[Solution, Floats]:
         """The solution at a step of the lattice, and the entries of its block."""
         if step not in self.solved:
-            solution = self._solve(step)
+            solution = self._solve(step, self.tolerance)
             self.solved[step] = solution, self._unit_entries(solution)
         return self.solved[step]
 
-    def _solve(self, step: float) -> Solution:
-        problem = self.problem.at_ridge(self.ridge(step))
-        if self.rough is None:
-            return predict(problem)
-        return predict(problem, tolerance=_TOLERANCE[self.group.max() < EXACT])
+    def _solve(self, step: float, tolerance: float) -> Solution:
+        return predict(self.problem.at_ridge(self.ridge(step)), tolerance=tolerance)
 
     def _unit_entries(self, solution: Solution) -> Floats:
         """Entries of a predicted block of unit norm: of all pairs of groups, then on the diagonal."""
@@ -267,26 +267,23 @@ class RidgeSearch:
 
 
 class _RoughSearch(RidgeSearch):
-    """One ridge a decade will do at first, and eight in the end."""
+    """One ridge in two decades will do at first, and eight per decade in the end."""
 
-    COARSE, FINE = RidgeSearch.STEPS, RidgeSearch.STEPS // 8
+    COARSE, FINE = 2 * RidgeSearch.STEPS, RidgeSearch.STEPS // 8
 
 
-def _vertex(squared: dict[float, float]) -> float:
-    """Where the parabola through the three smallest values is smallest."""
-    near = sorted(squared, key=squared.__getitem__)[:3]
-    (a, b, c), (low, middle, high) = near, (squared[step] for step in near)
-    first, second = (middle - low) / (b - a), (high - low) / (c - a)
-    bend = (second - first) / (c - b)
-    return a - 0.5 * ((first - bend * (b - a)) / bend) if bend > 0 else float("nan")
+def _lowest(squared: dict[float, float]) -> float:
+    """Where the polynomial through the smallest values is smallest between them; NaN where it is nowhere."""
+    near = sorted(squared, key=squared.__getitem__)[:_POINTS]
+    curve = Polynomial.fit(near, [squared[step] for step in near], len(near) - 1)
+    flat = [float(root.real) for root in curve.deriv().roots() if not root.imag]
+    inside = [step for step in flat if min(near) < step < max(near)]
+    return min(inside, key=curve, default=float("nan"))
 
 
 def _group_sums(block: LowRank, group: Ints) -> Floats:
     """Sums of a measured block over what a predicted one holds once: their product is the inner product."""
-    left, right = np.zeros((2, group.max() + 1, block.left.shape[1]))
-    np.add.at(left, group, block.left[block.group])
-    np.add.at(right, group, block.right[block.group])
-    diagonal = block.diagonal[block.group]
-    apart = np.einsum("ij,ij->i", block.left, block.right)[block.group]  # what the factors hold on the diagonal
-    sums = left @ right.T - np.diag(np.bincount(group, weights=apart))
-    return np.append(sums, np.bincount(group, weights=diagonal))
+    classes = csr_array((np.ones(group.size), (group, block.group)), shape=(group.max() + 1, block.diagonal.size))
+    apart = np.einsum("ij,ij->i", block.left, block.right)  # what the factors hold on the diagonal
+    sums = (classes @ block.left) @ (classes @ block.right).T - np.diag(classes @ apart)
+    return np.append(sums, classes @ block.diagonal)
