@@ -5,7 +5,8 @@ import pytest
 
 from implicit_geometry import ClassCounts, Problem, Status, ce, logit_adjusted, predict, vs
 from implicit_geometry.groups import gather
-from implicit_geometry.theory.ridge.many.alive import Alive, Unknowns, descend_alive
+from implicit_geometry.theory.ridge.many.alive import Alive, Unknowns
+from implicit_geometry.theory.ridge.many.alive_descent import descend_alive
 from implicit_geometry.theory.ridge.optimum import optimum
 from implicit_geometry.theory.ridge.program import Logits, lifted, rough_start
 from implicit_geometry.theory.ridge.reduce import Kinds, reduce_kinds

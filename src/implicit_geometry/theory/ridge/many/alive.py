@@ -1,37 +1,30 @@
-"""Newton's method in the logits themselves, near an optimum, among logits of one rank.
+"""The objective as a function of the logits themselves, near an optimum, among logits of one rank.
 
 The nuclear norm is smooth where the rank stays. Factors of X have directions that bend next to nothing (what is
 symmetric beside the polar factor, and what turns the factors), along which their steps are soon too long. In X itself
-these are the entries of wrong classes, whose curvature is known: conjugate gradients take a few products once every
-pair of entries (g, h) and (h, g) is solved for by itself, the nuclear norm's curvature between them included. Whether
-the rank is the right one is for the certificate to say.
+these are the entries of wrong classes, whose curvature is known. Whether the rank is the right one is for the
+certificate to say.
 
 Source: Vandereycken (2013), Section 2.3, for the second-order terms of matrices of one rank.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
 
 from implicit_geometry._validate import Floats
-from implicit_geometry.theory.numerics.rounding import EPS
 from implicit_geometry.theory.numerics.singular_values import Spectrum, operator_norm, svd
 from implicit_geometry.theory.ridge.program import Logits, Point, Reduced
 
-_STEPS = 20
-_PRODUCTS = 80  # of the Hessian, for one step
-_SHARE = 1e-3  # of the decrease so far that ends the conjugate gradients
-_ROUNDING = 1e-14  # relative error of the objective
-_SHORTEST = 1e-3  # step over Newton's
-_BORDER = 0.9  # of the way to where a number vanishes
-_WEAKEST = 1e-9  # number over the average singular value that counts as alive
+WEAKEST = 1e-9
+"""Number over the average singular value that counts as alive."""
+
 _CLEAR = 1e-3  # over the average one, below which the nuclear norm is not smooth enough
 _FAINT = 1e-4  # below which even what should be alive is not
 _NOISE = 1e-6  # by which the gradient may exceed 1 in directions that are dead
@@ -138,7 +131,7 @@ class Alive:
     def iterate(self, x: Unknowns, rank: int | None = None) -> AliveIterate:
         """What is alive of the unknowns, cut to a rank if there is one, with loss, gradient and spectrum."""
         left, sigma, right = svd(x.mean)
-        least = _WEAKEST * float(sigma.mean())
+        least = WEAKEST * float(sigma.mean())
         rank = min(int((sigma > least).sum()), sigma.size - 1 if rank is None else rank)
         sigma = np.where(np.arange(sigma.size) < rank, sigma, 0.0)
         own = np.where(x.own > least, x.own, 0.0)
@@ -203,127 +196,3 @@ class Alive:
             return curved._replace(bias=curved.bias + self.penalty(step.bias))
 
         return product
-
-    def preconditioner(self, at: AliveIterate) -> Callable[[Unknowns], Unknowns]:
-        """About the Hessian's inverse: pairs of entries, the columns' lengths and what moves all columns by itself."""
-        reduced, point = self.reduced, at.point
-        left, sigma, right = at.spectrum
-        spread = reduced.group_weight * point.wrong
-        bend = reduced.logit_slope**2 * spread
-        rest = 1 - point.wrong.sum(axis=0)
-        lengths = reduced.logit_slope.diagonal() ** 2 * (spread.sum(axis=0) - spread.diagonal()) * rest
-        own = np.where(at.live, (reduced.own_slope**2 * spread).sum(axis=0) * rest, 1.0)
-        np.fill_diagonal(bend, 1.0)  # lengths are solved for instead
-        size = 0.5 * (left**2 @ sigma + sigma @ right**2)  # diagonals of (X X^T)^(1/2) and (X^T X)^(1/2)
-        size = np.maximum(size, _WEAKEST * size.mean())
-        between = 1 / (size[:, None] + size)
-        determinant = bend * bend.T + between * (bend + bend.T)
-        across, along = between / determinant, (bend.T + between) / determinant
-        np.fill_diagonal(across, 0.0)
-        np.fill_diagonal(along, 1 / lengths)
-        by_rows = self.row_solver(at)
-
-        def solve(slope: Unknowns) -> Unknowns:
-            mean = along * slope.mean + across * slope.mean.T
-            if self.bias_decay is None:
-                mean += np.outer(by_rows(slope.mean @ right[0]), right[0])
-            bias = slope.bias if self.bias_decay is None else by_rows(slope.bias)
-            return Unknowns(slope.own / own, self.tangent(at, mean), bias)
-
-        return solve
-
-    def row_solver(self, at: AliveIterate) -> Callable[[Floats], Floats]:
-        """Inverse of the Hessian by what moves all columns together: the bias, else the largest singular value's rows.
-
-        A shift makes the latter large: pairs of entries then overestimate how stiff its rows are.
-        """
-        left, sigma, right = at.spectrum
-        null = np.outer(self.reduced.null, self.reduced.null)
-        if self.bias_decay is not None:
-            matrix = self.row_curvature(at.point, self.root) + np.diag(np.full(sigma.size, self.bias_decay))
-        else:
-            # (B_i0 - B_0i)^2 / (sigma_i + sigma_0) of the singular vectors i that have none of their own direction
-            others = left[:, 1 : at.rank]
-            stiffness = (others / (sigma[1 : at.rank] + sigma[0])) @ others.T
-            matrix = self.row_curvature(at.point, right[0]) + stiffness
-        factor = cho_factor(matrix + matrix.trace() / sigma.size * (null + EPS * sigma.size * np.eye(sigma.size)))
-        return lambda slope: np.asarray(cho_solve(factor, slope))
-
-    def row_curvature(self, point: Point, column: Floats) -> Floats:
-        """The loss's Hessian by b, where b column^T is added to the logits, shape (G, G)."""
-        # sum_h weight[h] (sum_g p[g, h] y[g, h]^2 - (sum_g p[g, h] y[g, h])^2) of changes y of the exponents,
-        # y[g, h] = slope[g, h] b[g] - own[h] b[h]
-        weight, slope = self.reduced.group_weight, self.reduced.logit_slope * column
-        own, moved = slope.diagonal(), slope * point.wrong
-        total = point.wrong.sum(axis=0)
-        crossed = moved * weight * own
-        squares = np.diag((moved * weight * slope).sum(axis=1) + weight * total * own**2)
-        mean = moved - np.diag(total * own)
-        return np.asarray(squares - crossed - crossed.T - (mean * weight) @ mean.T)
-
-
-def descend_alive(problem: Alive, start: AliveIterate) -> Iterator[AliveIterate]:
-    """Iterates of falling objective, of the rank of the start or less, then of falling gradient."""
-    at, value = start, problem.value(start)
-    yield at
-    for _ in range(_STEPS):
-        step, promise = _newton_step(problem, at, _ROUNDING * value)
-        if promise <= _ROUNDING * value:
-            yield from flatter(problem, at)
-            return
-        length = _longest(at.unknowns.own, step.own)
-        while True:
-            trial = problem.iterate(at.unknowns.moved(length, step), at.rank)
-            reached = problem.value(trial)
-            if reached <= value - 0.1 * length * promise + _ROUNDING * value:
-                break
-            length *= 0.5
-            if length < _SHORTEST:
-                return
-        if reached >= value:
-            return
-        at, value = trial, reached
-        yield at
-
-
-def flatter(problem: Alive, at: AliveIterate) -> Iterator[AliveIterate]:
-    """Newton's steps as long as they flatten the objective: it tells optima apart to half of its digits only."""
-    slope = problem.gradient(at)
-    steepness = slope.times(slope)
-    while True:
-        at = problem.iterate(at.unknowns.moved(1.0, _newton_step(problem, at, 0.0)[0]), at.rank)
-        slope = problem.gradient(at)
-        if not slope.times(slope) < 0.25 * steepness:
-            return
-        yield at
-        steepness = slope.times(slope)
-
-
-def _newton_step(problem: Alive, at: AliveIterate, least: float) -> tuple[Unknowns, float]:
-    """Newton's step by conjugate gradients until they lower the model by less, and the decrease that it promises."""
-    product, solve = problem.hessian(at), problem.preconditioner(at)
-    gradient = problem.gradient(at)
-    step = Unknowns(*(np.zeros_like(part) for part in gradient))
-    residual = step.moved(-1.0, gradient)
-    shifted = solve(residual)
-    direction, squared, promise = shifted, residual.times(shifted), 0.0
-    for _ in range(_PRODUCTS):
-        image = product(direction)
-        curvature = direction.times(image)
-        if not curvature > 0:
-            break
-        length = squared / curvature
-        step, residual = step.moved(length, direction), residual.moved(-length, image)
-        promise += 0.5 * length * squared
-        if 0.5 * length * squared <= max(_SHARE * promise, least):
-            break
-        shifted = solve(residual)
-        fresh = residual.times(shifted)
-        direction, squared = shifted.moved(fresh / squared, direction), fresh
-    return step, promise
-
-
-def _longest(own: Floats, change: Floats) -> float:
-    """The longest multiple of a step, at most 1, that leaves what is alive so."""
-    falling = change < 0
-    return float(min(1.0, _BORDER * (own[falling] / -change[falling]).min(initial=np.inf)))

@@ -8,7 +8,8 @@ from itertools import islice
 from typing import Generic, NamedTuple, TypeVar
 
 from implicit_geometry._validate import Floats
-from implicit_geometry.theory.ridge.many.alive import Alive, AliveIterate, descend_alive
+from implicit_geometry.theory.ridge.many.alive import Alive, AliveIterate
+from implicit_geometry.theory.ridge.many.alive_descent import descend_alive
 from implicit_geometry.theory.ridge.newton import Iterate, Smooth, descend
 from implicit_geometry.theory.ridge.program import Bounds, Point
 

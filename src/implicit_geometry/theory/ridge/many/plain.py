@@ -8,7 +8,8 @@ import numpy as np
 
 from implicit_geometry._validate import Floats
 from implicit_geometry.certificate import TOLERANCE
-from implicit_geometry.theory.ridge.many.alive import Alive, flatter
+from implicit_geometry.theory.ridge.many.alive import Alive
+from implicit_geometry.theory.ridge.many.alive_descent import flatter
 from implicit_geometry.theory.ridge.many.coarser import coarser
 from implicit_geometry.theory.ridge.many.enclosed import FAR, Dual, approach, enclose_alive, enclose_by_factors
 from implicit_geometry.theory.ridge.many.expansion import Expansion, gradient_of
