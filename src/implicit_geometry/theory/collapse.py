@@ -21,9 +21,10 @@ from implicit_geometry.theory.ridge.many.plain import FEW_KINDS, optimum_near
 from implicit_geometry.theory.ridge.nonnegative import nonnegative_thresholds
 from implicit_geometry.theory.ridge.optimum import optimum
 from implicit_geometry.theory.ridge.program import Logits, Point, Reduced
-from implicit_geometry.theory.ridge.reduce import collapse_range, reduce_problem
+from implicit_geometry.theory.ridge.reduce import Kinds, collapse_range, reduce_problem
 from implicit_geometry.theory.ridge.smoothed import smoothed_point
 from implicit_geometry.theory.ridge.smoothed_program import SmoothedReduced, reduce_smoothed
+from implicit_geometry.theory.ridge.thresholds.zero_means import ZeroMeans
 
 _ROUNDS = 200  # of finding the bias and the logits within groups for each other
 _SETTLED = 1e-11
@@ -169,6 +170,10 @@ def total_threshold(problem: Problem) -> float:
     require_free_features(problem, "a search of ridges")
     groups = gather(problem)
     low = float(collapse_range(problem, groups)[0].min()) / 2  # every group is alive there
+    if not (problem.bias or problem.soft_labels):
+        zero = ZeroMeans.of(Kinds.of(problem, groups), low, groups.size > 1)
+        nothing = np.zeros_like(groups.size)
+        return low * max(zero.gradient_norm(nothing), float(zero.within(nothing).max()))
 
     def gradient(ridge: float) -> float:
         reduced = replace(_at(problem, groups, ridge), live=groups.size > 1)
@@ -239,11 +244,20 @@ def _between(problem: Problem, groups: ClassGroups, total: float) -> float:
     if groups.size.size == 1:
         return float("nan")
 
-    first, collapsed = _at(problem, groups, total), collapse_range(problem, groups)[1]
+    several, collapsed = groups.size > 1, collapse_range(problem, groups)[1]
+
+    def without_matrices(ridge: float) -> float:
+        zero = ZeroMeans.of(kinds, ridge, several & (collapsed > ridge))
+        return zero.gradient_norm(zero.best_own()) - 1
+
+    if not (problem.bias or problem.soft_labels):
+        kinds = Kinds.of(problem, groups)
+        return _crossing(without_matrices, total)
+    first = _at(problem, groups, total)
 
     def height(ridge: float) -> float:
-        weight, live = first.group_weight * (total / ridge), (groups.size > 1) & (collapsed > ridge)
-        reduced = replace(first, group_weight=weight, live=live)
+        weight = first.group_weight * (total / ridge)
+        reduced = replace(first, group_weight=weight, live=several & (collapsed > ridge))
         own = _own_alone(reduced, _bias_alone(problem, reduced, np.zeros_like(reduced.size)))
         for _ in range(_ROUNDS if problem.bias else 0):
             last, own = own, _own_alone(reduced, _bias_alone(problem, reduced, own))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse.linalg import svds
+from scipy.sparse.linalg import LinearOperator, svds
 
 from implicit_geometry._validate import Floats
 
@@ -39,16 +39,20 @@ def operator_norm(matrix: Floats) -> float:
     return float(np.linalg.svd(_finite(matrix), compute_uv=False)[0])
 
 
-def largest_singular_value(matrix: Floats) -> float:
+def largest_singular_value(matrix: Floats | LinearOperator) -> float:
     """:func:`operator_norm` to about twelve digits, by Lanczos' method where the matrix is large: no upper bound.
+
+    Args:
+        matrix: square or not, or its products with vectors and matrices.
 
     Raises:
         FloatingPointError: an entry is infinite or NaN.
     """
     if min(matrix.shape) <= _DENSE:
-        return operator_norm(matrix)
-    found = svds(_finite(matrix), k=1, tol=1e-12, v0=np.ones(min(matrix.shape)), return_singular_vectors=False)
-    return float(found[0])
+        return operator_norm(matrix if isinstance(matrix, np.ndarray) else matrix @ np.eye(matrix.shape[1]))
+    start = np.ones(min(matrix.shape))
+    _finite(matrix if isinstance(matrix, np.ndarray) else matrix @ start)
+    return float(svds(matrix, k=1, tol=1e-12, v0=start, return_singular_vectors=False)[0])
 
 
 def _finite(matrix: Floats) -> Floats:

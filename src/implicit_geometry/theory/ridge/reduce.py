@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -105,15 +106,24 @@ def reduce_kinds(kinds: Kinds, ridge: float) -> Reduced:
         logit_slope=pairs.slopes / root_count / np.sqrt(np.outer(size, size)),
         own_slope=own_slope,
     )
-    _check_range(ridge, reduced)
+    positive = reduced.group_weight, reduced.logit_slope, reduced.natural, reduced.own_slope[reduced.own_slope > 0]
+    check_range(ridge, positive, reduced.offset)
     return reduced
 
 
-def _check_range(ridge: float, reduced: Reduced) -> None:
-    """Refuse quotients of weights, scales and ridge that float64 holds only with a loss of digits, or not at all."""
-    kinds = reduced.group_weight, reduced.logit_slope, reduced.natural, reduced.own_slope[reduced.own_slope > 0]
-    inside = all(1 / LARGEST < values.min(initial=1.0) <= values.max(initial=1.0) < LARGEST for values in kinds)
-    if not (inside and not np.isnan(reduced.offset).any() and (reduced.offset < LARGEST).all()):
+def check_range(ridge: float, positive: Iterable[Floats], offset: Floats) -> None:
+    """Refuse quotients of weights, scales and ridge that float64 holds only with a loss of digits, or not at all.
+
+    Args:
+        ridge: for the error.
+        positive: the quotients.
+        offset: exponents at zero logits.
+
+    Raises:
+        InputError: any of them does so.
+    """
+    inside = all(1 / LARGEST < values.min(initial=1.0) <= values.max(initial=1.0) < LARGEST for values in positive)
+    if not (inside and not np.isnan(offset).any() and (offset < LARGEST).all()):
         raise out_of_range(ridge)
 
 
