@@ -14,6 +14,7 @@ from implicit_geometry.parameterization import Pairwise, Parameterization
 from implicit_geometry.problem import Problem
 from implicit_geometry.theory.ridge.reduce import Kinds
 
+_NEAR = 0.1  # distance to the centre within which bins are equally narrow
 
 def coarser(kinds: Kinds, number: int) -> tuple[Kinds, Ints]:
     """Bins of kinds, each with the mean vectors of its classes (of the logarithms of what is positive).
@@ -27,8 +28,29 @@ def coarser(kinds: Kinds, number: int) -> tuple[Kinds, Ints]:
     Returns:
         The bins, and the bin of every kind, shape (G,).
     """
+    place = _halved(_features(kinds), number)
+    return _bins(kinds, place), place
+
+
+def around(kinds: Kinds, centre: int, number: int) -> Kinds:
+    """One kind as it is, the first, and bins of all others, narrow near it and wide far from it.
+
+    Args:
+        kinds: what to gather.
+        centre: the kind that is kept.
+        number: of bins.
+    """
+    others = np.delete(np.arange(kinds.number), centre)
+    features = _features(kinds)
+    place = np.zeros(kinds.number, dtype=np.int64)
+    place[others] = 1 + _halved(features[:, others], number, features[:, centre])
+    return _bins(kinds, place)
+
+
+def _features(kinds: Kinds) -> Floats:
+    """What tells kinds apart, in logarithms of what is positive, shape (features, G)."""
     pairs = kinds.pairs
-    features = np.stack(
+    return np.stack(
         [
             np.log(kinds.strength),
             np.log(pairs.label_scale) - 0.5 * np.log(kinds.cost),
@@ -37,7 +59,11 @@ def coarser(kinds: Kinds, number: int) -> tuple[Kinds, Ints]:
             pairs.margin,
         ]
     )
-    place = _halved(features, number)
+
+
+def _bins(kinds: Kinds, place: Ints) -> Kinds:
+    """The bins that a place for every kind makes."""
+    pairs = kinds.pairs
     size = np.bincount(place, weights=kinds.size).astype(np.float64)
 
     def mean(values: Floats) -> Floats:
@@ -53,7 +79,7 @@ def coarser(kinds: Kinds, number: int) -> tuple[Kinds, Ints]:
         label_scale=geometric(pairs.label_scale),
         margin=mean(pairs.margin),
     )
-    return Kinds(size, geometric(kinds.count), geometric(kinds.cost), coarse), place
+    return Kinds(size, geometric(kinds.count), geometric(kinds.cost), coarse)
 
 
 def with_fewer_kinds(problem: Problem, number: int) -> Problem:
@@ -73,13 +99,14 @@ def with_fewer_kinds(problem: Problem, number: int) -> Problem:
     return replace(problem, counts=counts, parameterization=loss, embedding_cost=coarse.cost[row])
 
 
-def _halved(features: Floats, number: int) -> Ints:
-    """The bin of every column, bins in the order of their first columns."""
+def _halved(features: Floats, number: int, centre: Floats | None = None) -> Ints:
+    """The bin of every column, bins in the order of their first columns; widths count by the distance to a centre."""
 
     def entry(columns: Ints) -> tuple[float, int, int, Ints]:
         width = np.ptp(features[:, columns], axis=1)
         widest = int(width.argmax())
-        return -float(width[widest]), int(columns[0]), widest, columns
+        away = 1.0 if centre is None else _NEAR + float(np.abs(features[:, columns].T - centre).max(axis=1).min())
+        return -float(width[widest]) / away, int(columns[0]), widest, columns
 
     heap = [entry(np.arange(features.shape[1]))]
     heapify(heap)
