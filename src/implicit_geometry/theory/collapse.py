@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -24,6 +25,7 @@ from implicit_geometry.theory.ridge.program import Logits, Point, Reduced
 from implicit_geometry.theory.ridge.reduce import Kinds, collapse_range, reduce_problem
 from implicit_geometry.theory.ridge.smoothed import smoothed_point
 from implicit_geometry.theory.ridge.smoothed_program import SmoothedReduced, reduce_smoothed
+from implicit_geometry.theory.ridge.thresholds.margins import margin_thresholds
 from implicit_geometry.theory.ridge.thresholds.zero_means import ZeroMeans
 
 _ROUNDS = 200  # of finding the bias and the logits within groups for each other
@@ -67,6 +69,7 @@ class CollapseThresholds:
 
     problem: Problem
     ridge: Floats
+    error: Floats
     exact: NDArray[np.bool_]
     between_groups: float
     total: float
@@ -147,12 +150,14 @@ def collapse_thresholds(
     require_no_distribution(problem, "collapse thresholds")
     if problem.features != "free":
         alone, known = nonnegative_thresholds(problem)
-        total = float(alone.max()) if known[alone.argmax()] else float("nan")
-        return CollapseThresholds(problem, frozen(alone), frozen(known), float("nan"), total)
+        total = float(alone.max()) if known[alone.argmax()] else math.nan
+        return CollapseThresholds(problem, frozen(alone), frozen(np.zeros_like(alone)), frozen(known), math.nan, total)
     groups, total = gather(problem), total_threshold(problem)
+    ridge, error = _within(problem, groups)
     return CollapseThresholds(
         problem=problem,
-        ridge=frozen(class_thresholds(problem)),
+        ridge=frozen(ridge[groups.group]),
+        error=frozen(error[groups.group]),
         exact=frozen((groups.size > 1)[groups.group]),
         between_groups=_between(problem, groups, total),
         total=total,
@@ -162,7 +167,7 @@ def collapse_thresholds(
 def class_thresholds(problem: Problem) -> Floats:
     """The ``ridge`` of :func:`collapse_thresholds` alone, shape (k,); the problem's own ridge plays no part."""
     groups = gather(problem)
-    return np.asarray(_within(problem, groups)[groups.group])
+    return np.asarray(_within(problem, groups)[0][groups.group])
 
 
 def total_threshold(problem: Problem) -> float:
@@ -188,15 +193,22 @@ def total_threshold(problem: Problem) -> float:
     return _crossing(lambda ridge: gradient(ridge) - 1, total)
 
 
-def _within(problem: Problem, groups: ClassGroups) -> Floats:
-    """Thresholds of the differences within each group, shape (G,)."""
+def _within(problem: Problem, groups: ClassGroups) -> tuple[Floats, Floats]:
+    """Thresholds of the differences within each group and estimates of their relative errors, shapes (G,)."""
     low, high = collapse_range(problem, groups)
-    thresholds, near = low.copy(), _Near()
+    thresholds, errors, near = low.copy(), np.zeros_like(low), _Near()
+    open_ = low < high
+    if groups.size.size > FEW_KINDS and not problem.soft_labels and open_.any():
+        bias_decay = problem.relative_bias_ridge if problem.bias else None
+        ridge, error = margin_thresholds(Kinds.of(problem, groups), bias_decay)
+        known = np.isfinite(ridge)
+        thresholds[known], errors[known], open_ = ridge[known], error[known], open_ & ~known
     order = np.argsort(-high, kind="stable")
-    for group in order[low[order] < high[order]].tolist():
+    for group in order[open_[order]].tolist():
         height = _excess_gradient(problem, groups, group, near)
         thresholds[group] = _fixed_ridge(height, float(low[group]), float(high[group]))
-    return thresholds
+        errors[group] = _SAME
+    return thresholds, errors
 
 
 @dataclass
@@ -242,7 +254,7 @@ def _fixed_ridge(height: Callable[[float], float], low: float, high: float) -> f
 def _between(problem: Problem, groups: ClassGroups, total: float) -> float:
     """Where the means of all groups coincide: their gradient at the optimum among such logits has norm 1."""
     if groups.size.size == 1:
-        return float("nan")
+        return math.nan
 
     several, collapsed = groups.size > 1, collapse_range(problem, groups)[1]
 

@@ -16,6 +16,7 @@ from implicit_geometry.theory.ridge.reduce import Kinds
 
 _NEAR = 0.1  # distance to the centre within which bins are equally narrow
 
+
 def coarser(kinds: Kinds, number: int) -> tuple[Kinds, Ints]:
     """Bins of kinds, each with the mean vectors of its classes (of the logarithms of what is positive).
 

@@ -2,21 +2,20 @@
 
 A group's threshold is the ridge that equals the loss gradient within the group, at the optimum with that group held
 collapsed: a fixed point. The gradient depends on the rest of the problem only through the probability that the group's
-samples give to classes outside, and but little on that. A dozen bins of all other kinds, narrow near the group and wide
-far from it, leave a millionth or so of the threshold open. Twice as many bins say how much it was.
+samples give to classes outside, and but little on that. A few bins of all other kinds, narrow near the group and wide
+far from it, give the threshold to a millionth or so where kinds follow one another smoothly. More bins say to how much.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 
-from implicit_geometry._validate import Floats
+from implicit_geometry._validate import Floats, Ints
 from implicit_geometry.theory.ridge.biased import Biased
 from implicit_geometry.theory.ridge.many.coarser import around
 from implicit_geometry.theory.ridge.many.plain import EXACT, collapsed
@@ -25,32 +24,18 @@ from implicit_geometry.theory.ridge.optimum import GOAL
 from implicit_geometry.theory.ridge.program import Logits, Point, Reduced, lifted, rough_start
 from implicit_geometry.theory.ridge.reduce import Kinds, reduce_kinds
 
-_BINS = (12, 24, 48, 96)
-_WANTED = 1e-6  # relative change by more bins that ends the search
-_SETTLED = 3e-6  # relative change of the ridge, with the same bins, that ends the search for it
+_BINS = (6, 12, 24, 48, 96)
+_FIRST_BINS = 24  # where all kinds come next
+_WANTED = 1e-6  # relative change by twice as many bins that is small enough
+_SETTLED = 1e-6  # relative change of the ridge, with the same bins, that ends the search for it
+_EXACT = 1e-8  # relative error without bins, not exceeded in any problem tried
 _SECANTS = 12
 _STEEPEST = 0.9  # rise of the gradient with the ridge that is believed
 
 _STEPS = 60
-_FLAT, _STEEP = 1e-10, 1e-6  # steepness that ends a descent, and above which it has failed
+_FLAT, _STEEP = 1e-8, 1e-6  # steepness that ends a descent, and above which it has failed
 _LIFTS = 4  # descents that begin with directions added
-_NOISE = 1e-7  # by which the loss gradient may exceed 1, and what a threshold is known to without bins
-
-
-class MarginThreshold(NamedTuple):
-    """A threshold.
-
-    Attributes:
-        ridge: from which on the group is collapsed.
-        error: an estimate of its relative error.
-    """
-
-    ridge: float
-    error: float
-
-
-class _Unsettled(ArithmeticError):
-    """No optimum, or no fixed point, was found."""
+_NOISE = 1e-7  # by which the loss gradient may exceed 1
 
 
 class _Unknowns(NamedTuple):
@@ -60,77 +45,110 @@ class _Unknowns(NamedTuple):
     bias: Floats
 
 
-@dataclass
-class MarginSearch:
-    """A search for the thresholds of one problem: what is learnt of a group is a start for the next.
+def margin_thresholds(kinds: Kinds, bias_decay: float | None) -> tuple[Floats, Floats]:
+    """Thresholds of the groups of several classes with a margin, and estimates of their relative errors.
+
+    Up to 128 kinds, bins are a start only. Beyond, they are doubled until thresholds change by no more than a
+    millionth, and at most to 64; a group's error is taken for its last change, or for the root mean square of those of
+    all groups where that is more: bins of half the number may agree by chance.
+
+    Args:
+        kinds: of classes, more than 17.
+        bias_decay: ridge of the bias over that of the logits, 0 for a free one; None for a head without.
+
+    Returns:
+        Both of shape (G,), NaN for all other groups, and where no optimum was found.
+    """
+    search = _Search(kinds, bias_decay, *kinds.collapse_range(), {})
+    whole = kinds.number <= EXACT
+    fewest, *more = (_FIRST_BINS, kinds.number - 1) if whole else _BINS
+    ridge, slope = search.first_crossings(fewest)
+    change = np.full_like(ridge, np.nan)
+    error = change.copy()
+    groups = search.groups[np.isfinite(ridge[search.groups])]
+    for bins in more:
+        for group in groups:
+            before = ridge[group]
+            ridge[group], slope[group] = search.crossing(int(group), bins, float(before), float(slope[group]))
+            change[group] = abs(ridge[group] / before - 1)
+        groups = groups[np.isfinite(ridge[groups])]
+        typical = float(np.sqrt((change[groups] ** 2).mean())) if groups.size else 0.0
+        error[groups] = _EXACT if whole else np.maximum(change[groups], typical)
+        if typical <= _WANTED:
+            groups = groups[change[groups] > _WANTED]
+    return ridge, error
+
+
+@dataclass(frozen=True)
+class _Search:
+    """What is asked for, and what was found on the way.
 
     Attributes:
         kinds: of classes.
-        bias_decay: ridge of the bias over that of the logits, 0 for a free one; None for a head without.
-        share: probability that samples of the last group gave to one of its classes.
-        slope: derivative of the last group's gradient by the ridge.
+        bias_decay: as for :func:`margin_thresholds`.
+        low: smallest possible thresholds, shape (G,).
+        high: largest ones, shape (G,).
         near: the last optimum, by the number of kinds.
     """
 
     kinds: Kinds
     bias_decay: float | None
-    share: float
-    slope: float = 0.0
-    near: dict[int, _Unknowns] = field(default_factory=dict)
+    low: Floats
+    high: Floats
+    near: dict[int, _Unknowns]
 
-    @classmethod
-    def of(cls, kinds: Kinds, bias_decay: float | None) -> MarginSearch:
-        """One that knows nothing yet."""
-        return cls(kinds, bias_decay, 1 / float(kinds.size.sum()))
+    @cached_property
+    def groups(self) -> Ints:
+        """Places of the groups with a margin, those of small thresholds first: optima lose directions on the way."""
+        order = np.argsort(self.high, kind="stable")
+        return np.asarray(order[(self.low < self.high)[order]])
 
-    def threshold(self, group: int, low: float, high: float) -> MarginThreshold | None:
-        """The threshold of a group between two bounds; None where none was found."""
-        size = float(self.kinds.size[group])
-        try:
-            found = self._refined(group, low, high, low + min(self.share * size, 1.0) * (high - low))
-        except ArithmeticError:
-            self.near.clear()
-            return None
-        self.share = (found.ridge - low) / (high - low) / size
-        return found
+    def first_crossings(self, bins: int) -> tuple[Floats, Floats]:
+        """As :meth:`crossing`, of all groups, one from what the last one has taught, shapes (G,)."""
+        size, width = self.kinds.size, self.high - self.low
+        ridge, slope = np.full_like(width, np.nan), np.zeros_like(width)
+        share, last = 1 / float(size.sum()), 0.0  # probability of a class of the group, and the derivative
+        for group in self.groups.tolist():
+            start = self.low[group] + min(share * size[group], 1.0) * width[group]
+            ridge[group], slope[group] = self.crossing(group, bins, float(start), last)
+            if np.isfinite(ridge[group]):
+                share, last = float((ridge[group] - self.low[group]) / width[group] / size[group]), slope[group]
+        return ridge, slope
 
-    def _refined(self, group: int, low: float, high: float, ridge: float) -> MarginThreshold:
-        environments = self._environments(group)
-        ridge = self._fixed_ridge(next(environments), low, high, ridge)
-        for kinds in environments:
-            before, ridge = ridge, self._fixed_ridge(kinds, low, high, ridge)
-            error = _NOISE if kinds.number == self.kinds.number else abs(ridge / before - 1)
-            if error <= _WANTED:
-                break
-        return MarginThreshold(ridge, error)
+    def crossing(self, group: int, bins: int, ridge: float, slope: float) -> tuple[float, float]:
+        """Where the gradient within a group is the ridge, and its derivative by the ridge; NaN if not found.
 
-    def _environments(self, group: int) -> Iterator[Kinds]:
-        """The group, the first, and more and more bins of the others, up to all of them where they are not too many."""
-        others = self.kinds.number - 1
-        yield from (around(self.kinds, group, bins) for bins in _BINS if bins < others)
-        if self.kinds.number <= EXACT:
-            yield around(self.kinds, group, others)
-
-    def _fixed_ridge(self, kinds: Kinds, low: float, high: float, ridge: float) -> float:
-        """Where the gradient of the first group is the ridge."""
+        Args:
+            group: its place among the kinds.
+            bins: of all others.
+            ridge: the start.
+            slope: the derivative, about.
+        """
+        kinds = around(self.kinds, group, bins)
         before: tuple[float, float] | None = None
         for _ in range(_SECANTS):
-            gradient = ridge * self._gradient(kinds, ridge)
+            point = self.optimum(kinds, ridge)
+            if point is None:
+                break
+            gradient = -ridge * float(point.own_gradient[0])
             if before is not None:
-                self.slope = min((gradient - before[1]) / (ridge - before[0]), _STEEPEST)
-            following = float(np.clip(ridge + (gradient - ridge) / (1 - self.slope), low, high))
+                slope = min((gradient - before[1]) / (ridge - before[0]), _STEEPEST)
+            following = float(np.clip(ridge + (gradient - ridge) / (1 - slope), self.low[group], self.high[group]))
             if abs(following - ridge) <= _SETTLED * ridge:
-                return following
+                return following, slope
             before, ridge = (ridge, gradient), following
-        raise _Unsettled
+        return float("nan"), 0.0
 
-    def _gradient(self, kinds: Kinds, ridge: float) -> float:
-        """The loss gradient within the first group at the optimum with it held collapsed, in units of the ridge."""
+    def optimum(self, kinds: Kinds, ridge: float) -> Point | None:
+        """Loss and gradient at the optimum with the first kind held collapsed; None if not found."""
         reduced = reduce_kinds(kinds, ridge)
         held = replace(reduced, live=reduced.live & (np.arange(kinds.number) > 0))
         problem = _Held(held, None if self.bias_decay is None else Biased.of(held, self.bias_decay))
-        point, self.near[kinds.number] = problem.optimum(self.near.get(kinds.number))
-        return -float(point.own_gradient[0])
+        found = problem.optimum(self.near.get(kinds.number))
+        if found is None:
+            return None
+        self.near[kinds.number] = found[1]
+        return found[0]
 
 
 @dataclass(frozen=True)
@@ -144,20 +162,13 @@ class _Held:
     def smooth(self) -> Smooth:
         return Factored(self.reduced) if self.biased is None else self.biased
 
-    def optimum(self, near: _Unknowns | None) -> tuple[Point, _Unknowns]:
-        """The optimum, from what may be near it or else from the limit's form.
-
-        Raises:
-            _Unsettled: neither led there.
-        """
+    def optimum(self, near: _Unknowns | None) -> tuple[Point, _Unknowns] | None:
+        """The optimum, from what may be near it or else from the limit's form; None where neither leads there."""
         nothing = self.nothing()
         if nothing is not None:
             return self.at(nothing), nothing
         found = None if near is None else self.descended(near)
-        found = found or self.descended(self.start())
-        if found is None:
-            raise _Unsettled
-        return found
+        return found or self.descended(self.start())
 
     def nothing(self) -> _Unknowns | None:
         """Zero logits where they are the optimum."""
