@@ -46,6 +46,12 @@ class CollapseThresholds:
     plain cross-entropy the rank of the logits is the number of classes above the ridge, or one less, in every one of
     a thousand random problems tried; with strong shifts or class scales, or with a bias, it can differ.
 
+    With a margin, a group's threshold depends on the optimum of the rest, and on that but little. Up to 48 kinds of
+    classes it is found to 1e-9 or so, and up to 128 kinds nearly as well: 12 random problems of 53 to 73 kinds, with
+    and without a bias, were within 1e-8 of the slower method for few kinds. Beyond, all other classes are put into up
+    to 48 bins: ``error`` says how far twice as many of them have moved the threshold, and is an estimate, no bound.
+    With LDAM on 1,000 classes of 529 kinds it is 2e-6, and the thresholds were within 6e-7 of those of 64 bins.
+
     With nonnegative features every class has a direction of its own, which it loses alone: ``ridge`` is that from which
     on its embedding is zero, exact where the embeddings are known to be orthogonal there (always so for plain
     cross-entropy), and there is no ``between_groups``. ``total`` is the largest, NaN where that is not exact.
@@ -56,6 +62,7 @@ class CollapseThresholds:
     Attributes:
         problem: what was asked; its ridge played no part.
         ridge: collapse threshold of every class, shape (k,).
+        error: estimate of its relative error, 0 where only rounding is left, shape (k,).
         exact: whether the class is one of a group and ``ridge`` the exact threshold of that group, shape (k,).
         between_groups: ridge from which on the means of different groups coincide as well; NaN for a single group.
         total: ridge from which on everything (but a bias) is zero; without a bias, exactly the operator norm of the

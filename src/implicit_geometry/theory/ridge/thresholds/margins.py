@@ -24,11 +24,13 @@ from implicit_geometry.theory.ridge.optimum import GOAL
 from implicit_geometry.theory.ridge.program import Logits, Point, Reduced, lifted, rough_start
 from implicit_geometry.theory.ridge.reduce import Kinds, reduce_kinds
 
-_BINS = (6, 12, 24, 48, 96)
+_BINS = (6, 12, 24, 48)
 _FIRST_BINS = 24  # where all kinds come next
-_WANTED = 1e-6  # relative change by twice as many bins that is small enough
+_WANTED = 2e-6  # relative change by twice as many bins that is small enough
 _SETTLED = 1e-6  # relative change of the ridge, with the same bins, that ends the search for it
-_EXACT = 1e-8  # relative error without bins, not exceeded in any problem tried
+_LEFT = 0.25  # of a change that ended the search: what another slope could make of it
+_EXACT = 1e-8  # relative error without bins
+_ASIDE = 1e-4  # relative distance of a second ridge that tells the slope
 _SECANTS = 12
 _STEEPEST = 0.9  # rise of the gradient with the ridge that is believed
 
@@ -48,9 +50,9 @@ class _Unknowns(NamedTuple):
 def margin_thresholds(kinds: Kinds, bias_decay: float | None) -> tuple[Floats, Floats]:
     """Thresholds of the groups of several classes with a margin, and estimates of their relative errors.
 
-    Up to 128 kinds, bins are a start only. Beyond, they are doubled until thresholds change by no more than a
-    millionth, and at most to 64; a group's error is taken for its last change, or for the root mean square of those of
-    all groups where that is more: bins of half the number may agree by chance.
+    Up to 128 kinds, bins are a start only, and from 1e-8 to 2.5e-7 is said to be left. Beyond, they are doubled until
+    thresholds change by no more than two millionths, and at most to 48; a group's error is taken for its last change,
+    or for the root mean square of those of all groups where that is more: half as many bins may agree by chance.
 
     Args:
         kinds: of classes, more than 17.
@@ -62,7 +64,7 @@ def margin_thresholds(kinds: Kinds, bias_decay: float | None) -> tuple[Floats, F
     search = _Search(kinds, bias_decay, *kinds.collapse_range(), {})
     whole = kinds.number <= EXACT
     fewest, *more = (_FIRST_BINS, kinds.number - 1) if whole else _BINS
-    ridge, slope = search.first_crossings(fewest)
+    ridge, slope = search.first_crossings(fewest, own_slopes=whole)
     change = np.full_like(ridge, np.nan)
     error = change.copy()
     groups = search.groups[np.isfinite(ridge[search.groups])]
@@ -73,7 +75,8 @@ def margin_thresholds(kinds: Kinds, bias_decay: float | None) -> tuple[Floats, F
             change[group] = abs(ridge[group] / before - 1)
         groups = groups[np.isfinite(ridge[groups])]
         typical = float(np.sqrt((change[groups] ** 2).mean())) if groups.size else 0.0
-        error[groups] = _EXACT if whole else np.maximum(change[groups], typical)
+        left = np.maximum(_EXACT, _LEFT * np.minimum(change[groups], _SETTLED))
+        error[groups] = left if whole else np.maximum(change[groups], typical)
         if typical <= _WANTED:
             groups = groups[change[groups] > _WANTED]
     return ridge, error
@@ -103,19 +106,19 @@ class _Search:
         order = np.argsort(self.high, kind="stable")
         return np.asarray(order[(self.low < self.high)[order]])
 
-    def first_crossings(self, bins: int) -> tuple[Floats, Floats]:
-        """As :meth:`crossing`, of all groups, one from what the last one has taught, shapes (G,)."""
+    def first_crossings(self, bins: int, own_slopes: bool) -> tuple[Floats, Floats]:
+        """As :meth:`crossing`, of all groups, each from what the last one has taught, shapes (G,)."""
         size, width = self.kinds.size, self.high - self.low
         ridge, slope = np.full_like(width, np.nan), np.zeros_like(width)
         share, last = 1 / float(size.sum()), 0.0  # probability of a class of the group, and the derivative
         for group in self.groups.tolist():
             start = self.low[group] + min(share * size[group], 1.0) * width[group]
-            ridge[group], slope[group] = self.crossing(group, bins, float(start), last)
+            ridge[group], slope[group] = self.crossing(group, bins, float(start), last, not own_slopes)
             if np.isfinite(ridge[group]):
                 share, last = float((ridge[group] - self.low[group]) / width[group] / size[group]), slope[group]
         return ridge, slope
 
-    def crossing(self, group: int, bins: int, ridge: float, slope: float) -> tuple[float, float]:
+    def crossing(self, group: int, bins: int, ridge: float, slope: float, believed: bool = True) -> tuple[float, float]:
         """Where the gradient within a group is the ridge, and its derivative by the ridge; NaN if not found.
 
         Args:
@@ -123,6 +126,7 @@ class _Search:
             bins: of all others.
             ridge: the start.
             slope: the derivative, about.
+            believed: whether that will do, or the group's own derivative is wanted.
         """
         kinds = around(self.kinds, group, bins)
         before: tuple[float, float] | None = None
@@ -135,7 +139,9 @@ class _Search:
                 slope = min((gradient - before[1]) / (ridge - before[0]), _STEEPEST)
             following = float(np.clip(ridge + (gradient - ridge) / (1 - slope), self.low[group], self.high[group]))
             if abs(following - ridge) <= _SETTLED * ridge:
-                return following, slope
+                if believed or before is not None:
+                    return following, slope
+                following = ridge * (1 - _ASIDE)
             before, ridge = (ridge, gradient), following
         return float("nan"), 0.0
 
@@ -144,7 +150,10 @@ class _Search:
         reduced = reduce_kinds(kinds, ridge)
         held = replace(reduced, live=reduced.live & (np.arange(kinds.number) > 0))
         problem = _Held(held, None if self.bias_decay is None else Biased.of(held, self.bias_decay))
-        found = problem.optimum(self.near.get(kinds.number))
+        try:
+            found = problem.optimum(self.near.get(kinds.number))
+        except (ArithmeticError, ValueError):  # LinAlgError is a ValueError
+            found = None
         if found is None:
             return None
         self.near[kinds.number] = found[1]
