@@ -55,7 +55,7 @@ def margin_thresholds(kinds: Kinds, bias_decay: float | None) -> tuple[Floats, F
     or for the root mean square of those of all groups where that is more: half as many bins may agree by chance.
 
     Args:
-        kinds: of classes, more than 17.
+        kinds: of classes.
         bias_decay: ridge of the bias over that of the logits, 0 for a free one; None for a head without.
 
     Returns:
