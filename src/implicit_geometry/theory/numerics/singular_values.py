@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg import svd as scipy_svd
 from scipy.sparse.linalg import LinearOperator, svds
 
 from implicit_geometry._validate import Floats
@@ -26,7 +27,10 @@ def svd(matrix: Floats) -> Spectrum:
     Raises:
         FloatingPointError: an entry is infinite or NaN.
     """
-    return Spectrum(*np.linalg.svd(_finite(matrix)))
+    try:
+        return Spectrum(*np.linalg.svd(_finite(matrix)))
+    except np.linalg.LinAlgError:  # LAPACK's divide and conquer gives up on a harmless matrix in a million
+        return Spectrum(*scipy_svd(matrix, lapack_driver="gesvd"))
 
 
 def nuclear_norm(matrix: Floats) -> float:
