@@ -26,7 +26,8 @@ WEAKEST = 1e-9
 """Number over the average singular value that counts as alive."""
 
 _CLEAR = 1e-3  # over the average one, below which the nuclear norm is not smooth enough
-_FAINT = 1e-4  # below which even what should be alive is not
+_FAINT = 1e-4  # which what should be alive has at least
+_SLACK = 1e-2  # by which the gradient may exceed 1 there, not far from an optimum
 _NOISE = 1e-6  # by which the gradient may exceed 1 in directions that are dead
 
 
@@ -118,15 +119,24 @@ class Alive:
         return self.iterate(Unknowns(np.where(self.reduced.live, logits.own, 0.0), self.projected(logits.mean), bias))
 
     def regular_start(self, first: AliveIterate) -> AliveIterate | None:
-        """The same, without what is hardly alive where that stays dead; None where something dead has a slope."""
+        """The same, with what is hardly alive either dead or clearly so; None where something dead has a slope."""
         if self.is_regular(first):
             return first
-        least = _CLEAR * first.spectrum.sigma.mean()
-        own = np.where(first.unknowns.own > least, first.unknowns.own, 0.0)
-        clear = self.iterate(first.unknowns._replace(own=own), int((first.spectrum.sigma > least).sum()))
-        if self.is_regular(clear):
-            return clear
-        return first if self.is_regular(first, _FAINT) else None
+        left, sigma, right = first.spectrum
+        pull = -first.point.own_gradient
+        tension = -np.einsum("gi,gh,ih->i", left, first.point.mean_gradient, right)
+        own, sigma = (
+            self.settled(values, slope, sigma.mean())
+            for values, slope in ((first.unknowns.own, pull), (sigma, tension))
+        )
+        clear = self.iterate(first.unknowns._replace(own=own, mean=(left * sigma) @ right))
+        return next((at for at in (clear, first) if self.is_regular(at, _FAINT / 2, _SLACK)), None)
+
+    @staticmethod
+    def settled(values: Floats, slope: Floats, usual: float) -> Floats:
+        """Values that are hardly alive, made zero or a little larger as the loss's slope says."""
+        alive = np.where(slope > 1, np.maximum(values, _FAINT * usual), 0.0)
+        return np.where((values > _CLEAR * usual) | (values == 0), values, alive)
 
     def iterate(self, x: Unknowns, rank: int | None = None) -> AliveIterate:
         """What is alive of the unknowns, cut to a rank if there is one, with loss, gradient and spectrum."""
@@ -139,13 +149,13 @@ class Alive:
         point = self.reduced.evaluate(self.with_bias(cut))
         return AliveIterate(cut, point, Spectrum(left, sigma, right), rank, own > 0)
 
-    def is_regular(self, at: AliveIterate, clear: float = _CLEAR) -> bool:
+    def is_regular(self, at: AliveIterate, clear: float = _CLEAR, slack: float = _NOISE) -> bool:
         """Whether what is alive is clearly so, and what is dead has no slope to come alive."""
         alive = np.append(at.unknowns.own[at.live], at.spectrum.sigma[: at.rank])
         left, right = at.spectrum.left[:, at.rank :], at.spectrum.right[at.rank :]
         tension = operator_norm(left.T @ self.projected(at.point.mean_gradient) @ right.T)
         pull = -at.point.own_gradient[self.reduced.live & ~at.live].min(initial=0.0)
-        return bool(alive.min() > clear * at.spectrum.sigma.mean() and max(tension, pull) <= 1 + _NOISE)
+        return bool(alive.min() > clear * at.spectrum.sigma.mean() and max(tension, pull) <= 1 + slack)
 
     def with_bias(self, x: Unknowns) -> Logits:
         """X and what the bias adds."""

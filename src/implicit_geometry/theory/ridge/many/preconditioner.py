@@ -23,8 +23,8 @@ _Solver = Callable[[Floats], Floats]
 
 def preconditioner(problem: Alive, at: AliveIterate) -> Callable[[Unknowns], Unknowns]:
     """About the Hessian's inverse, as a symmetric operator on directions that keep the rank."""
-    by_pairs, by_lengths = _pairs(problem, at), _lengths(problem, at)
     stiff, large = _dead_root(problem, at), at.spectrum.right[0]
+    by_pairs, by_lengths = _pairs(problem, at, stiff), _lengths(problem, at)
     along_stiff, along_large = (_rows(problem, at, column) for column in (stiff, large))
     along_bias = None if problem.bias_decay is None else _bias(problem, at, problem.bias_decay)
 
@@ -40,17 +40,28 @@ def preconditioner(problem: Alive, at: AliveIterate) -> Callable[[Unknowns], Unk
     return solve
 
 
-def _pairs(problem: Alive, at: AliveIterate) -> _Solver:
+def _pairs(problem: Alive, at: AliveIterate, stiff: Floats) -> _Solver:
     """By every two entries (g, h) and (h, g)."""
     left, sigma, right = at.spectrum
     bend = problem.reduced.logit_slope**2 * at.point.slope
     np.fill_diagonal(bend, 1.0)
     size = 0.5 * (left**2 @ sigma + sigma @ right**2)  # diagonals of (X X^T)^(1/2) and (X^T X)^(1/2)
     size = np.maximum(size, WEAKEST * size.mean())
-    between = 1 / (size[:, None] + size)
-    determinant = bend * bend.T + between * (bend + bend.T)
-    across, along = between / determinant, (bend.T + between) / determinant
+    between, tie = 1 / (size[:, None] + size), _tension(problem, at, stiff)
+    coupled = between * tie * tie[:, None]
+    determinant = bend * bend.T + between * (bend + bend.T) + (between - coupled) * (between + coupled)
+    across, along = coupled / determinant, (bend.T + between) / determinant
     return lambda slope: along * slope + across * slope.T
+
+
+def _tension(problem: Alive, at: AliveIterate, stiff: Floats) -> Floats:
+    """How near each class is to being alive, 0 to 1, shape (G,): X bends along (g, h) + (h, g) unless both are."""
+    left, _, right = at.spectrum
+    rows = (left[:, : at.rank] ** 2).sum(axis=1) + problem.reduced.null**2
+    columns = (right[: at.rank] ** 2).sum(axis=0) + stiff**2
+    dead_left, dead_right = left[:, at.rank :], right[at.rank :]
+    pull = dead_left.T @ problem.projected(at.point.mean_gradient) @ dead_right.T
+    return np.clip(np.sqrt(rows * columns) - np.einsum("gi,ij,jg->g", dead_left, pull, dead_right), 0.0, 1.0)
 
 
 def _lengths(problem: Alive, at: AliveIterate) -> Callable[[Floats, Floats], tuple[Floats, Floats]]:
