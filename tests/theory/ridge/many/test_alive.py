@@ -10,7 +10,7 @@ from implicit_geometry.theory.ridge.many.alive_descent import descend_alive
 from implicit_geometry.theory.ridge.optimum import optimum
 from implicit_geometry.theory.ridge.program import Logits, lifted, rough_start
 from implicit_geometry.theory.ridge.reduce import Kinds, reduce_kinds
-from ridge_oracles import optimality
+from ridge_oracles import optimality, random_many_kinds
 
 COUNTS = ClassCounts([300, 300, 120, 60, 60, 60, 25, 9, 9, 4])
 LOSSES = {"ce": ce, "la": logit_adjusted, "vs": lambda n: vs(n, 0.25)}
@@ -71,3 +71,10 @@ def test_many_kinds_of_which_most_have_collapsed_are_solved():
     rank = np.linalg.matrix_rank(solution.geometry.classifier.dense(), tol=1e-6)
     assert above < 20
     assert above - 1 <= rank <= above
+
+
+@pytest.mark.parametrize(("seed", "kinds"), [(123, 110), (155, 108)])
+def test_a_problem_whose_bins_all_collapse_is_certified(seed: int, kinds: int) -> None:
+    """Nothing of the start is alive then, and no quadratic model has an unknown."""
+    solution = predict(random_many_kinds(seed, kinds, head="ridge"))
+    assert solution.certificate.relative_gap <= 1e-8

@@ -152,6 +152,8 @@ class Alive:
     def is_regular(self, at: AliveIterate, clear: float = _CLEAR, slack: float = _NOISE) -> bool:
         """Whether what is alive is clearly so, and what is dead has no slope to come alive."""
         alive = np.append(at.unknowns.own[at.live], at.spectrum.sigma[: at.rank])
+        if not alive.size:
+            return False
         left, right = at.spectrum.left[:, at.rank :], at.spectrum.right[at.rank :]
         tension = operator_norm(left.T @ self.projected(at.point.mean_gradient) @ right.T)
         pull = -at.point.own_gradient[self.reduced.live & ~at.live].min(initial=0.0)
