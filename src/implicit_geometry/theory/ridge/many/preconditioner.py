@@ -61,7 +61,9 @@ def _tension(problem: Alive, at: AliveIterate, stiff: Floats) -> Floats:
     columns = (right[: at.rank] ** 2).sum(axis=0) + stiff**2
     dead_left, dead_right = left[:, at.rank :], right[at.rank :]
     pull = dead_left.T @ problem.projected(at.point.mean_gradient) @ dead_right.T
-    return np.clip(np.sqrt(rows * columns) - np.einsum("gi,ij,jg->g", dead_left, pull, dead_right), 0.0, 1.0)
+    return np.asarray(
+        np.clip(np.sqrt(rows * columns) - np.einsum("gi,ij,jg->g", dead_left, pull, dead_right), 0.0, 1.0)
+    )
 
 
 def _lengths(problem: Alive, at: AliveIterate) -> Callable[[Floats, Floats], tuple[Floats, Floats]]:
