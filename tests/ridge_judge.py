@@ -25,7 +25,7 @@ from implicit_geometry import (
     weighted,
 )
 from implicit_geometry.groups import gather
-from implicit_geometry.theory.ridge.biased import Biased
+from implicit_geometry.theory.ridge.bias.program import Biased
 from implicit_geometry.theory.ridge.optimum import optimum
 from implicit_geometry.theory.ridge.reduce import reduce_problem
 

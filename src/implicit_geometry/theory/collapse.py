@@ -17,7 +17,7 @@ from implicit_geometry.groups import ClassGroups, gather
 from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.problem import Problem, as_problem, require_free_features, require_no_distribution
 from implicit_geometry.theory.numerics.singular_values import largest_singular_value
-from implicit_geometry.theory.ridge.biased import best_bias, optimum_with_bias
+from implicit_geometry.theory.ridge.bias.program import best_bias, optimum_with_bias
 from implicit_geometry.theory.ridge.many.plain import FEW_KINDS, optimum_near
 from implicit_geometry.theory.ridge.nonnegative import nonnegative_thresholds
 from implicit_geometry.theory.ridge.optimum import optimum

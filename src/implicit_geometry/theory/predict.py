@@ -17,7 +17,7 @@ from implicit_geometry.theory.limit.smoothed import smoothed_limit_solution
 from implicit_geometry.theory.nonnegative.descent import MOST_CLASSES, descended_solution
 from implicit_geometry.theory.nonnegative.limit_descent import descended_limit_solution
 from implicit_geometry.theory.nonnegative.orthogonal import NotOrthogonal
-from implicit_geometry.theory.ridge.biased import bias_ridge_solution
+from implicit_geometry.theory.ridge.bias.solution import bias_ridge_solution
 from implicit_geometry.theory.ridge.nonnegative import nonnegative_ridge_solution
 from implicit_geometry.theory.ridge.plain import ridge_solution
 from implicit_geometry.theory.ridge.smoothed import smoothed_ridge_solution

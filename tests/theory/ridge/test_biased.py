@@ -19,7 +19,8 @@ from implicit_geometry.problem import Problem
 from implicit_geometry.rules import cdt, ldt, logit_adjusted
 from implicit_geometry.solvers.factored import solve_factored
 from implicit_geometry.theory.predict import predict
-from implicit_geometry.theory.ridge.biased import Biased, bias_ridge_solution
+from implicit_geometry.theory.ridge.bias.program import Biased
+from implicit_geometry.theory.ridge.bias.solution import bias_ridge_solution
 from implicit_geometry.theory.ridge.plain import ridge_solution
 from implicit_geometry.theory.ridge.program import Logits
 from implicit_geometry.theory.ridge.reduce import reduce_problem

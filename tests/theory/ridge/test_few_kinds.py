@@ -8,8 +8,8 @@ import pytest
 from implicit_geometry import ClassCounts, Problem, ldt, predict
 from implicit_geometry.groups import gather
 from implicit_geometry.theory.numerics.balance import balancing_weights
-from implicit_geometry.theory.ridge.bias_levels import best_levels, inverse_laplacian
-from implicit_geometry.theory.ridge.biased import Biased
+from implicit_geometry.theory.ridge.bias.levels import best_levels, inverse_laplacian
+from implicit_geometry.theory.ridge.bias.program import Biased
 from implicit_geometry.theory.ridge.interior import DualProgram, interior_optimum
 from implicit_geometry.theory.ridge.reduce import reduce_problem
 from ridge_judge import dual_bound, few_kinds, judge

@@ -24,7 +24,7 @@ from implicit_geometry.geometry import Geometry
 from implicit_geometry.parameterization import Pairwise
 from implicit_geometry.problem import Problem, Solution, require_problem
 from implicit_geometry.theory.numerics.rounding import EPS, ROUNDINGS
-from implicit_geometry.theory.ridge.biased import bias_ridge_solution
+from implicit_geometry.theory.ridge.bias.solution import bias_ridge_solution
 from implicit_geometry.theory.ridge.plain import ridge_solution
 from implicit_geometry.theory.ridge.program import out_of_range, within_float64
 from implicit_geometry.theory.ridge.smoothed import smoothed_ridge_solution

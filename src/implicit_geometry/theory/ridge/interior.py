@@ -23,7 +23,7 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from implicit_geometry._validate import Floats, Ints
 from implicit_geometry.theory.numerics.singular_values import operator_norm, svd
-from implicit_geometry.theory.ridge.bias_levels import Levels
+from implicit_geometry.theory.ridge.bias.levels import Levels
 from implicit_geometry.theory.ridge.program import Logits, Reduced
 
 _SHARP = 1e-9  # the barrier's share of the objective at the end

@@ -29,7 +29,7 @@ from implicit_geometry.groups import ClassGroups
 from implicit_geometry.theory.expand import grouped_geometry
 from implicit_geometry.theory.numerics.rounding import EPS, ROUNDINGS
 from implicit_geometry.theory.numerics.singular_values import operator_norm, svd
-from implicit_geometry.theory.ridge.bias_levels import Levels
+from implicit_geometry.theory.ridge.bias.levels import Levels
 from implicit_geometry.theory.ridge.program import Logits, Point, Reduced
 
 

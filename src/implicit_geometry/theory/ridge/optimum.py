@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from implicit_geometry._validate import Floats
-from implicit_geometry.theory.ridge.bias_levels import Levels
+from implicit_geometry.theory.ridge.bias.levels import Levels
 from implicit_geometry.theory.ridge.interior import DualProgram, interior_optimum
 from implicit_geometry.theory.ridge.newton import Factored, Smooth, descend
 from implicit_geometry.theory.ridge.program import Bounds, Logits, Point, Reduced, lifted, rough_start, trimmed

@@ -23,7 +23,7 @@ from implicit_geometry.problem import Problem, Solution, require_free_features, 
 from implicit_geometry.theory.expand import grouped_geometry
 from implicit_geometry.theory.numerics.rounding import EPS, ROUNDINGS
 from implicit_geometry.theory.numerics.singular_values import operator_norm, svd
-from implicit_geometry.theory.ridge.biased import Biased
+from implicit_geometry.theory.ridge.bias.program import Biased
 from implicit_geometry.theory.ridge.newton import Factored
 from implicit_geometry.theory.ridge.optimum import GOAL, closest
 from implicit_geometry.theory.ridge.program import Bounds, Logits, Point, proven, trimmed, within_float64

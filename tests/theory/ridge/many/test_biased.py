@@ -5,7 +5,7 @@ import pytest
 
 from implicit_geometry import ClassCounts, InputError, Problem, Status, ce, ldt, predict, vs
 from implicit_geometry.groups import gather
-from implicit_geometry.theory.ridge.biased import Biased
+from implicit_geometry.theory.ridge.bias.program import Biased
 from implicit_geometry.theory.ridge.reduce import Kinds, reduce_kinds
 from ridge_oracles import sample_loss
 

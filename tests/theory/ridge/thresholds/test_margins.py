@@ -8,7 +8,7 @@ import pytest
 from implicit_geometry import ClassCounts, Parameterization, Problem, collapse_thresholds, ldam, predict
 from implicit_geometry.groups import gather
 from implicit_geometry.theory import collapse
-from implicit_geometry.theory.ridge.biased import optimum_with_bias
+from implicit_geometry.theory.ridge.bias.program import optimum_with_bias
 from implicit_geometry.theory.ridge.many.coarser import around
 from implicit_geometry.theory.ridge.optimum import optimum
 from implicit_geometry.theory.ridge.reduce import Kinds, reduce_kinds

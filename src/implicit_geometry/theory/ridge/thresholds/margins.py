@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from implicit_geometry._validate import Floats, Ints
-from implicit_geometry.theory.ridge.biased import Biased
+from implicit_geometry.theory.ridge.bias.program import Biased
 from implicit_geometry.theory.ridge.many.coarser import around
 from implicit_geometry.theory.ridge.many.plain import EXACT, collapsed
 from implicit_geometry.theory.ridge.newton import Factored, Smooth, descend

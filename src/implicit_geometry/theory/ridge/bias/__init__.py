@@ -1,0 +1,1 @@
+"""Heads with a bias at a positive ridge."""
