@@ -26,7 +26,7 @@ from implicit_geometry.theory.ridge.reduce import Kinds, collapse_range, reduce_
 from implicit_geometry.theory.ridge.smoothed import smoothed_point
 from implicit_geometry.theory.ridge.smoothed_program import SmoothedReduced, reduce_smoothed
 from implicit_geometry.theory.ridge.thresholds.margins import margin_thresholds
-from implicit_geometry.theory.ridge.thresholds.zero_means import ZeroMeans
+from implicit_geometry.theory.ridge.thresholds.zero_means import OwnLogits, ZeroMeans, best_own
 
 _ROUNDS = 200  # of finding the bias and the logits within groups for each other
 _SETTLED = 1e-11
@@ -187,7 +187,7 @@ def total_threshold(problem: Problem) -> float:
     if not (problem.bias or problem.soft_labels):
         zero = ZeroMeans.of(Kinds.of(problem, groups), low, groups.size > 1)
         nothing = np.zeros_like(groups.size)
-        return low * max(zero.gradient_norm(nothing), float(zero.within(nothing).max()))
+        return low * max(zero.gradient_norm(nothing), float(zero.own_logits.within(nothing).max()))
 
     def gradient(ridge: float) -> float:
         reduced = replace(_at(problem, groups, ridge), live=groups.size > 1)
@@ -266,13 +266,13 @@ def _between(problem: Problem, groups: ClassGroups, total: float) -> float:
         return math.nan
 
     several, collapsed = groups.size > 1, collapse_range(problem, groups)[1]
-
-    def without_matrices(ridge: float) -> float:
-        zero = ZeroMeans.of(kinds, ridge, several & (collapsed > ridge))
-        return zero.gradient_norm(zero.best_own()) - 1
-
     if not (problem.bias or problem.soft_labels):
         kinds = Kinds.of(problem, groups)
+
+        def without_matrices(ridge: float) -> float:
+            zero = ZeroMeans.of(kinds, ridge, several & (collapsed > ridge))
+            return zero.gradient_norm(zero.best_own()) - 1
+
         return _crossing(without_matrices, total)
     first = _at(problem, groups, total)
 
@@ -328,19 +328,8 @@ def _at_optimum(problem: Problem, reduced: Reduced, near: _Near) -> Point:
 
 
 def _own_alone(reduced: Reduced, mean: Floats) -> Floats:
-    """The optimal ``own`` where all group means coincide: one increasing equation per group, by bisection.
-
-    SciPy's elementwise root finder hands over subsets of the equations, which the reduced problem cannot evaluate.
-    """
-    gradient = _own_gradient(reduced, mean)
-    low, high = np.zeros_like(reduced.natural), reduced.natural * reduced.live
-    while (gradient(high)[reduced.live] > 1).any():
-        high = 2 * high
-    for _ in range(60):
-        middle = 0.5 * (low + high)
-        short = (gradient(middle) > 1) & reduced.live
-        low, high = np.where(short, middle, low), np.where(short, high, middle)
-    return low
+    """The optimal ``own`` where all group means coincide."""
+    return best_own(_own_gradient(reduced, mean), reduced.natural, reduced.live)
 
 
 def _own_gradient(reduced: Reduced, mean: Floats) -> Callable[[Floats], Floats]:
@@ -352,15 +341,9 @@ def _own_gradient(reduced: Reduced, mean: Floats) -> Callable[[Floats], Floats]:
     np.fill_diagonal(exponent, -np.inf)
     outside = np.logaddexp.reduce(exponent, axis=0) if reduced.size.size > 1 else np.full(1, -np.inf)
     steep = reduced.own_slope.diagonal()
-    flat = steep * (1 - 1 / reduced.size)
-
-    def gradient(own: Floats) -> Floats:
-        far, near = outside - flat * own, inside - steep * own
-        log_sum = np.logaddexp(np.logaddexp(far, near), 0.0)
-        pull = reduced.group_weight / reduced.copies
-        return np.asarray(pull * (flat * np.exp(far - log_sum) + steep * np.exp(near - log_sum)))
-
-    return gradient
+    return OwnLogits(
+        outside, inside, steep, steep * (1 - 1 / reduced.size), reduced.group_weight / reduced.copies
+    ).within
 
 
 def _at(problem: Problem, groups: ClassGroups, ridge: float) -> Reduced:

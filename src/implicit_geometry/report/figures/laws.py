@@ -79,7 +79,7 @@ def losses_figure(table: pd.DataFrame) -> Figure:
         for ax, (block, name) in zip(axes, _BLOCKS.items(), strict=True):
             for step, normalization in enumerate(_present(rows)):
                 one = rows[rows["normalization"] == normalization]
-                place = np.arange(len(losses)) + 0.22 * (step - (len(_present(rows)) - 1) / 2)
+                place = np.arange(len(losses)) + 0.22 * _aside(step, rows)
                 color, marker = _LOOKS[normalization]
                 paper, best = (_of_losses(one, law, f"{block}_systematic", losses) for law in ("paper", "counts_relu"))
                 free = _of_losses(one, "counts", f"{block}_systematic", losses)
@@ -120,9 +120,7 @@ def exponents_figure(table: pd.DataFrame) -> Figure:
         for ax, smoothing in zip(axes, smoothings, strict=True):
             for step, normalization in enumerate(_present(rows)):
                 one = rows[(rows["normalization"] == normalization) & (rows["label_smoothing"] == smoothing)]
-                place = np.array([ratios.index(ratio) for ratio in one["imbalance_ratio"]]) + 0.12 * (
-                    step - (len(_present(rows)) - 1) / 2
-                )
+                place = np.array([ratios.index(ratio) for ratio in one["imbalance_ratio"]]) + 0.12 * _aside(step, rows)
                 color, marker = _LOOKS[normalization]
                 ax.vlines(place, one[ends[0]], one[ends[1]], color=color, linewidth=1.2)
                 ax.plot(place, one["count_exponent"], marker, color=color, label=_NAMES[normalization])
@@ -164,6 +162,11 @@ def _main_ratio(table: pd.DataFrame) -> float:
 
 def _present(rows: pd.DataFrame) -> list[str]:
     return [name for name in _LOOKS if name in set(rows["normalization"])]
+
+
+def _aside(step: int, rows: pd.DataFrame) -> float:
+    """Place of a normalisation beside the others that are there, 0 in the middle."""
+    return step - (len(_present(rows)) - 1) / 2
 
 
 def _legend(figure: Figure, ax: Axes) -> None:

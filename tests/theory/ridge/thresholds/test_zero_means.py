@@ -43,14 +43,14 @@ def test_gradients_are_those_of_the_whole_matrices(groups, shift, seed):
     own = draw.exponential(1, groups) * reduced.natural * several
     point = reduced.evaluate(Logits(own, np.zeros_like(reduced.offset)))
     assert zero.gradient_norm(own) == pytest.approx(operator_norm(point.mean_gradient), rel=1e-11)
-    np.testing.assert_allclose(zero.within(own)[several], -point.own_gradient[several], rtol=1e-12)
+    np.testing.assert_allclose(zero.own_logits.within(own)[several], -point.own_gradient[several], rtol=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_best_own_has_a_gradient_of_one_or_is_zero(seed):
     reduced, zero, several = both(random_problem(np.random.default_rng(seed), 12, 1.0))
     own = zero.best_own()
-    gradient = zero.within(own)
+    gradient = zero.own_logits.within(own)
     assert (own > 0).any()
     np.testing.assert_allclose(gradient[own > 0], 1.0, rtol=1e-9)
     assert (gradient[several & (own <= 1e-12 * reduced.natural)] <= 1 + 1e-9).all()

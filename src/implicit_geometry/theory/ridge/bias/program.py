@@ -203,8 +203,9 @@ class Biased:
     def dual_point(self, wrong: Floats, bias: Floats) -> Dual:
         """Probabilities of wrong classes, near those of an optimum with that bias, as a feasible dual point."""
         scaled = wrong * self.dual_scale(wrong)
-        value = self.feasible_value(scaled)
-        if self.penalty(scaled) > self.bias_decay * float(bias @ bias):  # twice what the bias pays
+        penalty = self.penalty(scaled)
+        value = self.reduced.feasible_value(scaled) - penalty
+        if penalty > self.bias_decay * float(bias @ bias):  # twice what the bias pays
             other = wrong * self.free.dual_scale(wrong)
             other_value = self.reduced.feasible_value(other)
             scaled, value = (other, other_value) if other_value > value else (scaled, value)
@@ -224,10 +225,6 @@ class Biased:
         within = -np.where(reduced.live, own, 0.0).min()
         largest = max(float(wrong.sum(axis=0).max()), operator_norm(mean), within)
         return np.asarray(weights / max(1.0, largest * (1 + 4 * groups * EPS)))
-
-    def feasible_value(self, wrong: Floats) -> float:
-        """Lower bound of the optimum by a feasible dual point."""
-        return self.reduced.feasible_value(wrong) - self.penalty(wrong)
 
     def penalty(self, wrong: Floats) -> float:
         """What the dual pays for flows out of balance, at most, where the bias has a ridge."""

@@ -113,6 +113,11 @@ class Alive:
         left, right = at.spectrum.left[:, at.rank :], at.spectrum.right[at.rank :]
         return np.asarray(matrix - left @ (left.T @ matrix @ right.T) @ right)
 
+    def dead_gradient(self, at: AliveIterate) -> Floats:
+        """The loss gradient between the singular vectors that are dead."""
+        left, right = at.spectrum.left[:, at.rank :], at.spectrum.right[at.rank :]
+        return np.asarray(left.T @ self.projected(at.point.mean_gradient) @ right.T)
+
     def start(self, logits: Logits, bias: Floats | None = None) -> AliveIterate:
         """Logits and bias, without what the optimum is known not to have."""
         bias = np.zeros_like(logits.own) if bias is None else bias - self.reduced.null * (self.reduced.null @ bias)
@@ -126,17 +131,10 @@ class Alive:
         pull = -first.point.own_gradient
         tension = -np.einsum("gi,gh,ih->i", left, first.point.mean_gradient, right)
         own, sigma = (
-            self.settled(values, slope, sigma.mean())
-            for values, slope in ((first.unknowns.own, pull), (sigma, tension))
+            _decided(values, slope, sigma.mean()) for values, slope in ((first.unknowns.own, pull), (sigma, tension))
         )
         clear = self.iterate(first.unknowns._replace(own=own, mean=(left * sigma) @ right))
         return next((at for at in (clear, first) if self.is_regular(at, _FAINT / 2, _SLACK)), None)
-
-    @staticmethod
-    def settled(values: Floats, slope: Floats, usual: float) -> Floats:
-        """Values that are hardly alive, made zero or a little larger as the loss's slope says."""
-        alive = np.where(slope > 1, np.maximum(values, _FAINT * usual), 0.0)
-        return np.where((values > _CLEAR * usual) | (values == 0), values, alive)
 
     def iterate(self, x: Unknowns, rank: int | None = None) -> AliveIterate:
         """What is alive of the unknowns, cut to a rank if there is one, with loss, gradient and spectrum."""
@@ -154,8 +152,7 @@ class Alive:
         alive = np.append(at.unknowns.own[at.live], at.spectrum.sigma[: at.rank])
         if not alive.size:
             return False
-        left, right = at.spectrum.left[:, at.rank :], at.spectrum.right[at.rank :]
-        tension = operator_norm(left.T @ self.projected(at.point.mean_gradient) @ right.T)
+        tension = operator_norm(self.dead_gradient(at))
         pull = -at.point.own_gradient[self.reduced.live & ~at.live].min(initial=0.0)
         return bool(alive.min() > clear * at.spectrum.sigma.mean() and max(tension, pull) <= 1 + slack)
 
@@ -189,7 +186,7 @@ class Alive:
         """Product of the objective's Hessian with a direction that keeps the rank."""
         rank, full = at.rank, at.rank == self.root.size - 1
         left, sigma, right = at.spectrum.left, at.spectrum.sigma[:rank], at.spectrum.right
-        dead = left[:, rank:].T @ self.projected(at.point.mean_gradient) @ right[rank:].T
+        dead = self.dead_gradient(at)
         if full:
             left = left[:, :rank]  # the rest is the null vector
         pairs = 1 / (sigma[:, None] + sigma)
@@ -208,3 +205,9 @@ class Alive:
             return curved._replace(bias=curved.bias + self.penalty(step.bias))
 
         return product
+
+
+def _decided(values: Floats, slope: Floats, usual: float) -> Floats:
+    """Values that are hardly alive, made zero or a little larger as the loss's slope says."""
+    alive = np.where(slope > 1, np.maximum(values, _FAINT * usual), 0.0)
+    return np.where((values > _CLEAR * usual) | (values == 0), values, alive)

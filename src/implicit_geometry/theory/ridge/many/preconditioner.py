@@ -59,11 +59,8 @@ def _tension(problem: Alive, at: AliveIterate, stiff: Floats) -> Floats:
     left, _, right = at.spectrum
     rows = (left[:, : at.rank] ** 2).sum(axis=1) + problem.reduced.null**2
     columns = (right[: at.rank] ** 2).sum(axis=0) + stiff**2
-    dead_left, dead_right = left[:, at.rank :], right[at.rank :]
-    pull = dead_left.T @ problem.projected(at.point.mean_gradient) @ dead_right.T
-    return np.asarray(
-        np.clip(np.sqrt(rows * columns) - np.einsum("gi,ij,jg->g", dead_left, pull, dead_right), 0.0, 1.0)
-    )
+    pull = np.einsum("gi,ij,jg->g", left[:, at.rank :], problem.dead_gradient(at), right[at.rank :])
+    return np.asarray(np.clip(np.sqrt(rows * columns) - pull, 0.0, 1.0))
 
 
 def _lengths(problem: Alive, at: AliveIterate) -> Callable[[Floats, Floats], tuple[Floats, Floats]]:

@@ -6,6 +6,7 @@ alike. The loss gradient on group means is a number for each group and, off the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -35,21 +36,70 @@ class _Odds(NamedTuple):
 
 
 @dataclass(frozen=True)
+class OwnLogits:
+    """The loss as a function of ``own`` alone (:class:`Logits`), where nothing else of the logits moves.
+
+    A sample of a class in group h puts onto all classes of other groups together the odds
+    exp(outside[h] - flat[h] own[h]), and onto the others of its own exp(inside[h] - steep[h] own[h]).
+
+    Attributes:
+        outside: see above, shape (G,).
+        inside: see above, -inf for a group of one class, shape (G,).
+        steep: see above, shape (G,).
+        flat: see above, shape (G,).
+        pull: ``group_weight`` of :class:`Reduced` for a single copy of ``own``, shape (G,).
+    """
+
+    outside: Floats
+    inside: Floats
+    steep: Floats
+    flat: Floats
+    pull: Floats
+
+    def odds(self, own: Floats) -> _Odds:
+        """Probabilities there."""
+        far, near = self.outside - self.flat * own, self.inside - self.steep * own
+        log_sum = np.logaddexp(np.logaddexp(far, near), 0.0)
+        return _Odds(np.exp(far - log_sum), np.exp(near - log_sum), log_sum)
+
+    def within(self, own: Floats) -> Floats:
+        """Minus the loss's derivative by a single copy of ``own``, shape (G,)."""
+        odds = self.odds(own)
+        return np.asarray(self.pull * (self.flat * odds.outside + self.steep * odds.inside))
+
+
+def best_own(within: Callable[[Floats], Floats], natural: Floats, live: NDArray[np.bool_]) -> Floats:
+    """The optimal ``own`` where nothing else moves: one equation per group, by bisection, shape (G,).
+
+    SciPy's elementwise root finder hands over subsets of the equations, which not every ``within`` can evaluate.
+
+    Args:
+        within: as :meth:`OwnLogits.within`, falling.
+        natural: about the size of ``own``, shape (G,).
+        live: groups whose ``own`` may not be zero, shape (G,).
+    """
+    low, high = np.zeros_like(natural), natural * live
+    while (within(high)[live] > 1).any():
+        high = 2 * high
+    for _ in range(_HALVINGS):
+        middle = 0.5 * (low + high)
+        short = (within(middle) > 1) & live
+        low, high = np.where(short, middle, low), np.where(short, high, middle)
+    return low
+
+
+@dataclass(frozen=True)
 class ZeroMeans:
     """The loss where logits have no means, as a function of ``own`` (:class:`Logits`), in units of the ridge.
 
     A sample of a class in group h puts onto all classes of another group g together the odds
-    exp(row[g] + column[h] - flat[h] own[h]), and onto the others of its own exp(inside[h] - steep[h] own[h]).
+    exp(row[g] + column[h] - flat[h] own[h]).
 
     Attributes:
         row: see above, shape (G,).
         column: see above, shape (G,).
-        others: logarithm of the sum of exp(row) over all groups but one, shape (G,).
-        inside: see above, -inf for a group of one class, shape (G,).
-        flat: see above, shape (G,).
-        steep: see above, shape (G,).
+        own_logits: the loss by ``own``, ``flat`` included.
         group_weight: as in :class:`Reduced`, shape (G,).
-        pull: ``group_weight`` of a single copy of ``own``, shape (G,).
         row_slope: the factor of a wrong class in ``logit_slope`` of :class:`Reduced`, shape (G,).
         column_slope: that of the label, shape (G,).
         natural: as in :class:`Reduced`, shape (G,).
@@ -58,12 +108,8 @@ class ZeroMeans:
 
     row: Floats
     column: Floats
-    others: Floats
-    inside: Floats
-    flat: Floats
-    steep: Floats
+    own_logits: OwnLogits
     group_weight: Floats
-    pull: Floats
     row_slope: Floats
     column_slope: Floats
     natural: Floats
@@ -88,28 +134,26 @@ class ZeroMeans:
         return cls(
             row=row,
             column=column,
-            others=_all_but_one(np.logaddexp, row, -np.inf),
-            inside=inside,
-            flat=steep * (1 - 1 / size),
-            steep=steep,
+            own_logits=OwnLogits(
+                outside=_all_but_one(np.logaddexp, row, -np.inf) + column,
+                inside=inside,
+                steep=steep,
+                flat=steep * (1 - 1 / size),
+                pull=group_weight / np.maximum(size - 1, 1.0),
+            ),
             group_weight=group_weight,
-            pull=group_weight / np.maximum(size - 1, 1.0),
             row_slope=row_slope,
             column_slope=column_slope,
             natural=natural,
             live=live,
         )
 
-    def within(self, own: Floats) -> Floats:
-        """Minus the loss's derivative by a single copy of ``own``, shape (G,)."""
-        odds = self._odds(own)
-        return np.asarray(self.pull * (self.flat * odds.outside + self.steep * odds.inside))
-
     def gradient_norm(self, own: Floats) -> float:
         """Operator norm of the loss gradient on group means."""
-        odds, top = self._odds(own), self.row.max()
+        odds, top = self.own_logits.odds(own), self.row.max()
         left = self.row_slope * np.exp(self.row - top)
-        right = self.column_slope * self.group_weight * np.exp(self.column + top - self.flat * own - odds.log_sum)
+        exponent = self.column + top - self.own_logits.flat * own - odds.log_sum
+        right = self.column_slope * self.group_weight * np.exp(exponent)
         diagonal = -self.row_slope * self.column_slope * self.group_weight * odds.outside
 
         def forward(x: Floats) -> Floats:
@@ -122,20 +166,8 @@ class ZeroMeans:
         return largest_singular_value(LinearOperator(shape, dtype=np.float64, matvec=forward, rmatvec=backward))
 
     def best_own(self) -> Floats:
-        """The optimal ``own``: an equation of its own for each group, by bisection, shape (G,)."""
-        low, high = np.zeros_like(self.natural), self.natural * self.live
-        while (self.within(high)[self.live] > 1).any():
-            high = 2 * high
-        for _ in range(_HALVINGS):
-            middle = 0.5 * (low + high)
-            short = (self.within(middle) > 1) & self.live
-            low, high = np.where(short, middle, low), np.where(short, high, middle)
-        return low
-
-    def _odds(self, own: Floats) -> _Odds:
-        far, near = self.others + self.column - self.flat * own, self.inside - self.steep * own
-        log_sum = np.logaddexp(np.logaddexp(far, near), 0.0)
-        return _Odds(np.exp(far - log_sum), np.exp(near - log_sum), log_sum)
+        """The optimal ``own``, shape (G,)."""
+        return best_own(self.own_logits.within, self.natural, self.live)
 
 
 def _all_but_one(combine: np.ufunc, values: Floats, nothing: float) -> Floats:
