@@ -18,7 +18,7 @@ from implicit_geometry.parameterization import Parameterization
 from implicit_geometry.problem import Problem, as_problem, require_free_features, require_no_distribution
 from implicit_geometry.theory.numerics.singular_values import largest_singular_value
 from implicit_geometry.theory.ridge.bias.program import best_bias, optimum_with_bias
-from implicit_geometry.theory.ridge.many.plain import FEW_KINDS, optimum_near
+from implicit_geometry.theory.ridge.many.plain import FEW_KINDS
 from implicit_geometry.theory.ridge.nonnegative import nonnegative_thresholds
 from implicit_geometry.theory.ridge.optimum import optimum
 from implicit_geometry.theory.ridge.program import Logits, Point, Reduced
@@ -205,7 +205,7 @@ def total_threshold(problem: Problem) -> float:
 def _within(problem: Problem, groups: ClassGroups) -> tuple[Floats, Floats]:
     """Thresholds of the differences within each group and estimates of their relative errors, shapes (G,)."""
     low, high = collapse_range(problem, groups)
-    thresholds, errors, near = low.copy(), np.zeros_like(low), _Near()
+    thresholds, errors = low.copy(), np.zeros_like(low)
     open_ = low < high
     if groups.size.size > FEW_KINDS and not problem.soft_labels and open_.any():
         bias_decay = problem.relative_bias_ridge if problem.bias else None
@@ -214,26 +214,19 @@ def _within(problem: Problem, groups: ClassGroups) -> tuple[Floats, Floats]:
         thresholds[known], errors[known], open_ = ridge[known], error[known], open_ & ~known
     order = np.argsort(-high, kind="stable")
     for group in order[open_[order]].tolist():
-        height = _excess_gradient(problem, groups, group, near)
+        height = _excess_gradient(problem, groups, group)
         thresholds[group] = _fixed_ridge(height, float(low[group]), float(high[group]))
         errors[group] = _SAME
     return thresholds, errors
 
 
-@dataclass
-class _Near:
-    """The optimum found last: the next one is near it."""
-
-    logits: Logits | None = None
-
-
-def _excess_gradient(problem: Problem, groups: ClassGroups, group: int, near: _Near) -> Callable[[float], float]:
+def _excess_gradient(problem: Problem, groups: ClassGroups, group: int) -> Callable[[float], float]:
     """Within-group gradient over the ridge, minus 1, at the optimum among logits with that group collapsed."""
 
     def height(ridge: float) -> float:
         reduced = _at(problem, groups, ridge)
         held = replace(reduced, live=reduced.live & (np.arange(reduced.size.size) != group))
-        return -float(_at_optimum(problem, held, near).own_gradient[group]) - 1
+        return -float(_at_optimum(problem, held).own_gradient[group]) - 1
 
     return height
 
@@ -315,16 +308,12 @@ def _bias_alone(problem: Problem, reduced: Reduced, own: Floats) -> Floats:
     return np.outer(bias, np.sqrt(reduced.size) * reduced.root_count)
 
 
-def _at_optimum(problem: Problem, reduced: Reduced, near: _Near) -> Point:
+def _at_optimum(problem: Problem, reduced: Reduced) -> Point:
     if isinstance(reduced, SmoothedReduced):
         return smoothed_point(reduced, problem.relative_bias_ridge if problem.bias else None)
     if problem.bias:
         return optimum_with_bias(reduced, problem.relative_bias_ridge)
-    if near.logits is None or reduced.size.size <= FEW_KINDS:
-        near.logits = optimum(reduced).logits
-    else:
-        near.logits = optimum_near(reduced, near.logits._replace(own=np.where(reduced.live, near.logits.own, 0.0)))
-    return reduced.evaluate(near.logits)
+    return reduced.evaluate(optimum(reduced).logits)
 
 
 def _own_alone(reduced: Reduced, mean: Floats) -> Floats:

@@ -28,7 +28,7 @@ def descend_alive(problem: Alive, start: AliveIterate) -> Iterator[AliveIterate]
     for _ in range(_STEPS):
         step, promise = _newton_step(problem, at, _ROUNDING * value)
         if promise <= _ROUNDING * value:
-            yield from flatter(problem, at)
+            yield from _flatter(problem, at)
             return
         length = _longest(at.unknowns.own, step.own)
         while True:
@@ -45,7 +45,7 @@ def descend_alive(problem: Alive, start: AliveIterate) -> Iterator[AliveIterate]
         yield at
 
 
-def flatter(problem: Alive, at: AliveIterate) -> Iterator[AliveIterate]:
+def _flatter(problem: Alive, at: AliveIterate) -> Iterator[AliveIterate]:
     """Newton's steps as long as they flatten the objective: it tells optima apart to half of its digits only."""
     slope = problem.gradient(at)
     steepness = slope.times(slope)

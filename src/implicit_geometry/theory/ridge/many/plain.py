@@ -9,7 +9,6 @@ import numpy as np
 from implicit_geometry._validate import Floats
 from implicit_geometry.certificate import TOLERANCE
 from implicit_geometry.theory.ridge.many.alive import Alive
-from implicit_geometry.theory.ridge.many.alive_descent import flatter
 from implicit_geometry.theory.ridge.many.coarser import coarser
 from implicit_geometry.theory.ridge.many.enclosed import FAR, Dual, approach, enclose_alive, enclose_by_factors
 from implicit_geometry.theory.ridge.many.expansion import Expansion, gradient_of
@@ -66,20 +65,6 @@ def optimal_pair(kinds: Kinds, ridge: float, goal: float) -> Pair:
         return near
     afar = Pair(rough_start(reduced), near.wrong, near.bounds)  # kinds with so little in common that bins say little
     return min(near, _polished(reduced, afar, goal, afar=True), key=lambda each: each.bounds.gap)
-
-
-def optimum_near(reduced: Reduced, near: Logits) -> Logits:
-    """The optimum to rounding, from one that is nearly the same."""
-    point = reduced.evaluate(near)
-    start = pair(reduced, near, dual_point(reduced, polar_wrong(reduced, near, point)))
-    found = _from_alive(reduced, start, EXACT_GAP)
-    if found.bounds.gap > EXACT_GAP:
-        return optimum(reduced, near).logits
-    problem = Alive(reduced)
-    best = found.logits
-    for at in flatter(problem, problem.start(best)):
-        best = at.logits
-    return best
 
 
 def expanded(kinds: Kinds, reduced: Reduced, ridge: float) -> Pair:
