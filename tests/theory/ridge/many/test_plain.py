@@ -94,7 +94,8 @@ def test_a_coarse_gradient_keeps_its_norm_and_its_null_vector(rule):
     best = optimum(small)
     wrong = small.evaluate(best.logits).wrong * small.feasible_scale(small.evaluate(best.logits).wrong)
     for bias in (False, True):
-        within, mean = Expansion(kinds, coarse, place, bias).gradient_operator(*gradient_of(small, wrong))
+        operator = Expansion(kinds, coarse, place, bias).gradient_operator(*gradient_of(small, wrong))
+        within, mean = operator.within, operator.whole
         assert np.linalg.norm(mean, 2) <= 1 + 1e-12
         assert np.abs(within).max() <= 1 + 1e-12
         np.testing.assert_allclose(reduced.null @ mean, 0, atol=1e-13)

@@ -16,6 +16,7 @@ import numpy as np
 
 from implicit_geometry._validate import Floats, Ints
 from implicit_geometry.theory.ridge.many.polar import wrong_of_gradient
+from implicit_geometry.theory.ridge.many.spread import Spread, turned
 from implicit_geometry.theory.ridge.program import Logits, Reduced
 from implicit_geometry.theory.ridge.reduce import Kinds
 
@@ -48,44 +49,32 @@ class Expansion:
         """What acts on the differences within a bin counts only where there are several classes, shape (bins,)."""
         return np.asarray((self.coarse.size > 1).astype(np.float64))
 
-    def operator(self, own: Floats, mean: Floats) -> tuple[Floats, Floats]:
-        """A coarse operator on class space, by what it does within bins and on their means, in terms of kinds.
+    def spread(self, own: Floats, mean: Floats) -> Spread:
+        """A coarse operator on class space, by what it does within bins and on their means, in terms of kinds."""
+        return Spread.of(own * self.alike, mean, self.place, self.share)
 
-        Returns:
-            What it does within kinds, shape (G,), and on their means, shape (G, G).
-        """
-        own = own * self.alike
-        core = mean - np.diag(own)
-        whole = core[np.ix_(self.place, self.place)] * self.share * self.share[:, None]
-        within = own[self.place]
-        whole[np.diag_indices_from(whole)] += within
-        return within, whole
-
-    def logits_operator(self, coarse: Logits) -> tuple[Floats, Floats]:
+    def logits_operator(self, coarse: Logits) -> Spread:
         """Coarse logits in terms of kinds, turned so that they have the new null vectors."""
-        own, mean = self.operator(*coarse)
-        mean = _turned(mean, self.old_null, self.kinds.null)
-        mean -= np.outer(self.kinds.null, self.kinds.null @ mean)
+        whole = self.spread(*coarse).turned(self.old_null, self.kinds.null).without(self.kinds.null)
         if self.bias:
-            mean = _turned(mean.T, _unit(self.old_root), _unit(self.kinds.root_group_count)).T
-        return own, mean
+            whole = whole.transposed.turned(_unit(self.old_root), _unit(self.kinds.root_group_count)).transposed
+        return whole
 
-    def gradient_operator(self, within: Floats, mean: Floats) -> tuple[Floats, Floats]:
+    def gradient_operator(self, within: Floats, mean: Floats) -> Spread:
         """A coarse loss gradient in terms of kinds, turned so that it is one.
 
         It is nearly minus the projection that leaves out the null vectors, so that both sides are turned alike.
         """
-        own, whole = self.operator(within, mean)
+        whole = self.spread(within, mean)
         null, new_null = self.old_null, self.kinds.null
         root, new_root = _unit(self.old_root), _unit(self.kinds.root_group_count)
         if self.bias:
-            whole = _turned(_turned(whole, root, new_root).T, root, new_root).T
-            null = _turned(null[:, None], root, new_root)[:, 0]
-        whole = _turned(_turned(whole, null, new_null).T, null, new_null).T
+            whole = whole.turned(root, new_root).transposed.turned(root, new_root).transposed
+            null = turned(null, root, new_root)
+        whole = whole.turned(null, new_null).transposed.turned(null, new_null).transposed
         if self.bias:
-            moved = _turned(new_root[:, None], null, new_null)[:, 0]
-            whole = _turned(whole.T, moved, new_root).T
-        return own, whole - np.outer(new_null, new_null @ whole)
+            whole = whole.transposed.turned(turned(new_root, null, new_null), new_root).transposed
+        return whole.without(new_null)
 
     @cached_property
     def old_null(self) -> Floats:
@@ -104,7 +93,8 @@ class Expansion:
             reduced: the whole problem.
             gradient: of the coarse one, within bins and on their means, of norm at most 1.
         """
-        wrong = wrong_of_gradient(reduced, *self.gradient_operator(*gradient))
+        whole = self.gradient_operator(*gradient)
+        wrong = wrong_of_gradient(reduced, whole.within, whole.whole)
         return wrong if self.bias else _best_columns(reduced, wrong)
 
     def logits(self, reduced: Reduced, coarse: Logits, wrong: Floats, levels: Floats | float = 0.0) -> Logits:
@@ -116,7 +106,8 @@ class Expansion:
             wrong: the probabilities, shape (G, G).
             levels: what a bias adds to the exponents.
         """
-        own, mean = self.logits_operator(coarse)
+        operator = self.logits_operator(coarse)
+        own, mean = operator.within, operator.whole
         alive = (own > 0) & np.asarray(wrong.any(axis=0))
         odds = np.logaddexp.reduce(reduced.exponents(Logits(own, mean)) + levels, axis=0)
         total = np.minimum(wrong.sum(axis=0), 1 - 1e-12)
@@ -147,12 +138,6 @@ def _best_columns(reduced: Reduced, wrong: Floats) -> Floats:
         odds = np.exp(np.where(wrong > 0, wrong * (reduced.offset - np.log(wrong)), 0.0).sum(axis=0) / total)
         best = np.where(np.isinf(odds), 1 / total, odds / (1 + total * odds))
     return np.asarray(wrong * np.where(best < 1, best, 1.0))
-
-
-def _turned(matrix: Floats, old: Floats, new: Floats) -> Floats:
-    """Columns turned by the rotation that takes one unit vector to another and moves nothing orthogonal to both."""
-    middle = old + new
-    return np.asarray(matrix - np.outer(middle / (1 + old @ new), middle @ matrix) + np.outer(2 * new, old @ matrix))
 
 
 def _unit(vector: Floats) -> Floats:
