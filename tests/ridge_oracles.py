@@ -55,6 +55,18 @@ def optimality(solution: Solution) -> Conditions:
     return Conditions(np.linalg.norm(gradient, 2) / problem.ridge - 1, abs(slack) / objective, float(objective))
 
 
+def objective_with_bias(solution: Solution) -> float:
+    """The objective of a head with a bias on k x k matrices, from the mean logits and the bias alone."""
+    problem, logits = solution.problem, solution.geometry.cross.dense()
+    counts = problem.counts.values
+    total = sum(
+        n * sample_loss(problem.parameterization, logits[:, label] + solution.bias, label)[0]
+        for label, n in enumerate(counts)
+    )
+    total += problem.ridge * np.linalg.norm(logits * np.sqrt(counts), "nuc")
+    return float(total + 0.5 * problem.bias_ridge * solution.bias @ solution.bias)
+
+
 def random_problem(seed: int, most_kinds: int = 60) -> Problem:
     """2 to 60 classes of 1 to 60 kinds; counts to 1e6, scales e^-3..e^3, ridges over ten decades."""
     draw = np.random.default_rng(seed)

@@ -51,7 +51,7 @@ class Expansion:
 
     def spread(self, own: Floats, mean: Floats) -> Spread:
         """A coarse operator on class space, by what it does within bins and on their means, in terms of kinds."""
-        return Spread.of(own * self.alike, mean, self.place, self.share)
+        return Spread.of(own * self.alike, mean, self.place, self.kinds.size)
 
     def logits_operator(self, coarse: Logits) -> Spread:
         """Coarse logits in terms of kinds, turned so that they have the new null vectors."""

@@ -13,13 +13,13 @@ from implicit_geometry._validate import Floats, Ints
 class Spread:
     """On the normalised means of kinds: what treats the classes of a bin alike, and a thin remainder.
 
-    The matrix is diag(share) core[place, place] diag(share) + diag(within) + left right.
+    With D = diag(sqrt(size)), the matrix is D core[place, place] D + diag(within) + left right.
 
     Attributes:
-        core: what bins do to each other, beyond ``within``, shape (B, B).
+        core: what a class of a bin does to another one beyond ``within``, shape (B, B).
         within: what the differences within a bin are multiplied by, shape (G,).
         place: bin of every kind, shape (G,).
-        share: entry of each kind in the unit vector along its bin's classes, shape (G,).
+        size: classes of every kind, shape (G,).
         left: columns of the remainder, shape (G, r).
         right: its rows, shape (r, G).
     """
@@ -27,16 +27,16 @@ class Spread:
     core: Floats
     within: Floats
     place: Ints
-    share: Floats
+    size: Floats
     left: Floats
     right: Floats
 
     @classmethod
-    def of(cls, within: Floats, mean: Floats, place: Ints, share: Floats) -> Spread:
+    def of(cls, within: Floats, mean: Floats, place: Ints, size: Floats) -> Spread:
         """Without a remainder, from what it does within bins and on their means, shapes (B,) and (B, B)."""
-        return cls(
-            mean - np.diag(within), within[place], place, share, np.zeros((place.size, 0)), np.zeros((0, place.size))
-        )
+        root = np.sqrt(np.bincount(place, weights=size))
+        core = (mean - np.diag(within)) / root / root[:, None]
+        return cls(core, within[place], place, size, np.zeros((place.size, 0)), np.zeros((0, place.size)))
 
     @property
     def transposed(self) -> Spread:
@@ -45,10 +45,10 @@ class Spread:
 
     def along(self, vector: Floats) -> Floats:
         """The row that a vector from the left makes, shape (G,)."""
-        by_bin = np.bincount(self.place, weights=self.share * vector, minlength=len(self.core))
-        return np.asarray(
-            self.share * (by_bin @ self.core)[self.place] + self.within * vector + vector @ self.left @ self.right
-        )
+        root = np.sqrt(self.size)
+        by_bin = np.bincount(self.place, weights=root * vector, minlength=len(self.core))
+        thin = vector @ self.left @ self.right
+        return np.asarray(root * (by_bin @ self.core)[self.place] + self.within * vector + thin)
 
     def turned(self, old: Floats, new: Floats) -> Spread:
         """Columns turned by the rotation that takes one unit vector to another and moves nothing orthogonal to both."""
@@ -63,16 +63,19 @@ class Spread:
         """With their outer product."""
         return replace(self, left=np.column_stack([self.left, column]), right=np.vstack([self.right, row]))
 
-    def columns(self, labels: Ints) -> Floats:
-        """Some columns of the matrix, shape (G, labels)."""
-        part = self.core[np.ix_(self.place, self.place[labels])] * self.share[labels] * self.share[:, None]
-        part[labels, np.arange(labels.size)] += self.within[labels]
-        return np.asarray(part + self.left @ self.right[:, labels])
+    def by_class(self, labels: Ints) -> Floats:
+        """What one class of each kind has of one of a label's kind, but for ``within`` of its own, (G, labels)."""
+        root = np.sqrt(self.size)
+        core = self.core[:, self.place[labels]][self.place]
+        return np.asarray(core + (self.left / root[:, None]) @ (self.right / root)[:, labels])
 
     @property
     def whole(self) -> Floats:
         """The matrix, shape (G, G)."""
-        return self.columns(np.arange(self.place.size))
+        root = np.sqrt(self.size)
+        whole = self.by_class(np.arange(self.size.size)) * root * root[:, None]
+        whole[np.diag_indices_from(whole)] += self.within
+        return np.asarray(whole)
 
 
 def turned(vector: Floats, old: Floats, new: Floats) -> Floats:
