@@ -12,11 +12,10 @@ from implicit_geometry.theory.ridge.bias.flows import Bias
 from implicit_geometry.theory.ridge.bias.levels import Levels
 from implicit_geometry.theory.ridge.bias.many import optimal_pair_with_bias
 from implicit_geometry.theory.ridge.bias.program import Biased, OptimumWithBias
-from implicit_geometry.theory.ridge.many.binned import FEWEST_BINS, check_number, finer
+from implicit_geometry.theory.ridge.many.binned import FEWEST_BINS, check_number, coarse_goal, finer
 from implicit_geometry.theory.ridge.many.binned_bounds import BinnedBounds
 from implicit_geometry.theory.ridge.many.coarser import coarser
 from implicit_geometry.theory.ridge.many.expansion import Expansion
-from implicit_geometry.theory.ridge.optimum import GOAL
 from implicit_geometry.theory.ridge.program import proven
 from implicit_geometry.theory.ridge.reduce import Kinds, reduce_kinds
 
@@ -41,7 +40,7 @@ def binned_bias_solution(
     while bins is not None:
         coarse, place = coarser(kinds, bins)
         below = Biased.of(reduce_kinds(coarse, problem.ridge), bias_decay)
-        best, wrong = optimal_pair_with_bias(coarse, problem.ridge, below, GOAL)
+        best, wrong = optimal_pair_with_bias(coarse, problem.ridge, below, coarse_goal(tolerance))
         bias = _bias(kinds, coarse, place, below, best, wrong)
         bounds = BinnedBounds(Expansion(kinds, coarse, place, bias=True), below.reduced, problem.ridge).bounds(
             best.logits, wrong, bias

@@ -45,7 +45,7 @@ def binned_solution(problem: Problem, groups: ClassGroups, kinds: Kinds, toleran
     bins: int | None = FEWEST_BINS
     while bins is not None:
         coarse, place = coarser(kinds, bins)
-        best = optimal_pair(coarse, problem.ridge, GOAL)
+        best = optimal_pair(coarse, problem.ridge, coarse_goal(tolerance))
         proof = BinnedBounds(Expansion(kinds, coarse, place), reduce_kinds(coarse, problem.ridge), problem.ridge)
         bounds = proof.bounds(best.logits, best.wrong)
         bins = finer(coarse, bins, bounds.gap, tolerance)
@@ -63,6 +63,11 @@ def check_number(kinds: Kinds) -> None:
     if kinds.number > MOST_KINDS:
         expected = f"must have at most {MOST_KINDS} kinds of classes at a ridge"
         raise InputError("problem", expected, f"{kinds.number}")
+
+
+def coarse_goal(tolerance: float) -> float:
+    """Relative gap of the optimum of bins that is small beside the tolerance."""
+    return max(GOAL, 0.01 * tolerance)
 
 
 def finer(coarse: Kinds, bins: int, gap: float, tolerance: float) -> int | None:

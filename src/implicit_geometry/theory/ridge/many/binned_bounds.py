@@ -27,7 +27,7 @@ from implicit_geometry.theory.ridge.reduce import Kinds
 
 _ENTRIES = 1_000_000  # of a block
 _REBALANCED = 3  # times
-_BALANCED = 1e-6  # of all flows
+_BALANCED = 1e-6  # norm of what is added to the gradient
 _LEAST = -0.9  # change of a factor
 _LONGEST = 750.0  # minus the logarithm of the smallest positive number
 
@@ -188,21 +188,22 @@ class BinnedBounds:
         factor = np.ones(kinds.number)
         flows = self.flows(gradient, bias, factor)
         target = flows.target(bias)
-        for _ in range(_REBALANCED):
-            if np.abs(flows.received - flows.sent - target).sum() <= _BALANCED * flows.received.sum():
+        per_class = kinds.size * levels.label * self.weight
+        for repeats in range(_REBALANCED + 1):
+            excess = flows.received - flows.sent - target
+            amount = np.abs(excess).sum() / 2
+            received = np.maximum(-excess, 0.0) / kinds.size / (amount if amount > 0 else 1.0)
+            sent = np.maximum(excess, 0.0) / per_class
+            if repeats == _REBALANCED or self.outer_norm(received, sent) <= _BALANCED:
                 break
             factor = factor * (1 + np.maximum(flows.change(target, self.expansion.place), _LEAST))
             flows = self.flows(gradient, bias, factor)
-        excess = flows.received - flows.sent - target
-        per_class = levels.label * self.weight
         blur = ROUNDINGS * EPS * kinds.number * (flows.received + flows.sent + np.abs(target))
-        more, amount = np.maximum(-excess, 0.0), np.abs(excess).sum() / 2
-        sent = np.maximum(excess, 0.0) / kinds.size / per_class
-        norm = self.outer_norm(blur / kinds.size, blur / kinds.size / per_class) / blur.sum()
+        norm = self.outer_norm(blur / kinds.size, blur / per_class) / blur.sum()
         offset = np.ptp(kinds.pairs.shift) + np.abs(kinds.pairs.margin).max() + _LONGEST + 1
         penalty = float((target**2)[target != 0] @ (0.5 / levels.decay[target != 0]))
         loss = penalty + float(blur @ (offset / levels.label))
-        return _Balance(factor, more / kinds.size / (amount if amount > 0 else 1.0), sent, norm, loss)
+        return _Balance(factor, received, sent, norm, loss)
 
     def outer_norm(self, received: Floats, sent: Floats) -> float:
         """Frobenius norm of the gradient of probabilities outer(received, sent) between different kinds, at most."""
