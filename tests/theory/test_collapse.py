@@ -16,6 +16,7 @@ from implicit_geometry import (
     predict,
 )
 from implicit_geometry.groups import gather
+from implicit_geometry.theory import collapse
 from implicit_geometry.theory.ridge.program import Logits
 from implicit_geometry.theory.ridge.reduce import reduce_problem
 
@@ -252,3 +253,18 @@ def test_lanczos_finds_the_thresholds_of_hundreds_of_kinds() -> None:
     reduced = reduce_problem(Problem(counts, ridge=1.0), gather(Problem(counts)))
     zero = reduced.evaluate(Logits(np.zeros(250), np.zeros((250, 250))))
     assert found.total == pytest.approx(reduced.gradient_norm(zero.slope), rel=1e-11)
+
+
+@pytest.mark.parametrize("head", [{}, {"bias": True}, {"ridge": 1.0, "bias": True, "bias_ridge": 0.3}])
+def test_where_means_are_the_last_to_vanish_they_do_so_with_everything(head):
+    """Without the search that is asked for where differences within a group last longer."""
+    counts = [400, 90, 90, 30, 7]
+    problem = Problem(counts, ldam(ClassCounts(counts), max_margin=2.0), **head)
+    groups = gather(problem)
+    total, by_means = collapse._total(problem, groups)
+    assert by_means
+    assert collapse._between(problem, groups, total, by_means=False) == pytest.approx(total, rel=1e-8)
+    pair = Problem([400, 400, 90, 30, 7], **head)
+    assert not collapse._total(pair, gather(pair))[1]
+    found = collapse_thresholds(pair)
+    assert found.between_groups < found.total == pytest.approx(found.ridge[0])

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -161,14 +162,15 @@ def collapse_thresholds(
         alone, known = nonnegative_thresholds(problem)
         total = float(alone.max()) if known[alone.argmax()] else math.nan
         return CollapseThresholds(problem, frozen(alone), frozen(np.zeros_like(alone)), frozen(known), math.nan, total)
-    groups, total = gather(problem), total_threshold(problem)
+    groups = gather(problem)
+    total, by_means = _total(problem, groups)
     ridge, error = _within(problem, groups)
     return CollapseThresholds(
         problem=problem,
         ridge=frozen(ridge[groups.group]),
         error=frozen(error[groups.group]),
         exact=frozen((groups.size > 1)[groups.group]),
-        between_groups=_between(problem, groups, total),
+        between_groups=_between(problem, groups, total, by_means),
         total=total,
     )
 
@@ -182,24 +184,34 @@ def class_thresholds(problem: Problem) -> Floats:
 def total_threshold(problem: Problem) -> float:
     """The ``total`` of :func:`collapse_thresholds` alone; the problem's own ridge plays no part but for a bias's."""
     require_free_features(problem, "a search of ridges")
-    groups = gather(problem)
+    return _total(problem, gather(problem))[0]
+
+
+def _total(problem: Problem, groups: ClassGroups) -> tuple[float, bool]:
+    """The ridge from which on everything is zero, and whether the means of groups are the last to vanish."""
     low = float(collapse_range(problem, groups)[0].min()) / 2  # every group is alive there
     if not (problem.bias or problem.soft_labels):
         zero = ZeroMeans.of(Kinds.of(problem, groups), low, groups.size > 1)
-        nothing = np.zeros_like(groups.size)
-        return low * max(zero.gradient_norm(nothing), float(zero.own_logits.within(nothing).max()))
+        no_own = np.zeros_like(groups.size)
+        means, within = zero.gradient_norm(no_own), float(zero.own_logits.within(no_own).max())
+        return low * max(means, within), means >= within
 
-    def gradient(ridge: float) -> float:
+    nothing = _WithoutMeans(np.zeros_like(groups.size), np.zeros_like(groups.size))
+
+    def gradients(ridge: float) -> tuple[float, float]:
+        nonlocal nothing
         reduced = replace(_at(problem, groups, ridge), live=groups.size > 1)
-        nothing = np.zeros_like(reduced.size)
-        point = _without_means(problem, reduced, nothing)
+        nothing = nothing.with_best_bias(problem, reduced)
+        point = nothing.point(reduced)
         within = -np.where(reduced.live, point.own_gradient, 0.0).min()
-        return max(largest_singular_value(point.mean_gradient), float(within))
+        return largest_singular_value(point.mean_gradient), float(within)
 
-    total = low * gradient(low)
-    if not problem.bias or problem.free_bias:  # nothing at zero logits depends on the ridge but its scale
-        return total
-    return _crossing(lambda ridge: gradient(ridge) - 1, total)
+    means, within = gradients(low)
+    total = low * max(means, within)
+    if problem.bias and not problem.free_bias:  # otherwise nothing at zero logits depends on the ridge but its scale
+        total = _crossing(lambda ridge: max(gradients(ridge)) - 1, total)
+        means, within = gradients(total)
+    return total, means >= within
 
 
 def _within(problem: Problem, groups: ClassGroups) -> tuple[Floats, Floats]:
@@ -253,11 +265,15 @@ def _fixed_ridge(height: Callable[[float], float], low: float, high: float) -> f
     return _zero(height, low, high)
 
 
-def _between(problem: Problem, groups: ClassGroups, total: float) -> float:
-    """Where the means of all groups coincide: their gradient at the optimum among such logits has norm 1."""
+def _between(problem: Problem, groups: ClassGroups, total: float, by_means: bool) -> float:
+    """Where the means of all groups coincide: their gradient at the optimum among such logits has norm 1.
+
+    That is where everything vanishes if the means are the last to do so.
+    """
     if groups.size.size == 1:
         return math.nan
-
+    if by_means:
+        return total
     several, collapsed = groups.size > 1, collapse_range(problem, groups)[1]
     if not (problem.bias or problem.soft_labels):
         kinds = Kinds.of(problem, groups)
@@ -268,16 +284,14 @@ def _between(problem: Problem, groups: ClassGroups, total: float) -> float:
 
         return _crossing(without_matrices, total)
     first = _at(problem, groups, total)
+    near = _WithoutMeans(np.zeros_like(first.size), np.zeros_like(first.size))
 
     def height(ridge: float) -> float:
+        nonlocal near
         weight = first.group_weight * (total / ridge)
         reduced = replace(first, group_weight=weight, live=several & (collapsed > ridge))
-        own = _own_alone(reduced, _bias_alone(problem, reduced, np.zeros_like(reduced.size)))
-        for _ in range(_ROUNDS if problem.bias else 0):
-            last, own = own, _own_alone(reduced, _bias_alone(problem, reduced, own))
-            if np.abs(own - last).max() <= _SETTLED * np.abs(own).max():
-                break
-        return largest_singular_value(_without_means(problem, reduced, own).mean_gradient) - 1
+        near = _best_without_means(problem, reduced, near)
+        return largest_singular_value(near.point(reduced).mean_gradient) - 1
 
     return _crossing(height, total)
 
@@ -295,17 +309,37 @@ def _crossing(height: Callable[[float], float], about: float) -> float:
     return _zero(height, low, high)
 
 
-def _without_means(problem: Problem, reduced: Reduced, own: Floats) -> Point:
-    """Loss and gradient where the means of all groups are zero and the bias, if there is one, is best."""
-    return reduced.evaluate(Logits(own, _bias_alone(problem, reduced, own)))
+class _WithoutMeans(NamedTuple):
+    """Logits within groups, and a bias on normalised group means, where the means of all groups are zero."""
+
+    own: Floats
+    bias: Floats
+
+    def added(self, reduced: Reduced) -> Floats:
+        """What the bias adds to group means, shape (G, G)."""
+        return np.outer(self.bias, np.sqrt(reduced.size) * reduced.root_count)
+
+    def with_best_bias(self, problem: Problem, reduced: Reduced) -> _WithoutMeans:
+        """The same logits with the best bias, if there is one."""
+        if not problem.bias:
+            return self
+        return self._replace(bias=best_bias(reduced, problem.relative_bias_ridge, self.own, self.bias))
+
+    def point(self, reduced: Reduced) -> Point:
+        """Loss and gradient there."""
+        return reduced.evaluate(Logits(self.own, self.added(reduced)))
 
 
-def _bias_alone(problem: Problem, reduced: Reduced, own: Floats) -> Floats:
-    """What the best bias adds to group means that are zero, shape (G, G)."""
-    if not problem.bias:
-        return np.zeros_like(reduced.logit_slope)
-    bias = best_bias(reduced, problem.relative_bias_ridge, own)
-    return np.outer(bias, np.sqrt(reduced.size) * reduced.root_count)
+def _best_without_means(problem: Problem, reduced: Reduced, near: _WithoutMeans) -> _WithoutMeans:
+    """The optimum among such logits, from what may be near it."""
+    at = near
+    for _ in range(_ROUNDS if problem.bias else 1):
+        at = at.with_best_bias(problem, reduced)
+        own = _own_alone(reduced, at.added(reduced))
+        change, at = np.abs(own - at.own).max(), at._replace(own=own)
+        if change <= _SETTLED * np.abs(own).max():
+            break
+    return at.with_best_bias(problem, reduced)
 
 
 def _at_optimum(problem: Problem, reduced: Reduced) -> Point:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mpmath
 import numpy as np
 import pytest
 
@@ -116,3 +117,20 @@ def test_the_inverse_of_a_laplacian_is_that_of_dense_algebra() -> None:
     grounded = inverse_laplacian(edges, np.zeros(5))
     np.testing.assert_allclose(grounded[:4, :4], np.linalg.inv(matrix[:4, :4]), rtol=1e-12)
     assert not grounded[4].any()
+
+
+@pytest.mark.parametrize("rows", [9, 40])
+def test_the_inverse_of_a_laplacian_is_accurate_entry_by_entry(rows: int) -> None:
+    """Row by row and, where there are many, by halves; edges of any size, against many digits."""
+    draw = np.random.default_rng(1)
+    edges = np.triu(10 ** draw.uniform(-20, 20, (rows, rows)), 1)
+    edges, ground = edges + edges.T, 10 ** draw.uniform(-20, 20, rows)
+    with mpmath.workdps(120):
+        matrix = -mpmath.matrix(edges.tolist())
+        for row in range(rows):
+            matrix[row, row] = mpmath.fsum([*edges[row].tolist(), float(ground[row])])
+        exact = np.array(mpmath.inverse(matrix).tolist(), dtype=float)
+    np.testing.assert_allclose(inverse_laplacian(edges, ground), exact, rtol=1e-13)
+    grounded = inverse_laplacian(edges, np.zeros(rows))
+    assert (grounded[:-1, :-1] > 0).all()
+    assert not grounded[-1].any()

@@ -19,6 +19,7 @@ from implicit_geometry.theory.ridge.program import Reduced
 _STEPS = 100
 _CLOSE = 0.1  # change of the exponents below which a full step converges quadratically
 _DONE = 1e-9  # after which the next one is below rounding
+_FEW_ROWS = 32  # whose elimination one by one costs little
 _TINY = 1e-290  # below it numbers lose digits
 
 
@@ -101,10 +102,28 @@ def best_levels(reduced: Reduced, levels: Levels, exponent: Floats, start: Float
 def inverse_laplacian(edges: Floats, ground: Floats) -> Floats:
     """Inverse of diag(edges @ 1 + ground) - edges, accurate entry by entry; without ground, of all rows but the last.
 
+    Nothing is ever subtracted, neither row by row nor by halves of many rows, which come to products of matrices.
+
     Args:
         edges: symmetric, >= 0, zero on the diagonal, shape (G, G).
         ground: >= 0, shape (G,).
     """
+    size = len(edges)
+    return _by_rows(edges, ground) if size <= _FEW_ROWS else _by_halves(edges, ground, size // 2)
+
+
+def _by_halves(edges: Floats, ground: Floats, half: int) -> Floats:
+    across = edges[half:, :half]
+    first = inverse_laplacian(edges[:half, :half], ground[:half] + across.sum(axis=0))
+    through = across @ first
+    onward = edges[half:, half:] + through @ across.T
+    np.fill_diagonal(onward, 0.0)
+    second = inverse_laplacian(onward, ground[half:] + through @ ground[:half])
+    mixed = second @ through
+    return np.block([[first + through.T @ mixed, mixed.T], [mixed, second]])
+
+
+def _by_rows(edges: Floats, ground: Floats) -> Floats:
     size = len(edges)
     lower, strength = np.eye(size), np.zeros(size)
     edges, ground = edges.copy(), ground.copy()

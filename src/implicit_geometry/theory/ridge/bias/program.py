@@ -55,10 +55,9 @@ def optimum_with_bias(reduced: Reduced, bias_decay: float) -> Point:
     return biased.at(best.logits, best.bias)
 
 
-def best_bias(reduced: Reduced, bias_decay: float, own: Floats) -> Floats:
+def best_bias(reduced: Reduced, bias_decay: float, own: Floats, start: Floats) -> Floats:
     """The bias, on normalised group means, that is best where the means of all groups are zero, shape (G,)."""
     biased = Biased.of(reduced, bias_decay)
-    start = np.zeros_like(biased.root_group_count)
     return biased.settled(Logits(own, np.zeros_like(reduced.logit_slope)), start)[1]
 
 
