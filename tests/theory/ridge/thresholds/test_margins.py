@@ -37,11 +37,11 @@ def random_problem(seed, kinds=50, **head):
     return Problem(counts, loss, **head)
 
 
-def smooth_problem(kinds):
+def smooth_problem(kinds, **head):
     """Every count of a long tail once, and three of them twice."""
     values = np.unique(np.round(np.geomspace(5, 2000, 2 * kinds)).astype(int))[::-1][:kinds]
     counts = ClassCounts(np.concatenate([values, values[[kinds // 3, kinds // 2, kinds - 5]]]))
-    return Problem(counts, ldam(counts, max_margin=1.0))
+    return Problem(counts, ldam(counts, max_margin=1.0), **head)
 
 
 def gradient_at_threshold(problem, kinds, group, ridge):
@@ -89,14 +89,15 @@ def test_without_margins_nothing_is_left_open_and_with_them_an_estimate_is_given
     assert not collapse_thresholds(problem.counts).error.any()
 
 
-def test_bins_of_hundreds_of_kinds_are_as_near_as_they_say():
+@pytest.mark.parametrize("decay", [None, 0.0], ids=["plain", "free bias"])
+def test_bins_of_hundreds_of_kinds_are_as_near_as_they_say(decay):
     problem = smooth_problem(140)
     kinds = Kinds.of(problem, gather(problem))
-    ridge, error = margin_thresholds(kinds, None)
+    ridge, error = margin_thresholds(kinds, decay)
     pairs = np.flatnonzero(kinds.size > 1)
-    search = margins._Search(kinds, None, *kinds.collapse_range(), {})
-    assert (error[pairs] < 5e-6).all()
-    for group in pairs[[0, 2]]:
+    search = margins._Search(kinds, decay, *kinds.collapse_range(), {})
+    assert (error[pairs] < 2e-5).all()
+    for group in pairs[1:2]:
         whole, _ = search.crossing(int(group), kinds.number - 1, float(ridge[group]), 0.0)
         assert abs(ridge[group] / whole - 1) <= error[group]
 
@@ -106,15 +107,19 @@ def test_agreement_by_chance_of_one_group_does_not_lower_its_error(monkeypatch):
     problem = smooth_problem(140)
     kinds = Kinds.of(problem, gather(problem))
     pairs = np.flatnonzero(kinds.size > 1)
-    moves = dict(zip(pairs.tolist(), (0.0, 1e-3, 1e-3), strict=True))
+    moves = dict(zip(pairs.tolist(), (0.0, 1.0, 1.0), strict=True))
     monkeypatch.setattr(
         margins._Search,
         "crossing",
-        lambda _, group, bins, ridge, slope, believed=True: (ridge * (1 + moves[group]), slope),
+        lambda search, group, bins, ridge, slope, believed=True: (
+            search.low[group] * (1 + moves[group] / bins**3),
+            slope,
+        ),
     )
     _, error = margin_thresholds(kinds, None)
-    assert error[pairs[0]] == pytest.approx(1e-3 * np.sqrt(2 / 3))
-    assert error[pairs[1]] == pytest.approx(1e-3)
+    last = 1 / 24**3 - 1 / 48**3
+    assert error[pairs[0]] == pytest.approx(last * np.sqrt(2 / 3), rel=1e-3)
+    assert error[pairs[1]] == pytest.approx(last, rel=1e-3)
 
 
 def test_where_no_optimum_is_found_the_slower_search_takes_over(monkeypatch):
@@ -135,5 +140,26 @@ def test_bins_around_a_kind_keep_it_and_are_narrow_near_it():
     assert (binned.size[0], binned.count[0]) == (1, pytest.approx(250))
     width = binned.size[1:]
     nearest = np.argsort(np.abs(binned.count[1:] - 250))
-    assert width[nearest[:2]].max() < width[nearest[-2:]].min()
+    assert width[nearest[:2]].mean() < 0.9 * width[nearest[2:]].mean()
+    assert width[binned.count[1:] > 250].sum() == 150  # no bin has counts on both sides
     np.testing.assert_allclose(around(kinds, 150, 299).count, np.append(250, np.delete(kinds.count, 150)))
+
+
+def test_changes_that_do_not_fall_are_expected_to_go_on(monkeypatch):
+    """Halving from one doubling to the next leaves as much as the last, three quarters three times as much."""
+    problem = smooth_problem(140)
+    kinds = Kinds.of(problem, gather(problem))
+    pairs = np.flatnonzero(kinds.size > 1)
+    for share, times in ((0.25, 1.0), (0.5, 1.0), (2 / 3, 2.0), (0.9, 3.0)):
+        move = {bins: 1e-2 * share**number for number, bins in enumerate(margins._BINS)}
+        monkeypatch.setattr(
+            margins._Search,
+            "crossing",
+            lambda search, group, bins, ridge, slope, believed=True, move=move: (
+                search.low[group] * (1 + move[bins]),
+                slope,
+            ),
+        )
+        _, error = margin_thresholds(kinds, None)
+        last = move[margins._BINS[-2]] - move[margins._BINS[-1]]
+        np.testing.assert_allclose(error[pairs], times * last, rtol=2e-2)

@@ -14,7 +14,7 @@ from implicit_geometry.parameterization import Pairwise, Parameterization
 from implicit_geometry.problem import Problem
 from implicit_geometry.theory.ridge.reduce import Kinds
 
-_NEAR = 0.1  # distance to the centre within which bins are equally narrow
+_NEAR = 0.3  # distance to the centre within which bins are equally narrow
 
 
 def coarser(kinds: Kinds, number: int) -> tuple[Kinds, Ints]:
@@ -29,22 +29,27 @@ def coarser(kinds: Kinds, number: int) -> tuple[Kinds, Ints]:
     Returns:
         The bins, and the bin of every kind, shape (G,).
     """
-    place = _halved(_features(kinds), number)
+    place = _halved(_features(kinds), [np.arange(kinds.number)], number)
     return _bins(kinds, place), place
 
 
 def around(kinds: Kinds, centre: int, number: int) -> Kinds:
     """One kind as it is, the first, and bins of all others, narrow near it and wide far from it.
 
+    No bin has kinds that lose their direction at larger ridges than that one and others that do so at smaller ones: at
+    its threshold some of them would be alive and some not, which no average says.
+
     Args:
         kinds: what to gather.
         centre: the kind that is kept.
-        number: of bins.
+        number: of bins, at least two.
     """
     others = np.delete(np.arange(kinds.number), centre)
-    features = _features(kinds)
+    features, scale = _features(kinds), kinds.strength * kinds.pairs.class_scale
+    stronger = scale[others] > scale[centre]
+    parts = [part for part in (np.flatnonzero(stronger), np.flatnonzero(~stronger)) if part.size]
     place = np.zeros(kinds.number, dtype=np.int64)
-    place[others] = 1 + _halved(features[:, others], number, features[:, centre])
+    place[others] = 1 + _halved(features[:, others], parts, number, features[:, centre])
     return _bins(kinds, place)
 
 
@@ -100,8 +105,15 @@ def with_fewer_kinds(problem: Problem, number: int) -> Problem:
     return replace(problem, counts=counts, parameterization=loss, embedding_cost=coarse.cost[row])
 
 
-def _halved(features: Floats, number: int, centre: Floats | None = None) -> Ints:
-    """The bin of every column, bins in the order of their first columns; widths count by the distance to a centre."""
+def _halved(features: Floats, parts: list[Ints], number: int, centre: Floats | None = None) -> Ints:
+    """The bin of every column, bins in the order of their first columns; widths count by the distance to a centre.
+
+    Args:
+        features: of the columns.
+        parts: the bins to begin with.
+        number: of bins in the end.
+        centre: features near which bins are to be narrow.
+    """
 
     def entry(columns: Ints) -> tuple[float, int, int, Ints]:
         width = np.ptp(features[:, columns], axis=1)
@@ -109,7 +121,7 @@ def _halved(features: Floats, number: int, centre: Floats | None = None) -> Ints
         away = 1.0 if centre is None else _NEAR + float(np.abs(features[:, columns].T - centre).max(axis=1).min())
         return -float(width[widest]) / away, int(columns[0]), widest, columns
 
-    heap = [entry(np.arange(features.shape[1]))]
+    heap = [entry(part) for part in parts]
     heapify(heap)
     while len(heap) < number and heap[0][0] < 0:
         _, _, widest, columns = heappop(heap)

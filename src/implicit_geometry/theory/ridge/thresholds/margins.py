@@ -23,10 +23,12 @@ from implicit_geometry.theory.ridge.newton import Factored, Smooth, descend
 from implicit_geometry.theory.ridge.optimum import GOAL
 from implicit_geometry.theory.ridge.program import Logits, Point, Reduced, lifted, rough_start
 from implicit_geometry.theory.ridge.reduce import Kinds, reduce_kinds
+from implicit_geometry.theory.ridge.thresholds.dense import DenseBiased, DenseFactored
 
-_BINS = (6, 12, 24, 48)
+_BINS = (3, 6, 12, 24, 48)
 _FIRST_BINS = 24  # where all kinds come next
 _WANTED = 2e-6  # relative change by twice as many bins that is small enough
+_SLOWEST = 0.75  # change by twice as many bins over the one before, at most, where more would go on so
 _SETTLED = 1e-6  # relative change of the ridge, with the same bins, that ends the search for it
 _LEFT = 0.25  # of a change that ended the search: what another slope could make of it
 _EXACT = 1e-8  # relative error without bins
@@ -34,8 +36,9 @@ _ASIDE = 1e-4  # relative distance of a second ridge that tells the slope
 _SECANTS = 12
 _STEEPEST = 0.9  # rise of the gradient with the ridge that is believed
 
+_DENSE = 13  # kinds up to which a matrix for the Hessian is quicker than its products
 _STEPS = 60
-_FLAT, _STEEP = 1e-8, 1e-6  # steepness that ends a descent, and above which it has failed
+_FLAT, _STEEP = 1e-9, 1e-6  # steepness that ends a descent, and above which it has failed
 _LIFTS = 4  # descents that begin with directions added
 _NOISE = 1e-7  # by which the loss gradient may exceed 1
 
@@ -52,7 +55,8 @@ def margin_thresholds(kinds: Kinds, bias_decay: float | None) -> tuple[Floats, F
 
     Up to 128 kinds, bins are a start only, and from 1e-8 to 2.5e-7 is said to be left. Beyond, they are doubled until
     thresholds change by no more than two millionths, and at most to 48; a group's error is taken for its last change,
-    or for the root mean square of those of all groups where that is more: half as many bins may agree by chance.
+    or for the root mean square of those of all groups where that is more: half as many bins may agree by chance. Where
+    changes hardly fall from one doubling to the next, it is what all further ones would come to.
 
     Args:
         kinds: of classes.
@@ -65,20 +69,22 @@ def margin_thresholds(kinds: Kinds, bias_decay: float | None) -> tuple[Floats, F
     whole = kinds.number <= EXACT
     fewest, *more = (_FIRST_BINS, kinds.number - 1) if whole else _BINS
     ridge, slope = search.first_crossings(fewest, own_slopes=whole)
-    change = np.full_like(ridge, np.nan)
-    error = change.copy()
+    error = np.full_like(ridge, np.nan)
     groups = search.groups[np.isfinite(ridge[search.groups])]
+    last = np.inf
     for bins in more:
-        for group in groups:
-            before = ridge[group]
-            ridge[group], slope[group] = search.crossing(int(group), bins, float(before), float(slope[group]))
-            change[group] = abs(ridge[group] / before - 1)
+        change, step = search.refine(groups, bins, ridge, slope)
         groups = groups[np.isfinite(ridge[groups])]
-        typical = float(np.sqrt((change[groups] ** 2).mean())) if groups.size else 0.0
-        left = np.maximum(_EXACT, _LEFT * np.minimum(change[groups], _SETTLED))
-        error[groups] = left if whole else np.maximum(change[groups], typical)
+        change = change[groups]
+        typical = float(np.sqrt((change**2).mean())) if groups.size else 0.0
+        share = min(typical / last, _SLOWEST)
+        rest = max(1.0, share / (1 - share))
+        left = np.maximum(_EXACT, _LEFT * np.minimum(step[groups], _SETTLED))
+        error[groups] = left if whole else rest * np.maximum(change, typical)
         if typical <= _WANTED:
-            groups = groups[change[groups] > _WANTED]
+            groups, last = groups[change > _WANTED], np.inf
+        else:
+            last = typical
     return ridge, error
 
 
@@ -118,6 +124,29 @@ class _Search:
                 share, last = float((ridge[group] - self.low[group]) / width[group] / size[group]), slope[group]
         return ridge, slope
 
+    def refine(self, groups: Ints, bins: int, ridge: Floats, slope: Floats) -> tuple[Floats, Floats]:
+        """:meth:`crossing` of groups from fewer bins, each moved as the last one has, in place.
+
+        Args:
+            groups: their places.
+            bins: of all others.
+            ridge: known from fewer bins, shape (G,); those of the groups are replaced.
+            slope: derivatives, shape (G,); those of the groups are replaced.
+
+        Returns:
+            Relative changes, of what is known and of the start, shapes (G,).
+        """
+        change, moved = np.full_like(ridge, np.nan), 0.0
+        step = change.copy()
+        for group in groups.tolist():
+            before = float(ridge[group])
+            start = before * (1 + moved)
+            ridge[group], slope[group] = self.crossing(group, bins, start, float(slope[group]))
+            if np.isfinite(ridge[group]):
+                moved = float(ridge[group]) / before - 1
+                change[group], step[group] = abs(moved), abs(float(ridge[group]) / start - 1)
+        return change, step
+
     def crossing(self, group: int, bins: int, ridge: float, slope: float, believed: bool = True) -> tuple[float, float]:
         """Where the gradient within a group is the ridge, and its derivative by the ridge; NaN if not found.
 
@@ -149,7 +178,12 @@ class _Search:
         """Loss and gradient at the optimum with the first kind held collapsed; None if not found."""
         reduced = reduce_kinds(kinds, ridge)
         held = replace(reduced, live=reduced.live & (np.arange(kinds.number) > 0))
-        problem = _Held(held, None if self.bias_decay is None else Biased.of(held, self.bias_decay))
+        few = kinds.number <= _DENSE
+        problem = _Held(
+            held,
+            (DenseFactored if few else Factored)(held),
+            None if self.bias_decay is None else (DenseBiased if few else Biased).of(held, self.bias_decay),
+        )
         try:
             found = problem.optimum(self.near.get(kinds.number))
         except (ArithmeticError, ValueError):  # LinAlgError is a ValueError
@@ -165,19 +199,20 @@ class _Held:
     """A reduced problem, and the same with a bias if there is one."""
 
     reduced: Reduced
+    factored: Factored
     biased: Biased | None
 
-    @cached_property
+    @property
     def smooth(self) -> Smooth:
-        return Factored(self.reduced) if self.biased is None else self.biased
+        return self.factored if self.biased is None else self.biased
 
     def optimum(self, near: _Unknowns | None) -> tuple[Point, _Unknowns] | None:
         """The optimum, from what may be near it or else from the limit's form; None where neither leads there."""
+        found = None if near is None or not near.logits.mean.any() else self.descended(near)
+        if found is not None:
+            return found
         nothing = self.nothing()
-        if nothing is not None:
-            return self.at(nothing), nothing
-        found = None if near is None else self.descended(near)
-        return found or self.descended(self.start())
+        return self.descended(self.start()) if nothing is None else (self.at(nothing), nothing)
 
     def nothing(self) -> _Unknowns | None:
         """Zero logits where they are the optimum."""
