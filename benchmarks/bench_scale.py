@@ -122,6 +122,11 @@ def thresholds() -> None:
     for name, counts in (("CIFAR-100-LT", CIFAR), ("1,000 classes of 529 kinds", IMAGENET)):
         spent, found = timed(lambda counts=counts: ig.collapse_thresholds(counts, ig.ldam(counts)))
         line(f"collapse_thresholds, {name}, ldam", spent, 2.0, f"error about {found.error.max():.0e}")
+    for name, bias_ridge in (("a bias with a ridge", 0.05), ("a free bias", 0.0)):
+        problem = ig.Problem(IMAGENET, ig.ldam(IMAGENET), ridge=0.05, bias=True, bias_ridge=bias_ridge)
+        spent, found = timed(lambda problem=problem: ig.collapse_thresholds(problem))
+        what = f"collapse_thresholds, 1,000 classes of 529 kinds, ldam, {name}"
+        line(what, spent, 2.0, f"error about {found.error.max():.0e}")
 
 
 def limits() -> None:
