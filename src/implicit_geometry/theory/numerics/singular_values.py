@@ -38,6 +38,16 @@ def nuclear_norm(matrix: Floats) -> float:
     return float(np.linalg.svd(_finite(matrix), compute_uv=False).sum())
 
 
+def along_pairs(spectrum: Spectrum, matrix: Floats) -> Floats:
+    """What a matrix has along every pair of singular vectors: left[:, i]^T matrix right[i].
+
+    Example:
+        >>> along_pairs(svd(np.diag([3.0, 2.0])), np.diag([0.5, 7.0]))
+        array([0.5, 7. ])
+    """
+    return np.asarray(((spectrum.left.T @ matrix) * spectrum.right).sum(axis=1))
+
+
 def operator_norm(matrix: Floats) -> float:
     """Largest singular value; errors as :func:`svd`."""
     return float(np.linalg.svd(_finite(matrix), compute_uv=False)[0])

@@ -21,7 +21,7 @@ from implicit_geometry._validate import Floats, InputError
 from implicit_geometry.certificate import Certificate
 from implicit_geometry.problem import Problem
 from implicit_geometry.theory.numerics.rounding import EPS, ROUNDINGS
-from implicit_geometry.theory.numerics.singular_values import nuclear_norm, operator_norm, svd
+from implicit_geometry.theory.numerics.singular_values import along_pairs, nuclear_norm, operator_norm, svd
 
 LARGEST = 1e290
 """Products of numbers beyond it, or below its inverse, lose digits."""
@@ -275,7 +275,7 @@ def lifted(reduced: Reduced, x: Logits) -> Logits:
     gradient = point.mean_gradient - np.outer(reduced.null, reduced.null @ point.mean_gradient)
     outer, tension, inner = svd(left[:, dead].T @ gradient @ right[dead].T)
     rows, columns = left[:, dead] @ outer, right[dead].T @ inner.T
-    bend = np.einsum("gi,gh,hi->i", rows**2, by_mean, columns**2)
+    bend = ((rows**2).T @ by_mean * (columns**2).T).sum(axis=1)
     mean = x.mean - (rows * np.where(tension > 1, (tension - 1) / bend, 0.0)) @ columns.T
     pull = np.where(reduced.live & (x.own == 0), np.maximum(-point.own_gradient - 1, 0.0), 0.0)
     own = x.own + np.where(pull > 0, reduced.copies * pull / np.where(pull > 0, by_own, 1.0), 0.0)
@@ -284,7 +284,7 @@ def lifted(reduced: Reduced, x: Logits) -> Logits:
 
 def trimmed(x: Logits, point: Point) -> Logits:
     """X with exactly zero where the gradient proves it to be zero at the optimum."""
-    left, sigma, right = svd(x.mean)
-    tension = -np.einsum("gi,gh,ih->i", left, point.mean_gradient, right)
+    left, sigma, right = spectrum = svd(x.mean)
+    tension = -along_pairs(spectrum, point.mean_gradient)
     mean = (left * np.where(tension < 1 - _STRICT, 0.0, sigma)) @ right
     return Logits(np.where(-point.own_gradient < 1 - _STRICT, 0.0, x.own), mean)

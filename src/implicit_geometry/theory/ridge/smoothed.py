@@ -22,7 +22,7 @@ from implicit_geometry.groups import ClassGroups, gather
 from implicit_geometry.problem import Problem, Solution, require_free_features, require_problem
 from implicit_geometry.theory.expand import grouped_geometry
 from implicit_geometry.theory.numerics.rounding import EPS, ROUNDINGS
-from implicit_geometry.theory.numerics.singular_values import operator_norm, svd
+from implicit_geometry.theory.numerics.singular_values import along_pairs, operator_norm, svd
 from implicit_geometry.theory.ridge.bias.program import Biased
 from implicit_geometry.theory.ridge.newton import Factored
 from implicit_geometry.theory.ridge.optimum import GOAL, closest
@@ -195,8 +195,8 @@ class _Smoothed:
     def dual_point(self, logits: Logits, point: Point) -> tuple[Floats, Floats, Floats]:
         """Derivatives by the exponents, and G on the classes of a group and on group means, of norm at most 1."""
         reduced = self.reduced
-        left, sigma, right = svd(logits.mean)
-        tension = -np.einsum("gi,gh,ih->i", left, point.mean_gradient, right)
+        left, sigma, right = spectrum = svd(logits.mean)
+        tension = -along_pairs(spectrum, point.mean_gradient)
         alive = (sigma > EPS * sigma.max(initial=0.0) * sigma.size) & (tension > _TAUT)
         mean = left[:, alive] @ right[alive]
         rest = -left[:, ~alive].T @ point.mean_gradient @ right[~alive].T

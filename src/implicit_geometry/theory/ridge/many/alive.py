@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from implicit_geometry._validate import Floats
-from implicit_geometry.theory.numerics.singular_values import Spectrum, operator_norm, svd
+from implicit_geometry.theory.numerics.singular_values import Spectrum, along_pairs, operator_norm, svd
 from implicit_geometry.theory.ridge.program import Logits, Point, Reduced
 
 WEAKEST = 1e-9
@@ -129,7 +129,7 @@ class Alive:
             return first
         left, sigma, right = first.spectrum
         pull = -first.point.own_gradient
-        tension = -np.einsum("gi,gh,ih->i", left, first.point.mean_gradient, right)
+        tension = -along_pairs(first.spectrum, first.point.mean_gradient)
         own, sigma = (
             _decided(values, slope, sigma.mean()) for values, slope in ((first.unknowns.own, pull), (sigma, tension))
         )

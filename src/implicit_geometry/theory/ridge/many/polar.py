@@ -11,7 +11,7 @@ import numpy as np
 
 from implicit_geometry._validate import Floats
 from implicit_geometry.theory.numerics.rounding import EPS
-from implicit_geometry.theory.numerics.singular_values import Spectrum, svd
+from implicit_geometry.theory.numerics.singular_values import Spectrum, along_pairs, svd
 from implicit_geometry.theory.ridge.program import Logits, Point, Reduced
 
 
@@ -44,8 +44,9 @@ def polar_wrong(
         null: a unit vector that the gradient takes to zero, under a free bias, shape (G,).
         spectrum: singular values of the mean logits, where they are known.
     """
-    left, sigma, right = svd(x.mean) if spectrum is None else spectrum
-    tension = -np.einsum("gi,gh,ih->i", left, point.mean_gradient, right)
+    spectrum = svd(x.mean) if spectrum is None else spectrum
+    left, sigma, right = spectrum
+    tension = -along_pairs(spectrum, point.mean_gradient)
     usual = float(sigma.sum() + (reduced.size - 1) @ x.own) / float(reduced.size.sum())
     # a step of this length against the gradient would leave it alive
     alive = (sigma > EPS * sigma.size * sigma.max(initial=0.0)) & (sigma > usual * (1 - tension))

@@ -59,7 +59,7 @@ def _tension(problem: Alive, at: AliveIterate, stiff: Floats) -> Floats:
     left, _, right = at.spectrum
     rows = (left[:, : at.rank] ** 2).sum(axis=1) + problem.reduced.null**2
     columns = (right[: at.rank] ** 2).sum(axis=0) + stiff**2
-    pull = np.einsum("gi,ij,jg->g", left[:, at.rank :], problem.dead_gradient(at), right[at.rank :])
+    pull = ((left[:, at.rank :] @ problem.dead_gradient(at)) * right[at.rank :].T).sum(axis=1)
     return np.asarray(np.clip(np.sqrt(rows * columns) - pull, 0.0, 1.0))
 
 
