@@ -103,20 +103,28 @@ def test_balancing_weights_balance_flows_of_any_size(seed: int) -> None:
     np.testing.assert_allclose(received[sent > 1e-290], sent[sent > 1e-290], rtol=1e-13)
 
 
+def test_so_do_those_of_more_groups_than_are_eliminated_at_once() -> None:
+    flow = 10.0 ** np.random.default_rng(0).uniform(-20, 20, (75, 75))
+    np.fill_diagonal(flow, 0.0)
+    balanced = flow * balancing_weights(flow)
+    np.testing.assert_allclose(balanced.sum(axis=1), balanced.sum(axis=0), rtol=1e-13)
+
+
 def test_a_group_that_sends_nothing_leaves_nothing_to_be_sent_to_it() -> None:
     assert balancing_weights(np.array([[0.0, 1.0], [0.0, 0.0]])).tolist() == [1, 0]
     assert balancing_weights(np.array([[0.0, 0.0], [1.0, 0.0]])).tolist() == [0, 0]
 
 
-def test_the_inverse_of_a_laplacian_is_that_of_dense_algebra() -> None:
+@pytest.mark.parametrize("groups", [5, 75])
+def test_the_inverse_of_a_laplacian_is_that_of_dense_algebra(groups: int) -> None:
     draw = np.random.default_rng(0)
-    edges = np.triu(draw.uniform(0, 1, (5, 5)), 1)
-    edges, ground = edges + edges.T, draw.uniform(0, 1, 5)
+    edges = np.triu(draw.uniform(0, 1, (groups, groups)), 1)
+    edges, ground = edges + edges.T, draw.uniform(0, 1, groups)
     matrix = np.diag(edges.sum(axis=1)) - edges
     np.testing.assert_allclose(inverse_laplacian(edges, ground), np.linalg.inv(matrix + np.diag(ground)), rtol=1e-12)
-    grounded = inverse_laplacian(edges, np.zeros(5))
-    np.testing.assert_allclose(grounded[:4, :4], np.linalg.inv(matrix[:4, :4]), rtol=1e-12)
-    assert not grounded[4].any()
+    grounded = inverse_laplacian(edges, np.zeros(groups))
+    np.testing.assert_allclose(grounded[:-1, :-1], np.linalg.inv(matrix[:-1, :-1]), rtol=1e-12)
+    assert not grounded[-1].any()
 
 
 @pytest.mark.parametrize("rows", [9, 40])

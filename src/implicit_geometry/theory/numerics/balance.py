@@ -6,6 +6,9 @@ import numpy as np
 
 from implicit_geometry._validate import Floats
 
+BLOCK = 32
+"""Groups that an elimination without a subtraction carries out before it goes on with all others at once."""
+
 
 def balancing_weights(flow: Floats) -> Floats:
     """Weights of the columns, the largest 1, after which every group receives what it sends (zeros if none exist).
@@ -25,11 +28,18 @@ def balancing_weights(flow: Floats) -> Floats:
     size = len(flow)
     flow, weight = flow.copy(), np.zeros(size)
     sent = np.zeros(size)
-    for index in range(size - 1, 0, -1):
-        sent[index] = flow[:index, index].sum()
-        if not sent[index] > 0:
-            return weight
-        flow[:index, :index] += np.outer(flow[:index, index] / sent[index], flow[index, :index])
+    for last in range(size, 0, -BLOCK):
+        first = max(last - BLOCK, 0)
+        for index in range(last - 1, max(first, 1) - 1, -1):
+            sent[index] = flow[:index, index].sum()
+            if not sent[index] > 0:
+                return weight
+            share = flow[:index, index] / sent[index]
+            flow[:index, first:index] += np.outer(share, flow[index, first:index])
+            if first:
+                flow[first:index, :first] += np.outer(share[first:], flow[index, :first])
+        if first:
+            flow[:first, :first] += (flow[:first, first:last] / sent[first:last]) @ flow[first:last, :first]
     weight[0] = 1.0
     for index in range(1, size):
         weight[index] = flow[index, :index] @ weight[:index] / sent[index]
