@@ -6,6 +6,8 @@ import pytest
 from implicit_geometry import ClassCounts, InputError, Problem, Status, ce, ldt, predict, vs
 from implicit_geometry.groups import gather
 from implicit_geometry.theory.ridge.bias.program import Biased
+from implicit_geometry.theory.ridge.many.coarser import coarser
+from implicit_geometry.theory.ridge.many.expansion import Expansion
 from implicit_geometry.theory.ridge.reduce import Kinds, reduce_kinds
 from ridge_oracles import objective_with_bias
 
@@ -25,6 +27,23 @@ def test_newtons_method_without_coarse_problems_agrees(rule, bias_ridge):
     assert solution.certificate.dual <= 0.05 * alone.bounds.primal
     assert objective_with_bias(solution) == pytest.approx(solution.certificate.primal, rel=1e-10)
     assert (solution.norm_error.classifier >= 0).all()
+
+
+@pytest.mark.parametrize("bias_decay", [0.0, 1.0])
+def test_levels_come_nearer_by_the_square_of_their_error_whatever_the_lengths_of_columns(bias_decay):
+    kinds = Kinds.of(Problem(COUNTS, ldt(COUNTS, 0.25)), gather(Problem(COUNTS, ldt(COUNTS, 0.25))))
+    biased = Biased.of(reduce_kinds(kinds, 0.05), bias_decay)
+    with np.errstate(all="ignore"):
+        best = biased.solve()
+    level, wrong = best.bias / biased.reduced.null, biased.at(best.logits, best.bias).wrong
+    expansion = Expansion(kinds, *coarser(kinds, 16), bias=True)
+    draw = np.random.default_rng(0)
+    bounded = wrong * draw.uniform(0.5, 0.99, level.size)
+    for size in (0.1, 0.01):
+        error = size * draw.choice([-1.0, 1.0], level.size) / biased.levels.label.max()
+        start = level + error - biased.reduced.null**2 @ error
+        nearer = expansion.nearer_levels(biased.reduced, biased.levels, best.logits, start, bounded)
+        assert np.abs(nearer - level).max() < 2 * size * np.abs(error).max()
 
 
 def test_a_free_bias_leaves_embeddings_whose_mean_over_samples_is_zero():

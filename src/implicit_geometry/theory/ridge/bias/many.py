@@ -39,6 +39,8 @@ def optimal_pair_with_bias(kinds: Kinds, ridge: float, biased: Biased, goal: flo
     wrong = expansion.wrong(reduced, gradient_of(below.reduced, known_wrong))
     level = expansion.levels(known.bias / below.reduced.null)
     logits = expansion.logits(reduced, known.logits, wrong, biased.levels.change(level))
+    level = expansion.nearer_levels(reduced, biased.levels, logits, level, wrong)
+    logits = expansion.logits(reduced, known.logits, wrong, biased.levels.change(level))
     first = biased.dual_point(wrong, level * reduced.null)
     start = biased.beside(*biased.parted(logits, level * reduced.null), first)
     if start.bounds.gap <= goal:

@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy.linalg import solve
 
 from implicit_geometry._validate import Floats, Ints
+from implicit_geometry.theory.numerics.rounding import EPS
+from implicit_geometry.theory.ridge.bias.levels import Levels
 from implicit_geometry.theory.ridge.many.polar import wrong_of_gradient
 from implicit_geometry.theory.ridge.many.spread import Spread, turned
 from implicit_geometry.theory.ridge.program import Logits, Reduced
@@ -122,7 +125,34 @@ class Expansion:
 
     def levels(self, level: Floats) -> Floats:
         """A coarse bias over the null vector, in terms of kinds, shape (G,)."""
-        level = level[self.place]
+        return self._without_constant(level[self.place])
+
+    def nearer_levels(self, reduced: Reduced, levels: Levels, logits: Logits, level: Floats, wrong: Floats) -> Floats:
+        """Levels of each class's own: those that put the wrong classes of every label into the right proportions.
+
+        A step of Newton's method for the divergence of these proportions, which no length of a column changes: a bin's
+        levels are off by its width.
+
+        Args:
+            reduced: the whole problem.
+            levels: what its bias does.
+            logits: near the optimum.
+            level: of the bins, shape (G,).
+            wrong: the right probabilities, shape (G, G).
+        """
+        exponent = reduced.exponents(logits) + levels.change(level)
+        now = np.exp(exponent - np.logaddexp.reduce(exponent, axis=0))
+        total = wrong.sum(axis=0)
+        weight = reduced.group_weight * total * levels.label
+        slope = (now * weight - wrong * (weight / np.where(total > 0, total, 1.0))).sum(axis=1)
+        bent = now * (weight * levels.label)
+        curvature = np.diag(bent.sum(axis=1)) - bent @ now.T
+        number = level.size
+        # all levels together change nothing
+        held = curvature.trace() / number * (np.full((number, number), 1 / number) + EPS * number * np.eye(number))
+        return self._without_constant(level - solve(curvature + held, slope, assume_a="pos"))
+
+    def _without_constant(self, level: Floats) -> Floats:
         return np.asarray(level - self.kinds.null**2 @ level)
 
 
