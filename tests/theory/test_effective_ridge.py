@@ -197,6 +197,43 @@ def test_so_is_that_of_many_kinds_of_classes(loss):
     assert not found.at_edge
 
 
+@pytest.mark.parametrize("bias", [False, True], ids=["no bias", "free bias"])
+def test_two_ridges_of_many_kinds_of_classes_are_enough_or_three(bias, monkeypatch):
+    """Beside searches of fewer kinds; the second one says that the first is the nearest, or where that is."""
+    counts = ClassCounts.exponential(num_classes=130, imbalance_ratio=100, max_count=50_000)
+    problem = Problem(counts, ldt(counts, 0.25), ridge=0.05, bias=bias)
+    measured, solved = predict(problem).geometry, []
+
+    def counted(each, tolerance=1e-8):
+        solved.extend([each.ridge] * (each.counts == counts))
+        return predict(each, tolerance)
+
+    monkeypatch.setattr("implicit_geometry.theory.effective_ridge.predict", counted)
+    found = effective_ridge(measured, problem)
+    assert found.ridge == pytest.approx(0.05, rel=1e-3)
+    assert found.solution.certificate.relative_gap <= 1e-8
+    assert len(solved) in (2, 3)
+
+
+def test_no_ridge_nearby_is_nearer_to_a_geometry_of_many_kinds_that_none_predicts():
+    counts = ClassCounts.exponential(num_classes=60, imbalance_ratio=100, max_count=5000)
+    problem, other = Problem(counts, bias=True), Problem(counts, ldt(counts, 0.4), ridge=0.3)
+    measured = predict(other).geometry
+    found = effective_ridge(measured, problem)
+    assert found.distance > 0.01
+    for factor in (0.7, 0.95, 1.05, 1.4):
+        nearby = predict(problem.at_ridge(found.ridge * factor))
+        assert found.distance < gram_distance(measured.classifier, nearby.geometry.classifier)
+
+
+def test_the_search_of_many_kinds_for_runs_agrees_with_the_exact_one():
+    counts = ClassCounts.exponential(num_classes=60, imbalance_ratio=100, max_count=5000)
+    problem = Problem(counts, bias=True, bias_ridge=1.0, ridge=1.0)
+    search = RidgeSearch(problem)
+    measured = [predict(problem.at_ridge(ridge)).geometry for ridge in (0.02, 0.03)]
+    assert [search.nearest(each).ridge for each in measured] == pytest.approx([0.02, 0.03], rel=5e-3)
+
+
 def test_many_kinds_may_lie_beyond_all_ridges():
     counts = ClassCounts.exponential(num_classes=60, imbalance_ratio=100, max_count=5000)
     assert effective_ridge(predict(Problem(counts)).geometry, Problem(counts)).at_edge

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.polynomial import Polynomial
@@ -28,11 +30,21 @@ _BLOCKS = ("classifier", "embedding", "cross")
 _AS_NEAR = 1e-6  # difference of distances that does not count
 _FEW_KINDS = 48  # kinds of classes up to which all ridges are solved as they are
 _ROUGH_KINDS = 8
+_FEWER, _MOST_FEWER = 8, 256  # kinds taken for one, and their number at most, in the search before that of many kinds
 _ROUGH_TOLERANCE = 2e-8  # relative gap of a solution on the way, for hundreds of kinds
 _APART = 4  # steps between the first ridges of many kinds
 _KNOWN = {True: 0.01, False: 0.03}  # steps to which the ridge of many kinds is known, where exact or not
 _VERTICES = 8
-_POINTS = 4  # of the curve whose lowest point is next
+_AROUND = 2  # steps of a lattice on both sides of its best that the curve of distances is drawn through
+_POINTS, _DISTINCT = 4, 0.05  # of the curve whose lowest point is next, and steps between them, at least
+
+
+class _Fit(NamedTuple):
+    """A nearest solution, whether an edge is as near, and the squared distance by steps from it if it is inside."""
+
+    solution: Solution
+    at_edge: bool
+    curve: Polynomial | None
 
 
 @dataclass(frozen=True, repr=False)
@@ -69,7 +81,8 @@ class EffectiveRidge:
 def effective_ridge(measured: Geometry, problem: Problem, *, block: str = "classifier") -> EffectiveRidge:
     """Find the ridge at which the predicted geometry is nearest to a measured one.
 
-    Searched from 1e-12 to 0.99 times the ridge from which on everything collapses to zero.
+    Searched from 1e-12 to 0.99 times the ridge from which on everything collapses to zero (with a bias and more than
+    256 kinds of classes, that of 256, which is about a per cent less).
 
     Args:
         measured: geometry of a network, over the problem's classes in their order.
@@ -106,6 +119,9 @@ class RidgeSearch:
     around it, then the vertex of a parabola or, where that is asked for, Brent's method. Runs are fitted by the
     parabola, their records and every epoch of their histories alike.
 
+    Many kinds of classes are searched where fewer have led. Their squared distances differ by next to nothing but a
+    line from those of the fewer, which tell how they bend: two ridges say where the lowest one is.
+
     Args:
         problem: as for :func:`effective_ridge`.
         block: likewise.
@@ -127,14 +143,20 @@ class RidgeSearch:
         require_problem(problem)
         self.block = choice("block", block, _BLOCKS)
         self.problem = problem
-        self.highest = self._HIGHEST * total_threshold(problem)
         self.coarse = range(-self.STEPS * self.DECADES, 1, self.COARSE)
         self.group = gather(problem).group
+        kinds = int(self.group.max()) + 1
+        bounded = with_fewer_kinds(problem, _MOST_FEWER) if problem.bias and kinds > _MOST_FEWER else problem
+        self.highest = self._HIGHEST * total_threshold(bounded)
         self.tolerance = TOLERANCE if self.group.max() < EXACT else _ROUGH_TOLERANCE
         self.solved: dict[int, tuple[Solution, Floats]] = {}
         self.rough: RidgeSearch | None = None
-        if self.group.max() >= _FEW_KINDS and problem.label_distribution is None:  # with one no two classes are alike
-            self.rough = _RoughSearch(with_fewer_kinds(problem, _ROUGH_KINDS), block=block)
+        if kinds > _FEW_KINDS and problem.label_distribution is None:  # with one no two classes are alike
+            if kinds <= EXACT:
+                self.rough = _RoughSearch(with_fewer_kinds(problem, _ROUGH_KINDS), block=block)
+            else:
+                fewer = min(max(kinds // _FEWER, _FEW_KINDS + 1), _MOST_FEWER)
+                self.rough = RidgeSearch(with_fewer_kinds(problem, fewer), block=block)
             return
         ridges = [self.ridge(step) for step in self.coarse]
         path = ridge_path(problem, None, ridges)
@@ -143,6 +165,11 @@ class RidgeSearch:
     def ridge(self, step: float) -> float:
         """The ridge of a step from the highest, which is step 0."""
         return float(self.highest * 10 ** (step / self.STEPS))
+
+    def _step(self, solution: Solution) -> float:
+        """The step of a solution's ridge, within what is searched."""
+        step = self.STEPS * math.log10(solution.problem.ridge / self.highest)
+        return min(max(step, float(self.coarse[0])), 0.0)
 
     def nearest(self, measured: Geometry, *, exact: bool = False) -> EffectiveRidge:
         """The ridge at which the predicted geometry is nearest to a measured one.
@@ -160,19 +187,31 @@ class RidgeSearch:
             expected = f"must have the {self.problem.num_classes} classes of problem"
             raise InputError("measured", expected, measured.num_classes)
         wanted = getattr(measured, self.block)
-        size = wanted.frobenius_norm()
-        if size == 0:
+        if wanted.frobenius_norm() == 0:
             raise InputError("measured", f"must have a {self.block} block that is not zero", "only zeros")
-        sums = _group_sums(wanted, self.group) / size
+        found = self._fitted(wanted, exact)
+        solution, comparison = found.solution, compare(measured, found.solution.geometry)
+        return EffectiveRidge(
+            ridge=solution.problem.ridge,
+            distance=getattr(comparison, self.block),
+            comparison=comparison,
+            solution=solution,
+            at_edge=found.at_edge,
+        )
+
+    def _fitted(self, wanted: LowRank, exact: bool) -> _Fit:
+        """The solution whose block is nearest to a measured one."""
+        sums = _group_sums(wanted, self.group) / wanted.frobenius_norm()
 
         def squared_distance(entries: Floats) -> float:
             return 2.0 - 2.0 * float(entries @ sums)  # |A - B|^2 of unit norms
 
+        if self.rough is not None:
+            return self._fitted_beside(self.rough._fitted(wanted, False), squared_distance, exact)
+
         def at(step: int) -> float:
             return squared_distance(self._at(step)[1])
 
-        if self.rough is not None:
-            return self._near(self.rough.nearest(measured), measured, at, squared_distance, exact)
         best, halved = min(self.coarse, key=at), self.COARSE
         while halved > self.FINE:
             halved //= 2
@@ -183,49 +222,53 @@ class RidgeSearch:
         distance = gram_distance(wanted, getattr(solution.geometry, self.block))
         edges = (self._at(step)[0] for step in (self.coarse[0], 0))
         nearest_edge = min(gram_distance(wanted, getattr(edge.geometry, self.block)) for edge in edges)
-        return EffectiveRidge(
-            ridge=solution.problem.ridge,
-            distance=distance,
-            comparison=compare(measured, solution.geometry),
-            solution=solution,
-            at_edge=nearest_edge <= distance + _AS_NEAR,
-        )
+        return _Fit(solution, nearest_edge <= distance + _AS_NEAR, self._curve(best, solution, at) if inside else None)
 
-    def _near(
-        self,
-        rough: EffectiveRidge,
-        measured: Geometry,
-        at: Callable[[int], float],
-        squared_distance: Callable[[Floats], float],
-        exact: bool,
-    ) -> EffectiveRidge:
-        """The nearest ridge for many kinds of classes, from that of fewer: by parabolas through the three best."""
-        lowest, apart = self.coarse[0], _APART
-        middle = apart * round(self.STEPS * float(np.log10(rough.ridge / self.highest)) / apart)
-        middle = min(max(middle, lowest + apart), -apart)
-        while (best := min((middle - apart, middle, middle + apart), key=at)) != middle and lowest < best < 0:
-            middle = best
-        found = {float(step): self._at(step)[0] for step in (middle - apart, middle, middle + apart)}
-        squared = {step: at(int(step)) for step in found}
-        nearest = float(best)
-        for vertex in range(_VERTICES if best == middle else 0):
-            step = _lowest(squared)
+    def _curve(self, best: int, solution: Solution, at: Callable[[int], float]) -> Polynomial:
+        """The squared distance by steps from a solution, through those of the lattice around its best."""
+        around = range(best - _AROUND * self.FINE, best + _AROUND * self.FINE + 1, self.FINE)
+        steps = [step for step in around if self.coarse[0] <= step <= 0]
+        away = np.array(steps) - self._step(solution)
+        return Polynomial.fit(away, [at(step) for step in steps], len(steps) - 1).convert()
+
+    def _fitted_beside(self, fewer: _Fit, squared_distance: Callable[[Floats], float], exact: bool) -> _Fit:
+        """The nearest solution for many kinds of classes, from that of fewer."""
+        distances = _Distances(self._step(fewer.solution), fewer.curve or Polynomial([0.0]), {})
+        first, squared, found = distances.first, distances.squared, dict[float, Solution]()
+
+        def look(step: float) -> float:
+            if step not in found:
+                on_lattice = step == int(step) and not exact  # where others of the problem may want it
+                found[step] = (
+                    self._at(int(step))[0] if on_lattice else self._solve(step, TOLERANCE if exact else self.tolerance)
+                )
+                squared[step] = squared_distance(self._unit_entries(found[step]))
+            return squared[step]
+
+        inside = True
+        if fewer.curve is not None:
+            below = first if exact else float(_APART * math.floor(first / _APART))
+            for step in (below, below + (_APART if below <= -_APART else -_APART)):
+                look(step)
+        if fewer.curve is None or math.isnan(distances.lowest()):
+            distances = replace(distances, bend=Polynomial([0.0]))
+            inside = self._bracketed(first, look)
+        nearest = min(squared, key=squared.__getitem__)
+        for _ in range(_VERTICES if inside else 0):
+            step = distances.lowest()
             if not abs(step - nearest) > _KNOWN[exact]:
                 break
-            found[step] = self._solve(step, TOLERANCE if exact and vertex else self.tolerance)
-            squared[step] = squared_distance(self._unit_entries(found[step]))
+            look(step)
             nearest = min(squared, key=squared.__getitem__)
-        solution = found[nearest]
-        if exact and solution.certificate.relative_gap > TOLERANCE:
-            solution = self._solve(nearest, TOLERANCE)
-        distance = gram_distance(getattr(measured, self.block), getattr(solution.geometry, self.block))
-        return EffectiveRidge(
-            ridge=solution.problem.ridge,
-            distance=distance,
-            comparison=compare(measured, solution.geometry),
-            solution=solution,
-            at_edge=rough.at_edge,
-        )
+        return _Fit(found[nearest], fewer.at_edge, distances.curve(nearest) if inside else None)
+
+    def _bracketed(self, first: float, look: Callable[[float], float]) -> bool:
+        """Look at steps of the lattice until one is lower than both its neighbours; whether there is one."""
+        lowest, apart = self.coarse[0], _APART
+        middle = min(max(apart * round(first / apart), lowest + apart), -apart)
+        while (best := min((middle - apart, middle, middle + apart), key=look)) != middle and lowest < best < 0:
+            middle = best
+        return best == middle
 
     def _between(
         self, best: int, at: Callable[[int], float], squared_distance: Callable[[Floats], float], exact: bool
@@ -272,13 +315,30 @@ class _RoughSearch(RidgeSearch):
     COARSE, FINE = 2 * RidgeSearch.STEPS, RidgeSearch.STEPS // 8
 
 
-def _lowest(squared: dict[float, float]) -> float:
-    """Where the polynomial through the smallest values is smallest between them; NaN where it is nowhere."""
-    near = sorted(squared, key=squared.__getitem__)[:_POINTS]
-    curve = Polynomial.fit(near, [squared[step] for step in near], len(near) - 1)
-    flat = [float(root.real) for root in curve.deriv().roots() if not root.imag]
-    inside = [step for step in flat if min(near) < step < max(near)]
-    return min(inside, key=curve, default=float("nan"))
+@dataclass(frozen=True)
+class _Distances:
+    """Squared distances at some steps, and how those of fewer kinds of classes bend by the steps from the first."""
+
+    first: float
+    bend: Polynomial
+    squared: dict[float, float]
+
+    def curve(self, centre: float) -> Polynomial:
+        """The squared distance by steps from a centre, through the smallest ones that are not too near each other."""
+        near: list[float] = []
+        for step in sorted(self.squared, key=self.squared.__getitem__):
+            if len(near) < _POINTS and all(abs(step - other) >= _DISTINCT for other in near):
+                near.append(step)
+        away, bend = np.array(near) - centre, self.bend(Polynomial([centre - self.first, 1.0]))
+        rest = [self.squared[step] for step in near] - bend(away)
+        return bend + Polynomial.fit(away, rest, len(near) - 1).convert()
+
+    def lowest(self) -> float:
+        """Where the curve is lowest between the steps or, where its bend is known, near them; NaN where nowhere."""
+        curve, reach = self.curve(self.first), _APART if self.bend.degree() else 0
+        flat = [self.first + float(root.real) for root in curve.deriv().roots() if not root.imag]
+        inside = [step for step in flat if min(self.squared) - reach < step < max(self.squared) + reach]
+        return min(inside, key=lambda step: float(curve(step - self.first)), default=float("nan"))
 
 
 def _group_sums(block: LowRank, group: Ints) -> Floats:
