@@ -20,7 +20,7 @@ from implicit_geometry.theory.nonnegative.orthogonal import NotOrthogonal
 from implicit_geometry.theory.ridge.bias.solution import bias_ridge_solution
 from implicit_geometry.theory.ridge.nonnegative import nonnegative_ridge_solution
 from implicit_geometry.theory.ridge.plain import ridge_solution
-from implicit_geometry.theory.ridge.smoothed import smoothed_ridge_solution
+from implicit_geometry.theory.ridge.smoothed_solution import smoothed_ridge_solution
 
 _METHODS: dict[tuple[str, str, str], Callable[[Problem], Solution]] = {
     ("limit", "no bias", "hard labels"): limit_solution,

@@ -18,8 +18,9 @@ from implicit_geometry.theory.ridge.optimum import optimum
 from implicit_geometry.theory.ridge.plain import plain_solution
 from implicit_geometry.theory.ridge.program import Logits, within_float64
 from implicit_geometry.theory.ridge.reduce import reduce_problem
-from implicit_geometry.theory.ridge.smoothed import smoothed_optimum, smoothed_solution
+from implicit_geometry.theory.ridge.smoothed import smoothed_optimum
 from implicit_geometry.theory.ridge.smoothed_program import reduce_smoothed
+from implicit_geometry.theory.ridge.smoothed_solution import smoothed_solution
 
 
 def ridge_path(
@@ -50,7 +51,7 @@ def ridge_path(
     base = as_problem(counts, parameterization)
     require_free_features(base, "a path")
     groups = gather(base)
-    if base.bias or (groups.size.size > FEW_KINDS and not base.soft_labels):
+    if base.bias or (groups.size.size > FEW_KINDS and base.label_distribution is None):
         return tuple(predict(base.at_ridge(ridge)) for ridge in values.tolist())
     solutions: dict[int, Solution] = {}
     warm: Logits | None = None

@@ -37,13 +37,13 @@ class SmoothedLabels:
     shift: Floats
 
     @classmethod
-    def of(cls, problem: Problem, pairs: Pairwise, size: Floats) -> SmoothedLabels:
-        """Those of a problem with ``label_smoothing`` > 0, on groups of the given sizes.
+    def of(cls, smoothing: float, pairs: Pairwise, size: Floats) -> SmoothedLabels:
+        """Those of a ``label_smoothing`` > 0, on groups of the given sizes.
 
         Raises:
             InputError: a margin takes away all that the smoothing leaves of the log-odds.
         """
-        eps, k = problem.label_smoothing, problem.num_classes
+        eps, k = smoothing, float(size.sum())
         each, rest = pairs.weight * (eps / k), pairs.weight * (1 - eps)
         weight = rest + float(size @ each)
         plain = np.logaddexp(0.0, np.log(k * (1 - eps)) - np.log(eps))

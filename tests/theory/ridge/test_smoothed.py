@@ -89,13 +89,13 @@ def test_a_smoothing_that_no_optimum_notices_changes_nothing(smoothing, ridge, h
 def test_the_bounds_of_a_point_that_is_not_optimal_do_not_meet():
     from implicit_geometry.groups import gather
     from implicit_geometry.theory.ridge.program import Logits
-    from implicit_geometry.theory.ridge.smoothed import _Smoothed, smoothed_optimum
+    from implicit_geometry.theory.ridge.smoothed import Smoothed, smoothed_optimum
     from implicit_geometry.theory.ridge.smoothed_program import reduce_smoothed
 
     problem = Problem([50, 20, 5], ridge=0.1, label_smoothing=0.1)
     reduced = reduce_smoothed(problem, gather(problem))
     best = smoothed_optimum(reduced, None)
-    program = _Smoothed.of(reduced, None)
+    program = Smoothed.of(reduced, None)
     for size in (1e-3, 1e-2, 0.1):
         moved = Logits(best.logits.own, best.logits.mean * (1 + size))
         bounds = program.bounds(moved)

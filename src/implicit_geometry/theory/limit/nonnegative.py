@@ -61,7 +61,7 @@ def nonnegative_limit_solution(problem: Problem) -> Solution:
         logits = Columns(size, least_loss_logits(problem, pairs) / root_cost, np.zeros_like(size))
         return _of_columns(problem, groups, logits)
     if problem.label_smoothing:
-        labels = SmoothedLabels.of(problem, pairs, size)
+        labels = SmoothedLabels.of(problem.label_smoothing, pairs, size)
         odds = labels.log_odds
         if np.abs(labels.shift).max() > 8 * EPS * np.abs(pairs.shift - np.log(pairs.weight)).max():
             shift = -np.outer(labels.shift / pairs.class_scale, 1 / pairs.label_scale)

@@ -67,7 +67,7 @@ class SmoothedLimit:
         """
         groups = gather(problem)
         pairs, size = Pairwise.of(problem.parameterization, groups.first), groups.size
-        labels = SmoothedLabels.of(problem, pairs, size)
+        labels = SmoothedLabels.of(problem.label_smoothing, pairs, size)
         root_count = np.sqrt(problem.embedding_cost[groups.first])
         with np.errstate(all="ignore"):
             own, shift = labels.log_odds * pairs.natural(root_count**2), labels.shift / pairs.class_scale

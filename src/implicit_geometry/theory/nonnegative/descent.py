@@ -27,7 +27,7 @@ from implicit_geometry.theory.numerics.rounding import EPS, ROUNDINGS
 from implicit_geometry.theory.ridge.bias.solution import bias_ridge_solution
 from implicit_geometry.theory.ridge.plain import ridge_solution
 from implicit_geometry.theory.ridge.program import out_of_range, within_float64
-from implicit_geometry.theory.ridge.smoothed import smoothed_ridge_solution
+from implicit_geometry.theory.ridge.smoothed_solution import smoothed_ridge_solution
 from implicit_geometry.theory.smoothed_labels import weighted_labels
 
 MOST_CLASSES = 30

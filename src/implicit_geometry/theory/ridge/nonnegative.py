@@ -133,7 +133,7 @@ class _Program:
         pairs, size = Pairwise.of(problem.parameterization, groups.first), groups.size
         weight, label, own_label = pairs.weight, np.zeros((size.size, size.size)), np.ones_like(size)
         if problem.label_smoothing:
-            labels = SmoothedLabels.of(problem, pairs, size)
+            labels = SmoothedLabels.of(problem.label_smoothing, pairs, size)
             weight, own_label = labels.weight, labels.hard_share
             label = labels.each[:, None] / labels.weight
         elif problem.soft_labels:

@@ -13,21 +13,20 @@ nearer to the optimal one than the gradient at X, from which the labels have bee
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from implicit_geometry._validate import Floats, InputError
-from implicit_geometry.groups import ClassGroups, gather
-from implicit_geometry.problem import Problem, Solution, require_free_features, require_problem
-from implicit_geometry.theory.expand import grouped_geometry
+from implicit_geometry._validate import Floats
 from implicit_geometry.theory.numerics.rounding import EPS, ROUNDINGS
-from implicit_geometry.theory.numerics.singular_values import along_pairs, operator_norm, svd
+from implicit_geometry.theory.numerics.singular_values import Spectrum, along_pairs, operator_norm, svd
 from implicit_geometry.theory.ridge.bias.program import Biased
+from implicit_geometry.theory.ridge.many.enclosed import Dual
+from implicit_geometry.theory.ridge.many.polar import slope_of_gradient
 from implicit_geometry.theory.ridge.newton import Factored
 from implicit_geometry.theory.ridge.optimum import GOAL, closest
-from implicit_geometry.theory.ridge.program import Bounds, Logits, Point, proven, trimmed, within_float64
-from implicit_geometry.theory.ridge.smoothed_program import SmoothedReduced, reduce_smoothed
+from implicit_geometry.theory.ridge.program import Bounds, Logits, Point, trimmed
+from implicit_geometry.theory.ridge.smoothed_program import SmoothedReduced
 
 _TAUT = 1 - 1e-3  # singular value of the gradient from which on the logits there count as alive
 _INSIDE = 1 - 1e-12  # share of the way to a probability of zero that a dual point may go
@@ -43,46 +42,6 @@ class Found:
     bounds: Bounds
 
 
-def smoothed_ridge_solution(problem: Problem) -> Solution:
-    """Solve the regularised problem with soft labels.
-
-    Args:
-        problem: with ridge > 0 and soft labels.
-
-    Returns:
-        The geometry in absolute scale, the bias of a head with one, and a certificate whose primal and dual values are
-        those of the sum-form objective less the entropy of the labels.
-
-    Raises:
-        InputError: a ridge or a smoothing that is not positive, what float64 does not hold, or a margin that takes away
-            what the smoothing leaves of the log-odds.
-
-    Example:
-        >>> solution = smoothed_ridge_solution(Problem([50, 50, 5, 5], ridge=0.1, label_smoothing=0.1))
-        >>> round(solution.geometry.cross.entry(0, 0), 3), solution.certificate.relative_gap < 1e-8
-        (2.59, True)
-    """
-    require_problem(problem)
-    require_free_features(problem, "this method")
-    if problem.ridge <= 0 or not problem.soft_labels:
-        given = f"ridge={problem.ridge:g} and {'soft' if problem.soft_labels else 'hard'} labels"
-        raise InputError("problem", "must have ridge > 0 and soft labels", given)
-    groups = gather(problem)
-    with within_float64(problem):
-        reduced = reduce_smoothed(problem, groups)
-        decay = problem.bias_ridge / problem.ridge if problem.bias else None
-        best = smoothed_optimum(reduced, decay)
-        return smoothed_solution(problem, reduced, groups, best)
-
-
-def smoothed_solution(problem: Problem, reduced: SmoothedReduced, groups: ClassGroups, best: Found) -> Solution:
-    """The geometry and the certificate of an optimum of the reduced problem."""
-    certificate = proven(problem, best.bounds, not (best.logits.own.any() or best.logits.mean.any()))
-    geometry = grouped_geometry(groups, reduced.root_count, *best.logits)
-    bias = (best.bias / np.sqrt(reduced.size))[groups.group] if problem.bias else None
-    return Solution(problem, geometry, certificate, bias)
-
-
 def smoothed_optimum(reduced: SmoothedReduced, bias_decay: float | None, warm: Logits | None = None) -> Found:
     """The certified optimum.
 
@@ -91,7 +50,7 @@ def smoothed_optimum(reduced: SmoothedReduced, bias_decay: float | None, warm: L
         bias_decay: ridge of the bias over that of the logits; None for a head without bias.
         warm: logits to start from, those of the limit's form otherwise.
     """
-    program = _Smoothed.of(reduced, bias_decay)
+    program = Smoothed.of(reduced, bias_decay)
     zero = program.settled(Logits(np.zeros_like(reduced.size), np.zeros_like(reduced.logit_slope)))
     at_zero = program.at(*zero)
     if reduced.gradient_norm(at_zero.slope) <= 1:
@@ -107,25 +66,35 @@ def smoothed_optimum(reduced: SmoothedReduced, bias_decay: float | None, warm: L
 def smoothed_point(reduced: SmoothedReduced, bias_decay: float | None) -> Point:
     """Divergence and gradient at the optimum; arguments as for :func:`smoothed_optimum`."""
     found = smoothed_optimum(reduced, bias_decay)
-    return _Smoothed.of(reduced, bias_decay).at(found.logits, found.bias)
+    return Smoothed.of(reduced, bias_decay).at(found.logits, found.bias)
 
 
 @dataclass(frozen=True)
-class _Smoothed:
+class Smoothed:
     """The problem in the unknowns of Newton's method, and its bounds."""
 
     reduced: SmoothedReduced
     biased: Biased | None
 
     @classmethod
-    def of(cls, reduced: SmoothedReduced, bias_decay: float | None) -> _Smoothed:
+    def of(cls, reduced: SmoothedReduced, bias_decay: float | None) -> Smoothed:
+        """The problem of a head with a bias, or of one without; arguments as for :func:`smoothed_optimum`."""
         return cls(reduced, None if bias_decay is None else Biased.of(reduced, bias_decay))
 
     @property
     def no_bias(self) -> Floats:
+        """Zeros, shape (G,)."""
         return np.zeros_like(self.reduced.size)
 
+    def shifted(self, bias: Floats) -> SmoothedReduced:
+        """The problem of the logits alone, under a bias."""
+        if self.biased is None:
+            return self.reduced
+        change = self.biased.levels.change(bias / self.reduced.null)
+        return replace(self.reduced, offset=self.reduced.offset + change)
+
     def at(self, logits: Logits, bias: Floats) -> Point:
+        """Divergence and gradient at X with a bias."""
         return self.reduced.evaluate(logits) if self.biased is None else self.biased.at(logits, bias)
 
     def settled(self, logits: Logits, bias: Floats | None = None) -> tuple[Logits, Floats]:
@@ -165,18 +134,28 @@ class _Smoothed:
     def bounds(self, logits: Logits, bias: Floats | None = None) -> Bounds:
         """Values that enclose the optimum, rounding counted in."""
         bias = self.no_bias if bias is None else bias
-        point, penalty = self.at(logits, bias), 0.0
-        added: Floats | float = 0.0
-        if self.biased is not None:
-            added = self.biased.levels.change_size(bias / self.reduced.null)
-            penalty = 0.5 * self.biased.bias_decay * float(bias @ bias)
-        primal, rounding = self.reduced.upper(logits, point, added)
-        return Bounds(primal + penalty, max(self.dual_value(logits, point, bias), 0.0), rounding)
+        point = self.at(logits, bias)
+        primal, rounding = self.upper(logits, bias, point)
+        return Bounds(primal, max(self.dual(logits, bias, point).value, 0.0), rounding)
 
-    def dual_value(self, logits: Logits, point: Point, bias: Floats) -> float:
-        """A lower bound of the optimum, less rounding, from the polar factor of logits near it."""
+    def upper(self, logits: Logits, bias: Floats, point: Point) -> tuple[float, float]:
+        """The objective with its rounding, and the rounding."""
+        return self.reduced.upper(logits, point) if self.biased is None else self.biased.upper(logits, bias, point)
+
+    def dual(self, logits: Logits, bias: Floats, point: Point, spectrum: Spectrum | None = None) -> Dual:
+        """The dual point that the polar factor of logits near the optimum makes."""
+        return self.dual_of(*self.polar(logits, point, svd(logits.mean) if spectrum is None else spectrum), bias)
+
+    def dual_of(self, own: Floats, mean: Floats, bias: Floats) -> Dual:
+        """A lower bound of the optimum, less rounding, from about minus its loss gradient, the bias known about.
+
+        Args:
+            own: on the classes of a group, of size at most 1, shape (G,).
+            mean: on group means, shape (G, G).
+            bias: shape (G,).
+        """
         reduced, groups = self.reduced, self.reduced.size.size
-        slope, own, mean = self.dual_point(logits, point)
+        slope, own, mean = self.feasible(own, mean)
         change = slope / reduced.group_weight  # of the probabilities of wrong classes, from the labels
         right = -change.sum(axis=0)
         relative = change / np.where(reduced.labels > 0, reduced.labels, 1.0)
@@ -190,12 +169,12 @@ class _Smoothed:
         spent = reduced.group_weight @ (cost.sum(axis=0) + own_cost)
         spent_size = reduced.group_weight @ (cost_size.sum(axis=0) + own_size)
         rounding = ROUNDINGS * EPS * groups * (scale * size + float(spent_size))
-        return scale * aligned - float(spent) - self.bias_cost(scale * mean, bias) - rounding
+        value = scale * aligned - float(spent) - self.bias_cost(scale * mean, bias) - rounding
+        return Dual(value, reduced.labels + scale * change)
 
-    def dual_point(self, logits: Logits, point: Point) -> tuple[Floats, Floats, Floats]:
-        """Derivatives by the exponents, and G on the classes of a group and on group means, of norm at most 1."""
-        reduced = self.reduced
-        left, sigma, right = spectrum = svd(logits.mean)
+    def polar(self, logits: Logits, point: Point, spectrum: Spectrum) -> tuple[Floats, Floats]:
+        """The polar factor where logits are alive, minus the gradient within norm 1 where they are not."""
+        left, sigma, right = spectrum
         tension = -along_pairs(spectrum, point.mean_gradient)
         alive = (sigma > EPS * sigma.max(initial=0.0) * sigma.size) & (tension > _TAUT)
         mean = left[:, alive] @ right[alive]
@@ -203,7 +182,11 @@ class _Smoothed:
         if rest.size:
             u, size, v = svd(rest)
             mean = mean + left[:, ~alive] @ (u * np.minimum(size, 1.0)) @ v @ right[~alive]
-        own = np.where(logits.own > 0, 1.0, np.clip(-point.own_gradient, -1.0, 1.0))
+        return np.where(logits.own > 0, 1.0, np.clip(-point.own_gradient, -1.0, 1.0)), mean
+
+    def feasible(self, own: Floats, mean: Floats) -> tuple[Floats, Floats, Floats]:
+        """Derivatives by the exponents, and G on the classes of a group and on group means, of norm at most 1."""
+        reduced = self.reduced
         mean = mean - np.outer(reduced.null, reduced.null @ mean)
         if self.biased is not None and self.biased.bias_decay == 0:
             root = self.biased.root_group_count
@@ -211,15 +194,10 @@ class _Smoothed:
         # the diagonal is what null^T G = 0 makes of the rest
         off = mean - np.diag(mean.diagonal())
         mean = off - np.diag(reduced.null @ off / reduced.null)
-        blur = 4 * sigma.size * EPS * float((reduced.null @ np.abs(off) / reduced.null).max())
-        shrink = 1 / max(1.0, operator_norm(mean) * (1 + 4 * sigma.size * EPS) + blur)
-        mean, own, off = mean * shrink, own * shrink, off * shrink
-        slope = -off / reduced.logit_slope
-        within = (own * reduced.copies - (reduced.own_slope * slope).sum(axis=0)) / np.where(
-            reduced.size > 1, reduced.own_slope.diagonal(), 1.0
-        )
-        np.fill_diagonal(slope, np.where(reduced.size > 1, within, 0.0))
-        return slope, own, mean
+        blur = 4 * own.size * EPS * float((reduced.null @ np.abs(off) / reduced.null).max())
+        shrink = 1 / max(1.0, operator_norm(mean) * (1 + 4 * own.size * EPS) + blur)
+        mean, own = mean * shrink, own * shrink
+        return slope_of_gradient(reduced, -own, -mean), own, mean
 
     def bias_cost(self, mean: Floats, bias: Floats) -> float:
         """What the dual pays for a bias, at most."""

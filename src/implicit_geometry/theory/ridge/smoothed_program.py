@@ -12,7 +12,7 @@ losses, nor, as p - q is all that x is multiplied with, to that of d.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from implicit_geometry.parameterization import Pairwise
 from implicit_geometry.problem import Problem
 from implicit_geometry.theory.numerics.rounding import EPS, ROUNDINGS
 from implicit_geometry.theory.ridge.program import Logits, Point, Reduced
-from implicit_geometry.theory.ridge.reduce import reduce_problem
+from implicit_geometry.theory.ridge.reduce import Kinds, reduce_kinds, reduce_problem
 from implicit_geometry.theory.smoothed_labels import SmoothedLabels, least_loss_logits, weighted_labels
 
 _NEAR, _TERMS = 0.1, 12  # size of x up to which e^x is summed, and the terms that takes
@@ -88,9 +88,14 @@ def reduce_smoothed(problem: Problem, groups: ClassGroups) -> SmoothedReduced:
     """
     if problem.label_distribution is not None:
         return _reduce_distributions(problem, groups)
-    hard = reduce_problem(problem, groups)
-    pairs, size, count = Pairwise.of(problem.parameterization, groups.first), groups.size, problem.counts.values
-    labels = SmoothedLabels.of(problem, pairs, size)
+    return reduce_smoothed_kinds(Kinds.of(problem, groups), problem.ridge, problem.label_smoothing)
+
+
+def reduce_smoothed_kinds(kinds: Kinds, ridge: float, smoothing: float) -> SmoothedReduced:
+    """The reduced problem of smoothed labels at a positive ridge; errors as :func:`reduce_smoothed`."""
+    hard, pairs, size = reduce_kinds(kinds, ridge), kinds.pairs, kinds.size
+    hard = replace(hard, live=(size > 1) & (kinds.collapse_range(smoothing)[1] > ridge))
+    labels = SmoothedLabels.of(smoothing, pairs, size)
     wrong = size[:, None] - np.eye(size.size)
     share = wrong * labels.each[:, None] / labels.weight
     odds = labels.log_odds + labels.shift[:, None] - labels.shift  # of the label against one wrong class, before iota
@@ -101,7 +106,7 @@ def reduce_smoothed(problem: Problem, groups: ClassGroups) -> SmoothedReduced:
     shift = np.outer(root * labels.shift / pairs.class_scale, root * hard.root_count / pairs.label_scale)
     given = {field.name: getattr(hard, field.name) for field in fields(Reduced)}
     return SmoothedReduced(
-        **given | {"group_weight": size * count[groups.first] * labels.weight / problem.ridge},
+        **given | {"group_weight": size * kinds.count * labels.weight / ridge},
         labels=share,
         hard_share=labels.hard_share,
         target=target,

@@ -16,7 +16,12 @@ from implicit_geometry.theory.ridge.program import Logits, Point, Reduced
 
 
 def wrong_of_gradient(reduced: Reduced, within: Floats, mean: Floats) -> Floats:
-    """Probabilities of wrong classes whose loss gradient is given, where that is one; at least zero, shape (G, G).
+    """Probabilities of wrong classes whose loss gradient is given, where that is one; at least zero, shape (G, G)."""
+    return np.asarray(np.maximum(slope_of_gradient(reduced, within, mean) / reduced.group_weight, 0.0))
+
+
+def slope_of_gradient(reduced: Reduced, within: Floats, mean: Floats) -> Floats:
+    """Derivatives by the exponents that :meth:`Reduced.pull_back` takes to a gradient, shape (G, G).
 
     Args:
         reduced: the problem.
@@ -28,7 +33,7 @@ def wrong_of_gradient(reduced: Reduced, within: Floats, mean: Floats) -> Floats:
     rest = -within * reduced.copies - (reduced.own_slope * slope).sum(axis=0)
     several = reduced.size > 1
     np.fill_diagonal(slope, np.where(several, rest / np.where(several, reduced.own_slope.diagonal(), 1.0), 0.0))
-    return np.maximum(slope / reduced.group_weight, 0.0)
+    return np.asarray(slope)
 
 
 def polar_wrong(

@@ -43,7 +43,7 @@ def preconditioner(problem: Alive, at: AliveIterate) -> Callable[[Unknowns], Unk
 def _pairs(problem: Alive, at: AliveIterate, stiff: Floats) -> _Solver:
     """By every two entries (g, h) and (h, g)."""
     left, sigma, right = at.spectrum
-    bend = problem.reduced.logit_slope**2 * at.point.slope
+    bend = problem.reduced.logit_slope**2 * problem.reduced.group_weight * at.point.wrong
     np.fill_diagonal(bend, 1.0)
     size = 0.5 * (left**2 @ sigma + sigma @ right**2)  # diagonals of (X X^T)^(1/2) and (X^T X)^(1/2)
     size = np.maximum(size, WEAKEST * size.mean())
