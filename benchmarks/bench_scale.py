@@ -89,6 +89,11 @@ def predictions(slow: bool) -> None:
         spent, solution = timed(lambda problem=problem: ig.predict(problem))
         gap = f"gap {solution.certificate.relative_gap:.0e}"
         line(f"predict, 1,000 classes of 529 kinds, ldt 0.25, {name}", spent, 3.0, gap)
+    for name, bias in (("smoothed labels", False), ("the same and a free bias", True)):
+        problem = ig.Problem(IMAGENET, ig.ldt(IMAGENET, 0.25), ridge=0.05, bias=bias, label_smoothing=0.1)
+        spent, solution = timed(lambda problem=problem: ig.predict(problem))
+        gap = f"gap {solution.certificate.relative_gap:.0e}"
+        line(f"predict, 1,000 classes of 529 kinds, ldt 0.25, {name}", spent, 3.0, gap)
     problem = ig.Problem(IMAGENET, ig.ldt(IMAGENET, 0.25), ridge=0.05)
     reduced = reduce_problem(problem, gather(problem))
     steps, gap = proximal_gradient(reduced, 10.0)
@@ -109,10 +114,11 @@ def ridges() -> None:
         ("8,142 classes of about 113 kinds, ce", INATURALIST, ig.ce(INATURALIST), 0.5),
         ("1,000 classes of 529 kinds, ldt 0.25", IMAGENET, ig.ldt(IMAGENET, 0.25), 3.0),
     ):
-        problem = ig.Problem(counts, loss, ridge=0.05)
-        measured = ig.predict(problem).geometry
-        spent, found = timed(lambda measured=measured, problem=problem: ig.effective_ridge(measured, problem))
-        line(f"effective_ridge, {name}", spent, wanted, f"off by {abs(found.ridge / 0.05 - 1):.0e}")
+        for head, bias, bias_ridge in (("", False, 0.0), (", a free bias", True, 0.0), (", a ridge on it", True, 0.05)):
+            problem = ig.Problem(counts, loss, ridge=0.05, bias=bias, bias_ridge=bias_ridge)
+            measured = ig.predict(problem).geometry
+            spent, found = timed(lambda measured=measured, problem=problem: ig.effective_ridge(measured, problem))
+            line(f"effective_ridge, {name}{head}", spent, wanted, f"off by {abs(found.ridge / 0.05 - 1):.0e}")
 
 
 def thresholds() -> None:
