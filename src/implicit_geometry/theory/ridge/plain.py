@@ -15,7 +15,7 @@ from implicit_geometry._validate import LARGEST_COUNT, InputError, number, whole
 from implicit_geometry.certificate import TOLERANCE
 from implicit_geometry.groups import ClassGroups, gather
 from implicit_geometry.problem import Problem, Solution, require_free_features, require_hard_labels, require_problem
-from implicit_geometry.theory.ridge.many.binned import DENSE_KINDS, binned_solution
+from implicit_geometry.theory.ridge.binned.plain import DENSE_KINDS, binned_solution
 from implicit_geometry.theory.ridge.many.plain import FEW_KINDS, Pair, optimal_pair
 from implicit_geometry.theory.ridge.norm_error import Proof, certified_geometry
 from implicit_geometry.theory.ridge.optimum import GOAL, Optimum, optimum

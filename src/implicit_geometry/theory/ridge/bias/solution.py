@@ -8,10 +8,10 @@ from implicit_geometry._validate import InputError
 from implicit_geometry.certificate import TOLERANCE
 from implicit_geometry.groups import gather
 from implicit_geometry.problem import Problem, Solution, require_free_features, require_hard_labels, require_problem
-from implicit_geometry.theory.ridge.bias.binned import binned_bias_solution
 from implicit_geometry.theory.ridge.bias.many import optimal_pair_with_bias
 from implicit_geometry.theory.ridge.bias.program import Biased
-from implicit_geometry.theory.ridge.many.binned import DENSE_KINDS
+from implicit_geometry.theory.ridge.binned.biased import binned_bias_solution
+from implicit_geometry.theory.ridge.binned.plain import DENSE_KINDS
 from implicit_geometry.theory.ridge.norm_error import Proof, certified_geometry
 from implicit_geometry.theory.ridge.optimum import GOAL
 from implicit_geometry.theory.ridge.program import LARGEST, proven, within_float64

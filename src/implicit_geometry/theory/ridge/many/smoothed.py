@@ -59,7 +59,8 @@ def _expanded(
     known_dual = below.dual(known.logits, known.bias, below.at(known.logits, known.bias))
     change = known_dual.wrong - below.reduced.labels
     expansion = Expansion(kinds, coarse, place, bias=bias_decay is not None)
-    own, mean = expansion.gradient_operator(*below.reduced.pull_back(below.reduced.group_weight * change))
+    gradient = expansion.gradient_operator(*below.reduced.pull_back(below.reduced.group_weight * change))
+    own, mean = gradient.within, gradient.whole
     share = slope_of_gradient(reduced, own, mean) / reduced.group_weight
     wrong = np.maximum(reduced.labels + share, _LEAST * reduced.labels)
     logits, bias = expansion.logits(reduced, known.logits, wrong), program.no_bias

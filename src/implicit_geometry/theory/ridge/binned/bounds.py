@@ -19,7 +19,7 @@ from scipy.special import xlog1py, xlogy
 
 from implicit_geometry._validate import Floats, Ints
 from implicit_geometry.theory.numerics.rounding import EPS, ROUNDINGS
-from implicit_geometry.theory.ridge.bias.flows import Bias, Flows
+from implicit_geometry.theory.ridge.binned.flows import Bias, Flows
 from implicit_geometry.theory.ridge.many.expansion import Expansion, gradient_of
 from implicit_geometry.theory.ridge.many.spread import Spread
 from implicit_geometry.theory.ridge.program import Bounds, Logits, Reduced

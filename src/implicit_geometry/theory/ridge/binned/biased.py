@@ -8,12 +8,12 @@ from implicit_geometry._validate import Floats, Ints
 from implicit_geometry.groups import ClassGroups
 from implicit_geometry.problem import Problem, Solution
 from implicit_geometry.theory.expand import grouped_geometry
-from implicit_geometry.theory.ridge.bias.flows import Bias
 from implicit_geometry.theory.ridge.bias.levels import Levels
 from implicit_geometry.theory.ridge.bias.many import optimal_pair_with_bias
 from implicit_geometry.theory.ridge.bias.program import Biased, OptimumWithBias
-from implicit_geometry.theory.ridge.many.binned import FEWEST_BINS, check_number, coarse_goal, finer
-from implicit_geometry.theory.ridge.many.binned_bounds import BinnedBounds
+from implicit_geometry.theory.ridge.binned.bounds import BinnedBounds
+from implicit_geometry.theory.ridge.binned.flows import Bias
+from implicit_geometry.theory.ridge.binned.plain import FEWEST_BINS, check_number, coarse_goal, finer
 from implicit_geometry.theory.ridge.many.coarser import coarser
 from implicit_geometry.theory.ridge.many.expansion import Expansion
 from implicit_geometry.theory.ridge.program import proven

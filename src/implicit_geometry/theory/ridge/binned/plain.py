@@ -8,7 +8,7 @@ from implicit_geometry._validate import InputError
 from implicit_geometry.groups import ClassGroups
 from implicit_geometry.problem import Problem, Solution
 from implicit_geometry.theory.expand import grouped_geometry
-from implicit_geometry.theory.ridge.many.binned_bounds import BinnedBounds
+from implicit_geometry.theory.ridge.binned.bounds import BinnedBounds
 from implicit_geometry.theory.ridge.many.coarser import coarser
 from implicit_geometry.theory.ridge.many.expansion import Expansion
 from implicit_geometry.theory.ridge.many.plain import optimal_pair

@@ -5,8 +5,9 @@ import pytest
 
 from implicit_geometry import ClassCounts, InputError, Parameterization, Problem, Status, cdt, ce, ldt, logit_adjusted
 from implicit_geometry.groups import gather
-from implicit_geometry.theory.ridge.many import binned, binned_bounds
-from implicit_geometry.theory.ridge.many.binned import binned_solution
+from implicit_geometry.theory.ridge.binned import bounds as bounds_module
+from implicit_geometry.theory.ridge.binned import plain as binned
+from implicit_geometry.theory.ridge.binned.plain import binned_solution
 from implicit_geometry.theory.ridge.many.plain import optimal_pair
 from implicit_geometry.theory.ridge.reduce import Kinds
 from ridge_oracles import optimality
@@ -18,7 +19,7 @@ RULES = {"ce": ce, "ldt": lambda n: ldt(n, 0.25), "cdt": lambda n: cdt(n, 0.5), 
 def solved(problem, bins, monkeypatch):
     monkeypatch.setattr(binned, "FEWEST_BINS", bins)
     monkeypatch.setattr(binned, "_MOST_BINS", bins)
-    monkeypatch.setattr(binned_bounds, "_ENTRIES", 1000)
+    monkeypatch.setattr(bounds_module, "_ENTRIES", 1000)
     groups = gather(problem)
     kinds = Kinds.of(problem, groups)
     with np.errstate(all="ignore"):

@@ -16,10 +16,11 @@ from implicit_geometry import (
     predict,
     vs,
 )
-from implicit_geometry.theory.ridge.bias import binned as bias_binned
 from implicit_geometry.theory.ridge.bias import solution as bias_solution
-from implicit_geometry.theory.ridge.bias.flows import Flows
-from implicit_geometry.theory.ridge.many import binned, binned_bounds
+from implicit_geometry.theory.ridge.binned import biased as bias_binned
+from implicit_geometry.theory.ridge.binned import bounds as bounds_module
+from implicit_geometry.theory.ridge.binned import plain as binned
+from implicit_geometry.theory.ridge.binned.flows import Flows
 from ridge_oracles import objective_with_bias, random_many_kinds
 
 COUNTS = ClassCounts(np.repeat(np.round(1280 * (5 / 1280) ** (np.arange(90) / 89)).astype(int), 2))
@@ -37,7 +38,7 @@ LARGEST_GAP = {"ce": 0.01, "ldt": 0.02, "la": 0.01, "vs": 0.03, "ldam": 0.01, "c
 def solved(problem, bins, monkeypatch):
     monkeypatch.setattr(bias_binned, "FEWEST_BINS", bins)
     monkeypatch.setattr(binned, "_MOST_BINS", bins)
-    monkeypatch.setattr(binned_bounds, "_ENTRIES", 1000)
+    monkeypatch.setattr(bounds_module, "_ENTRIES", 1000)
     best = predict(problem)
     monkeypatch.setattr(bias_solution, "DENSE_KINDS", 1)
     return predict(problem), best
