@@ -70,12 +70,13 @@ def descend(problem: Smooth, start: Floats, first: float = 0.3) -> Iterator[Iter
         first: length of the first step, at most, over that of the factors.
     """
     x, point = start, problem.evaluate(start)
-    radius = first * _norm(x * np.sqrt(problem.hessian_diagonal_estimate(x, point)))
+    diagonal = problem.hessian_diagonal_estimate(x, point)
+    radius = first * _norm(x * np.sqrt(diagonal))
     while True:
         gradient, value = problem.gradient(x, point), problem.value(x, point)
         steepness = _norm(gradient) / _norm(x) if x.any() else 0.0
         yield Iterate(x, point, steepness)
-        hessian, unit = problem.hessian(x, point), 1 / np.sqrt(problem.hessian_diagonal_estimate(x, point))
+        hessian, unit = problem.hessian(x, point), 1 / np.sqrt(diagonal)
         step, promise = _truncated_cg(_scaled(hessian, unit), unit * gradient, radius, steepness)
         trial, length = x + unit * step, _norm(step)
         reached = problem.evaluate(trial)
@@ -89,6 +90,7 @@ def descend(problem: Smooth, start: Floats, first: float = 0.3) -> Iterator[Iter
             radius *= 2
         if ratio > 1e-4:
             x, point = problem.balanced(trial) if steepness > _NEAR else trial, reached
+            diagonal = problem.hessian_diagonal_estimate(x, point)
 
 
 @dataclass(frozen=True)
@@ -192,11 +194,12 @@ def _truncated_cg(
             break
         image = product(direction)
         curvature = float(direction @ image)
-        border = _to_border(step, direction, radius)
-        length = min(squared / curvature, border) if curvature > 0 else border
+        length = squared / curvature if curvature > 0 else math.inf
+        inside = curvature > 0 and _norm(step + length * direction) < radius
+        length = length if inside else _to_border(step, direction, radius)
         step = step + length * direction
         image_of_step = image_of_step + length * image
-        if length == border:
+        if not inside:
             break
         residual = residual + length * image
         fresh = float(residual @ residual)

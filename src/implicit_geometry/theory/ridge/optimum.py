@@ -18,6 +18,7 @@ GOAL = 1e-9
 """Relative gap that ends the search."""
 
 _STEEP, _FLAT = 1e-6, 1e-9  # steepness from which on the gap is looked at, and that counts as zero
+_FALLING = 0.1  # of the steepness before, below which the next step says more
 _PATIENCE = 30  # flat steps in a row that do not halve the gap
 FEW = 12
 """Kinds of classes up to which dense Newton systems are cheap."""
@@ -62,10 +63,10 @@ def closest(
 ) -> tuple[Floats, Bounds]:
     """Newton's method until the gap is closed and falls no more; the factors of the smallest gap, and its bounds."""
     best: tuple[Floats, Bounds] | None = None
-    flattest, since = np.inf, 0
+    steepness, flattest, since = np.inf, np.inf, 0
     for iterate in islice(descend(problem, start), steps):
-        last, steepness = iterate, iterate.steepness
-        if steepness > _STEEP:
+        last, before, steepness = iterate, steepness, iterate.steepness
+        if steepness > _STEEP or _FLAT < steepness < _FALLING * before:
             continue
         bounds = prove(iterate.factors, iterate.point)
         if best and best[1].gap <= GOAL and bounds.gap > 0.5 * best[1].gap and steepness > 0.5 * flattest:
