@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from implicit_geometry._validate import Floats
 from implicit_geometry.certificate import TOLERANCE
 from implicit_geometry.theory.ridge.bias.program import Biased, OptimumWithBias
@@ -37,10 +35,9 @@ def optimal_pair_with_bias(kinds: Kinds, ridge: float, biased: Biased, goal: flo
             return biased.with_own_dual(nothing)
     expansion = Expansion(kinds, coarse, place, bias=True)
     wrong = expansion.wrong(reduced, gradient_of(below.reduced, known_wrong))
-    level = expansion.levels(known.bias / below.reduced.null)
-    logits = expansion.logits(reduced, known.logits, wrong, biased.levels.change(level))
-    level = expansion.nearer_levels(reduced, biased.levels, logits, level, wrong)
-    logits = expansion.logits(reduced, known.logits, wrong, biased.levels.change(level))
+    logits, level = expansion.logits_and_levels(
+        reduced, biased.levels, (known.logits, known.bias / below.reduced.null), wrong, biased.objective
+    )
     first = biased.dual_point(wrong, level * reduced.null)
     start = biased.beside(*biased.parted(logits, level * reduced.null), first)
     if start.bounds.gap <= goal:
@@ -76,14 +73,13 @@ def _from_alive(biased: Biased, start: OptimumWithBias, dual: Dual, goal: float)
 def _polished(
     biased: Biased, logits: Logits, bias: Floats, dual: Dual, goal: float, afar: bool = False
 ) -> tuple[OptimumWithBias, Dual]:
-    first = np.concatenate([biased.factored.factors(logits), bias])
-    logits, bias = biased.parted(*biased.expand(approach(biased, first, afar).factors))
+    logits, bias = biased.parted(*biased.expand(approach(biased, biased.lifted(logits, bias), afar).factors))
     near, dual = _from_alive(biased, biased.beside(logits, bias, dual), dual, goal)
     if near.bounds.gap <= goal:
         return near, dual
     found = enclose_by_factors(
         biased,
-        np.concatenate([biased.factored.factors(near.logits), near.bias]),
+        biased.lifted(near.logits, near.bias),
         lambda x, point: biased.upper(*biased.parted(*biased.expand(x)), point),
         lambda x, point: biased.polar_dual(*biased.parted(*biased.expand(x)), point),
         dual,

@@ -32,6 +32,7 @@ from implicit_geometry.theory.ridge.program import (
     Logits,
     Point,
     Reduced,
+    lifted,
     rough_start,
     trimmed,
 )
@@ -180,6 +181,11 @@ class Biased:
         primal, rounding = self.reduced.upper(logits, point, added)
         return primal + 0.5 * self.bias_decay * float(bias @ bias), rounding
 
+    def objective(self, logits: Logits, level: Floats) -> float:
+        """At X and a level of the bias."""
+        bias = level * self.reduced.null
+        return self.upper(logits, bias, self.at(logits, bias))[0]
+
     def beside(self, logits: Logits, bias: Floats, dual: Dual) -> OptimumWithBias:
         """X and bias, with what they prove beside a dual point."""
         primal, rounding = self.upper(logits, bias, self.at(logits, bias))
@@ -192,6 +198,11 @@ class Biased:
         root = self.root_group_count
         along = logits.mean @ root / (root @ root)
         return Logits(logits.own, logits.mean - np.outer(along, root)), bias + along
+
+    def lifted(self, logits: Logits, bias: Floats) -> Floats:
+        """Unknowns near X and the bias: what is zero in X but should not be is lifted off the factors' saddle."""
+        offset = self.reduced.offset + self.levels.change(bias / self.reduced.null)
+        return np.concatenate([self.factored.factors(lifted(replace(self.reduced, offset=offset), logits)), bias])
 
     def polar_dual(self, logits: Logits, bias: Floats, point: Point, spectrum: Spectrum | None = None) -> Dual:
         """The dual point whose loss gradient is minus the polar factor of X."""

@@ -9,6 +9,7 @@ every class has a length of its own: the one that gives it the right probability
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -126,6 +127,29 @@ class Expansion:
     def levels(self, level: Floats) -> Floats:
         """A coarse bias over the null vector, in terms of kinds, shape (G,)."""
         return self._without_constant(level[self.place])
+
+    def logits_and_levels(
+        self,
+        reduced: Reduced,
+        levels: Levels,
+        coarse: tuple[Logits, Floats],
+        wrong: Floats,
+        objective: Callable[[Logits, Floats], float],
+    ) -> tuple[Logits, Floats]:
+        """Coarse logits and levels, with lengths and levels of each class's own where those lower the objective.
+
+        Args:
+            reduced: the whole problem.
+            levels: what its bias does.
+            coarse: logits and levels of the coarse one.
+            wrong: the right probabilities, shape (G, G).
+            objective: of the whole problem at logits and levels.
+        """
+        level = self.levels(coarse[1])
+        first = self.logits(reduced, coarse[0], wrong, levels.change(level)), level
+        nearer = self.nearer_levels(reduced, levels, *first, wrong)
+        second = self.logits(reduced, coarse[0], wrong, levels.change(nearer)), nearer
+        return second if objective(*second) < objective(*first) else first
 
     def nearer_levels(self, reduced: Reduced, levels: Levels, logits: Logits, level: Floats, wrong: Floats) -> Floats:
         """Levels of each class's own: those that put the wrong classes of every label into the right proportions.

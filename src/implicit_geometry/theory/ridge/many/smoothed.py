@@ -63,13 +63,14 @@ def _expanded(
     own, mean = gradient.within, gradient.whole
     share = slope_of_gradient(reduced, own, mean) / reduced.group_weight
     wrong = np.maximum(reduced.labels + share, _LEAST * reduced.labels)
-    logits, bias = expansion.logits(reduced, known.logits, wrong), program.no_bias
-    if program.biased is not None:
-        levels, level = program.biased.levels, expansion.levels(known.bias / below.reduced.null)
-        logits = expansion.logits(reduced, known.logits, wrong, levels.change(level))
-        level = expansion.nearer_levels(reduced, levels, logits, level, wrong)
-        logits = expansion.logits(reduced, known.logits, wrong, levels.change(level))
-        logits, bias = program.biased.parted(logits, level * reduced.null)
+    if program.biased is None:
+        logits, bias = expansion.logits(reduced, known.logits, wrong), program.no_bias
+    else:
+        biased, coarse_level = program.biased, known.bias / below.reduced.null
+        logits, level = expansion.logits_and_levels(
+            reduced, biased.levels, (known.logits, coarse_level), wrong, biased.objective
+        )
+        logits, bias = biased.parted(logits, level * reduced.null)
     dual = program.dual_of(-own, -mean, bias)
     primal, rounding = program.upper(logits, bias, program.at(logits, bias))
     return Found(logits, bias, Bounds(primal, dual.value, rounding)), dual
