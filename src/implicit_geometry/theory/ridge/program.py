@@ -131,9 +131,9 @@ class Reduced:
         """Derivatives by (one copy of own, mean) from those by the exponents: :meth:`exponent_change` transposed."""
         own = -(self.own_slope * slope).sum(axis=0) / self.copies
         mean = self.logit_slope * slope
-        diagonal = np.einsum("ii->i", mean)
-        diagonal[:] = self.logit_slope.diagonal() * (slope.diagonal() - slope.sum(axis=0))
-        return np.asarray(own), np.asarray(mean)
+        diagonal = mean.reshape(-1)[:: len(mean) + 1]
+        diagonal -= self.logit_slope.diagonal() * slope.sum(axis=0)
+        return own, mean
 
     def evaluate(self, x: Logits) -> Point:
         """Loss and gradient."""
