@@ -7,9 +7,9 @@ from implicit_geometry import ClassCounts, InputError, Problem, Status, ce, ldt,
 from implicit_geometry.groups import gather
 from implicit_geometry.theory.ridge.bias.program import Biased
 from implicit_geometry.theory.ridge.many.coarser import coarser
-from implicit_geometry.theory.ridge.many.expansion import Expansion
+from implicit_geometry.theory.ridge.many.expansion import Expansion, gradient_of
 from implicit_geometry.theory.ridge.reduce import Kinds, reduce_kinds
-from ridge_oracles import objective_with_bias
+from ridge_oracles import objective_with_bias, random_many_kinds
 
 COUNTS = ClassCounts(np.unique(np.round(1280 * (5 / 1280) ** (np.arange(64) / 63)).astype(int))[::-1])
 LOSSES = {"ce": ce, "ldt": lambda n: ldt(n, 0.25), "vs": lambda n: vs(n, 0.25)}
@@ -44,6 +44,38 @@ def test_levels_come_nearer_by_the_square_of_their_error_whatever_the_lengths_of
         start = level + error - biased.reduced.null**2 @ error
         nearer = expansion.nearer_levels(biased.reduced, biased.levels, best.logits, start, bounded)
         assert np.abs(nearer - level).max() < 2 * size * np.abs(error).max()
+
+
+@pytest.mark.parametrize("head", ["free", "ridge"])
+@pytest.mark.parametrize("seed", [9, 97])
+def test_levels_of_single_classes_are_taken_only_where_they_are_lower(seed, head):
+    """Where kinds have little in common a full step for the levels raises the objective a hundredfold."""
+    problem = random_many_kinds(seed, 120, head)
+    kinds, decay = Kinds.of(problem, gather(problem)), problem.bias_ridge / problem.ridge
+    coarse, place = coarser(kinds, 30)
+    biased, below = (Biased.of(reduce_kinds(each, problem.ridge), decay) for each in (kinds, coarse))
+    with np.errstate(all="ignore"):
+        best, (_, wrong) = below.solve(), below.with_own_dual(below.solve())
+        expansion = Expansion(kinds, coarse, place, bias=True)
+        right = expansion.wrong(biased.reduced, gradient_of(below.reduced, wrong))
+        known = best.logits, best.bias / below.reduced.null
+        found = expansion.logits_and_levels(biased.reduced, biased.levels, known, right, biased.objective)
+        level = expansion.levels(known[1])
+        alike = expansion.logits(biased.reduced, best.logits, right, biased.levels.change(level)), level
+        nearer = expansion.nearer_levels(biased.reduced, biased.levels, *alike, right)
+        own = expansion.logits(biased.reduced, best.logits, right, biased.levels.change(nearer)), nearer
+    assert biased.objective(*own) > 1.01 * biased.objective(*alike)
+    assert biased.objective(*found) == biased.objective(*alike)
+
+
+def test_what_is_zero_but_should_not_be_is_lifted_where_a_bias_is():
+    biased = Biased.of(reduce_kinds(Kinds.of(problem := Problem(COUNTS, ridge=0.05), gather(problem)), 0.05), 0.0)
+    zero, bias = biased.nothing().logits, biased.nothing().bias
+    unlifted = np.concatenate([biased.factored.factors(zero), bias])
+    lifted = biased.lifted(zero, bias)
+    assert not biased.gradient(unlifted, biased.evaluate(unlifted))[: -bias.size].any()
+    value = [biased.value(x, biased.evaluate(x)) for x in (lifted, unlifted)]
+    assert value[0] < 0.9 * value[1]
 
 
 def test_a_free_bias_leaves_embeddings_whose_mean_over_samples_is_zero():
