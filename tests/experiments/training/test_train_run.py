@@ -246,7 +246,7 @@ def test_the_history_is_compared_with_the_theory_of_a_head_with_a_bias(data):
 
 @pytest.mark.parametrize("record_every", [0, 1])
 def test_more_kinds_of_classes_than_theory_takes_end_no_run(tmp_path, record_every, monkeypatch):
-    monkeypatch.setattr(targets, "_MOST_KINDS", 12)
+    monkeypatch.setattr(targets, "_MOST_KINDS_WITH_BIAS", 12)
     counts = tuple(range(4, 17))
     spec = RunSpec(
         "ce",

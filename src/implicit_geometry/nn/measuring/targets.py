@@ -25,7 +25,8 @@ from implicit_geometry.theory.effective_ridge import ridge_search
 from implicit_geometry.theory.measured_frame import in_both_frames
 from implicit_geometry.theory.predict import predict
 
-_MOST_KINDS = 600  # of classes, by counts and parameters: a ridge takes one to two seconds, with a bias two to four
+_MOST_KINDS = 600  # of classes, by counts and parameters: the first ridge takes some seconds, later ones two
+_MOST_KINDS_WITH_BIAS = 128  # of half a second; of ten where counts and scales are extreme
 _Columns = dict[str, float]
 
 
@@ -136,8 +137,10 @@ def _to_limit(problem: Problem, alike: Ints | None) -> _Part:
 
 def _to_nearest_ridge(problem: Problem, alike: Ints | None) -> _Part:
     kinds = gather(problem).size.size
-    if kinds > _MOST_KINDS:
-        raise InputError("problem", f"must have at most {_MOST_KINDS} kinds of classes for a fitted ridge", kinds)
+    most = _MOST_KINDS_WITH_BIAS if problem.bias else _MOST_KINDS
+    if kinds > most:
+        head = "with a bias" if problem.bias else "without bias"
+        raise InputError("problem", f"must have at most {most} kinds of classes for a ridge of a head {head}", kinds)
     search = ridge_search(problem)
 
     def columns(seen: Observed) -> _Columns:

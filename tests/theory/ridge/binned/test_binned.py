@@ -52,6 +52,17 @@ def test_as_many_bins_as_kinds_are_the_problem_itself(monkeypatch):
     assert solution.certificate.primal == pytest.approx(0.05 * best.bounds.primal, rel=1e-9)
 
 
+@pytest.mark.parametrize("bins", [5, 30])
+def test_a_class_that_nothing_is_taken_for_leaves_numbers(bins, monkeypatch):
+    counts = ClassCounts([round(1000 * 0.8**i) for i in range(20)])
+    shift = np.zeros(20)
+    shift[3], shift[5] = 1000, -1000
+    problem = Problem(counts, Parameterization(shift=shift), ridge=0.5)
+    solution, best = solved(problem, bins, monkeypatch)
+    assert 0 <= solution.certificate.dual <= 0.5 * best.bounds.primal
+    assert solution.certificate.primal >= 0.5 * best.bounds.dual
+
+
 def test_vectors_drawn_at_random_are_enclosed(monkeypatch):
     draw = np.random.default_rng(3)
     weight, class_scale, label_scale = np.exp(draw.uniform(-0.3, 0.3, (3, COUNTS.num_classes)))

@@ -35,10 +35,10 @@ RULES = {
 LARGEST_GAP = {"ce": 0.01, "ldt": 0.02, "la": 0.01, "vs": 0.03, "ldam": 0.01, "cdt": 0.1}  # 30 bins for 82 kinds
 
 
-def solved(problem, bins, monkeypatch):
+def solved(problem, bins, monkeypatch, entries=1000):
     monkeypatch.setattr(bias_binned, "FEWEST_BINS", bins)
     monkeypatch.setattr(binned, "_MOST_BINS", bins)
-    monkeypatch.setattr(bounds_module, "_ENTRIES", 1000)
+    monkeypatch.setattr(bounds_module, "_ENTRIES", entries)
     best = predict(problem)
     monkeypatch.setattr(bias_solution, "DENSE_KINDS", 1)
     return predict(problem), best
@@ -96,6 +96,32 @@ def test_probabilities_that_hardly_exist_keep_their_digits_in_the_lower_bound(se
     solution, best = solved(random_many_kinds(seed, kinds, head), 1000, monkeypatch)
     assert_encloses(solution, best)
     assert solution.certificate.relative_gap < 1e-9
+
+
+@pytest.mark.parametrize("size", [1e5, 1e8])
+def test_the_gradient_on_a_label_counts_also_where_class_scales_are_far_apart(size, monkeypatch):
+    """The null vector is orthogonal to rounding only, which its small entries multiply."""
+    counts = ClassCounts([round(1000 * 0.8**i) for i in range(16)])
+    class_scale = np.exp(np.random.default_rng(0).uniform(-0.3, 0.3, 16))
+    class_scale[2] *= size
+    norms = []
+    dual_value = bounds_module.BinnedBounds.dual_value
+
+    def watched(self, gradient, largest, bias):
+        (columns,) = self.blocks()
+        wrong = self.wanted(columns, gradient, bias).wrong
+        slope = columns.slope * self.weight
+        matrix = wrong * slope
+        np.fill_diagonal(matrix, -wrong.sum(axis=0) * slope.diagonal())
+        _, on_label, _ = self.dual_columns(columns, gradient, bias, None)
+        norms.append((np.linalg.norm(matrix, 2), largest + on_label))
+        return dual_value(self, gradient, largest, bias)
+
+    monkeypatch.setattr(bounds_module.BinnedBounds, "dual_value", watched)
+    problem = Problem(counts, Parameterization(class_scale=class_scale), ridge=0.5, bias=True)
+    solved(problem, 1000, monkeypatch, entries=1_000_000)
+    ((norm, bound),) = norms
+    assert norm <= bound * (1 + 1e-13)
 
 
 def test_a_collapsed_problem_is_recognised(monkeypatch):

@@ -19,6 +19,7 @@ from scipy.special import xlog1py, xlogy
 
 from implicit_geometry._validate import Floats, Ints
 from implicit_geometry.theory.numerics.rounding import EPS, ROUNDINGS
+from implicit_geometry.theory.numerics.singular_values import nuclear_norm, operator_norm
 from implicit_geometry.theory.ridge.binned.flows import Bias, Flows
 from implicit_geometry.theory.ridge.many.expansion import Expansion, gradient_of
 from implicit_geometry.theory.ridge.many.spread import Spread
@@ -29,6 +30,7 @@ _ENTRIES = 1_000_000  # of a block
 _REBALANCED = 3  # times
 _BALANCED = 1e-6  # norm of what is added to the gradient
 _LEAST = -0.9  # change of a factor
+_TINY = 1e-300
 _LONGEST = 750.0  # minus the logarithm of the smallest positive number
 
 
@@ -55,6 +57,20 @@ class _Columns(NamedTuple):
         return np.asarray(self.size @ matrix - self.own(matrix))
 
 
+class _Wanted(NamedTuple):
+    """Some columns of a gradient, by class.
+
+    Attributes:
+        wrong: probabilities of wrong classes, shape (G, labels).
+        others: the gradient by a wrong class of every kind, shape (G, labels).
+        own: the gradient by the label's own class.
+    """
+
+    wrong: Floats
+    others: Floats
+    own: Floats
+
+
 class _ColumnSums(NamedTuple):
     """Of the probabilities p of wrong classes of each label."""
 
@@ -70,7 +86,7 @@ class _Balance(NamedTuple):
         factor: shape (G,).
         received: shape (G,).
         sent: shape (G,).
-        norm: Frobenius norm of the gradient of what rounding leaves out of balance.
+        norm: Frobenius norm, at most, of the gradient of what would repair the balance that rounding leaves.
         loss: what that and the penalty take from the dual value, at most.
     """
 
@@ -124,15 +140,17 @@ class BinnedBounds:
             bias: of a head with one.
         """
         reduced = self.reduced
-        norm = reduced.objective(logits, reduced.evaluate(logits)) - reduced.evaluate(logits).losses.sum()
+        norm = float((reduced.size - 1) @ logits.own) + nuclear_norm(logits.mean)
         x = self.expansion.spread(*logits)
-        gradient = self.expansion.gradient_operator(*gradient_of(reduced, wrong))
-        primal, rounding = float(norm) + (0.0 if bias is None else bias.penalty), 0.0
+        primal, rounding = norm + (0.0 if bias is None else bias.penalty), 0.0
         for columns in self.blocks():
             losses, blur = self.losses(columns, x, bias)
             primal, rounding = primal + losses, rounding + blur
         rounding += ROUNDINGS * EPS * self.kinds.number * primal
-        largest = max(1.0, reduced.gradient_norm(reduced.group_weight * wrong))
+        within, mean = gradient_of(reduced, wrong)
+        gradient = self.expansion.gradient_operator(within, mean)
+        # within acts on the differences of a bin's classes, which may be of different kinds
+        largest = max(1.0, operator_norm(mean), -float(within[reduced.size > 1].min(initial=0.0)))
         return Bounds(primal + rounding, self.dual_value(gradient, largest, bias), rounding)
 
     def losses(self, columns: _Columns, x: Spread, bias: Bias | None) -> tuple[float, float]:
@@ -155,17 +173,19 @@ class BinnedBounds:
         share = odds / (odds + np.exp(-top))
         return float(losses.sum()), float(ROUNDINGS * EPS * (weight * share) @ (size + 1))
 
-    def wrong(self, columns: _Columns, gradient: Spread, bias: Bias | None) -> tuple[Floats, Floats]:
-        """Probabilities of wrong classes with nearly the wanted gradient, and that, shapes (G, labels).
+    def wanted(self, columns: _Columns, gradient: Spread, bias: Bias | None) -> _Wanted:
+        """The gradient, and probabilities of wrong classes that nearly have it.
 
         Under a bias, columns of more than probability 1 are shortened: the gradient's norm cannot rise by it.
         """
-        wanted = columns.without_alone(gradient.by_class(columns.labels))
+        wanted = gradient.by_class(columns.labels)
+        own = columns.own(wanted) + gradient.within[columns.labels]
+        columns.without_alone(wanted)
         wrong = np.maximum(wanted / (columns.slope * self.weight[columns.labels]), 0.0)
         if bias is None:
-            return wrong, wanted
+            return _Wanted(wrong, wanted, own)
         shorter = 1 / np.maximum(1.0, columns.total(wrong))
-        return wrong * shorter, wanted * shorter
+        return _Wanted(wrong * shorter, wanted * shorter, own * shorter)
 
     def flows(self, gradient: Spread, bias: Bias, factor: Floats) -> Flows:
         """Those of the probabilities, rows multiplied by a factor each."""
@@ -175,7 +195,7 @@ class BinnedBounds:
         received, sent, between = np.zeros(number), np.zeros(number), 0.0
         for columns in self.blocks():
             labels = columns.labels
-            wrong = self.wrong(columns, gradient, bias)[0]
+            wrong = self.wanted(columns, gradient, bias).wrong
             wrong[labels, np.arange(labels.size)] = 0.0
             received += row * (wrong @ per_class[labels])
             sent[labels] = per_class[labels] * (row @ wrong)
@@ -190,7 +210,9 @@ class BinnedBounds:
         target = flows.target(bias)
         per_class = kinds.size * levels.label * self.weight
         for repeats in range(_REBALANCED + 1):
+            passing = flows.received + flows.sent
             excess = flows.received - flows.sent - target
+            excess -= passing * (excess.sum() / max(passing.sum(), _TINY))
             amount = np.abs(excess).sum() / 2
             received = np.maximum(-excess, 0.0) / kinds.size / (amount if amount > 0 else 1.0)
             sent = np.maximum(excess, 0.0) / per_class
@@ -199,7 +221,7 @@ class BinnedBounds:
             factor = factor * (1 + np.maximum(flows.change(target, self.expansion.place), _LEAST))
             flows = self.flows(gradient, bias, factor)
         blur = ROUNDINGS * EPS * kinds.number * (flows.received + flows.sent + np.abs(target))
-        norm = self.outer_norm(blur / kinds.size, blur / per_class) / blur.sum()
+        norm = self.outer_norm(blur / kinds.size, blur / per_class) / max(blur.sum(), _TINY)
         offset = np.ptp(kinds.pairs.shift) + np.abs(kinds.pairs.margin).max() + _LONGEST + 1
         penalty = float((target**2)[target != 0] @ (0.5 / levels.decay[target != 0]))
         loss = penalty + float(blur @ (offset / levels.label))
@@ -223,15 +245,15 @@ class BinnedBounds:
             The squared norm of what it has of wrong classes, the largest of what it has of the labels' own, and sums.
         """
         labels = columns.labels
-        wrong, wanted = self.wrong(columns, gradient, bias)
+        wrong, wanted, own = self.wanted(columns, gradient, bias)
         if balance is not None:
             wrong = wrong * balance.factor[:, None] + np.outer(balance.received, balance.sent[labels])
         beside = columns.without_alone(wrong * (columns.slope * self.weight[labels]) - wanted)
-        on_label = columns.total(beside / columns.slope) * columns.own(columns.slope)
+        on_label = -columns.total(wrong) * columns.own(columns.slope) * self.weight[labels] - own
         missed = float(self.kinds.size[labels] @ columns.total(beside**2))
         logarithm = xlogy(wrong, wrong)
         value = columns.total(wrong * columns.offset - logarithm)
-        size = columns.total(wrong * (1 + np.abs(columns.offset)) - logarithm)
+        size = columns.total(wrong * (1 + np.abs(columns.offset)) + np.abs(logarithm))
         return missed, float(np.abs(on_label).max()), _ColumnSums(columns.total(wrong), value, size)
 
     def dual_value(self, gradient: Spread, largest: float, bias: Bias | None) -> float:
@@ -249,9 +271,10 @@ class BinnedBounds:
                 best = np.where(np.isinf(odds), 1 / total, odds / (1 + total * odds))
             factor = np.minimum(scale, np.where(best < scale, best, scale))
         else:
-            factor = np.full_like(total, min(scale, 1 / (total.max() * (1 + 4 * self.kinds.number * EPS))))
+            factor = np.full_like(total, min(scale, 1 / (total.max() * (1 + 4 * ROUNDINGS * self.kinds.number * EPS))))
         share = np.minimum(factor * total, 1.0)
-        columns = factor * value - share * np.log(factor) - xlog1py(1 - share, -share)
-        sizes = factor * size + share * np.abs(np.log(factor)) + share
+        columns = factor * value - xlogy(share, factor) - xlog1py(1 - share, -share)
+        sizes = factor * size + np.abs(xlogy(share, factor)) + share
         dual = float((self.kinds.size * self.weight) @ (columns - ROUNDINGS * EPS * self.kinds.number * sizes))
-        return dual if balance is None else dual - balance.loss
+        # zero probabilities are feasible
+        return max(0.0, dual if balance is None else dual - balance.loss)

@@ -9,6 +9,8 @@ import numpy as np
 from implicit_geometry._validate import Floats, Ints
 from implicit_geometry.theory.ridge.bias.levels import Levels
 
+_TINY = 1e-300
+
 
 class Bias(NamedTuple):
     """A bias of the whole problem.
@@ -43,7 +45,7 @@ class Flows(NamedTuple):
     between: Floats
 
     def target(self, bias: Bias) -> Floats:
-        """How much more each kind should receive than it sends: what the bias holds, or what is cheaper to pay for."""
+        """How much more each kind should receive than it sends: what the bias holds, more where paying is cheaper."""
         decay = bias.levels.decay
         held = -decay * bias.dual_level
         if not decay.any():
@@ -51,7 +53,7 @@ class Flows(NamedTuple):
         # d of a flow f costs about d^2 / (2 f label) if factors take it away and d^2 / (2 decay) if the penalty pays
         paid = decay / (decay + self.received * bias.levels.label)
         target = held + paid * (self.received - self.sent - held)
-        return np.asarray(target - self.received * (target.sum() / self.received.sum()))
+        return np.asarray(target - self.received * (target.sum() / max(self.received.sum(), _TINY)))
 
     def change(self, target: Floats, place: Ints) -> Floats:
         """By which share more each kind should receive, nearly, so that all receive ``target`` more than they send.

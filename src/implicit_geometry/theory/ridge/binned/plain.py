@@ -72,5 +72,5 @@ def coarse_goal(tolerance: float) -> float:
 
 def finer(coarse: Kinds, bins: int, gap: float, tolerance: float) -> int | None:
     """How many bins promise the tolerance, if that is worth another attempt: gaps fall by the square."""
-    wanted = min(int(1.2 * coarse.number * np.sqrt(gap / tolerance)), _MOST_BINS)
+    wanted = int(min(1.2 * coarse.number * np.sqrt(gap / tolerance), _MOST_BINS))
     return None if gap <= tolerance or wanted < _WORTH * bins else wanted
