@@ -54,6 +54,11 @@ class Kinds:
         return np.asarray(null / np.linalg.norm(null))
 
     @property
+    def level_unit(self) -> float:
+        """What a unit of level, a bias on normalised group means over ``null``, adds at a label scale of 1."""
+        return float(self.pairs.class_scale[0] * self.null[0] / np.sqrt(self.size[0]))
+
+    @property
     def root_group_count(self) -> Floats:
         """What a bias on normalised group means adds to the columns of the logits, shape (G,)."""
         return np.asarray(np.sqrt(self.size) * np.sqrt(self.cost))

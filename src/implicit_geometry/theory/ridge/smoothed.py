@@ -13,7 +13,7 @@ nearer to the optimal one than the gradient at X, from which the labels have bee
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from implicit_geometry.theory.ridge.many.enclosed import Dual
 from implicit_geometry.theory.ridge.many.polar import slope_of_gradient
 from implicit_geometry.theory.ridge.newton import Factored
 from implicit_geometry.theory.ridge.optimum import GOAL, closest
-from implicit_geometry.theory.ridge.program import Bounds, Logits, Point, trimmed
+from implicit_geometry.theory.ridge.program import Bounds, Logits, Point, Reduced, trimmed
 from implicit_geometry.theory.ridge.smoothed_program import SmoothedReduced
 
 _TAUT = 1 - 1e-3  # singular value of the gradient from which on the logits there count as alive
@@ -86,12 +86,9 @@ class Smoothed:
         """Zeros, shape (G,)."""
         return np.zeros_like(self.reduced.size)
 
-    def shifted(self, bias: Floats) -> SmoothedReduced:
+    def under(self, bias: Floats) -> Reduced:
         """The problem of the logits alone, under a bias."""
-        if self.biased is None:
-            return self.reduced
-        change = self.biased.levels.change(bias / self.reduced.null)
-        return replace(self.reduced, offset=self.reduced.offset + change)
+        return self.reduced if self.biased is None else self.biased.under(bias)
 
     def at(self, logits: Logits, bias: Floats) -> Point:
         """Divergence and gradient at X with a bias."""

@@ -17,7 +17,7 @@ RULES = {"ce": ce, "ldt": lambda n: ldt(n, 0.25), "cdt": lambda n: cdt(n, 0.5), 
 
 
 def solved(problem, bins, monkeypatch):
-    monkeypatch.setattr(binned, "FEWEST_BINS", bins)
+    monkeypatch.setattr(binned, "_FEWEST_BINS", bins)
     monkeypatch.setattr(binned, "_MOST_BINS", bins)
     monkeypatch.setattr(bounds_module, "_ENTRIES", 1000)
     groups = gather(problem)

@@ -17,7 +17,6 @@ from implicit_geometry import (
     vs,
 )
 from implicit_geometry.theory.ridge.bias import solution as bias_solution
-from implicit_geometry.theory.ridge.binned import biased as bias_binned
 from implicit_geometry.theory.ridge.binned import bounds as bounds_module
 from implicit_geometry.theory.ridge.binned import plain as binned
 from implicit_geometry.theory.ridge.binned.flows import Flows
@@ -36,7 +35,7 @@ LARGEST_GAP = {"ce": 0.01, "ldt": 0.02, "la": 0.01, "vs": 0.03, "ldam": 0.01, "c
 
 
 def solved(problem, bins, monkeypatch, entries=1000):
-    monkeypatch.setattr(bias_binned, "FEWEST_BINS", bins)
+    monkeypatch.setattr(binned, "_FEWEST_BINS", bins)
     monkeypatch.setattr(binned, "_MOST_BINS", bins)
     monkeypatch.setattr(bounds_module, "_ENTRIES", entries)
     best = predict(problem)

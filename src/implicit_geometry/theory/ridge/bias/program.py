@@ -201,8 +201,12 @@ class Biased:
 
     def lifted(self, logits: Logits, bias: Floats) -> Floats:
         """Unknowns near X and the bias: what is zero in X but should not be is lifted off the factors' saddle."""
-        offset = self.reduced.offset + self.levels.change(bias / self.reduced.null)
-        return np.concatenate([self.factored.factors(lifted(replace(self.reduced, offset=offset), logits)), bias])
+        return np.concatenate([self.factored.factors(lifted(self.under(bias), logits)), bias])
+
+    def under(self, bias: Floats) -> Reduced:
+        """The problem of the logits alone, under a bias."""
+        change = self.levels.change(bias / self.reduced.null)
+        return replace(self.reduced, offset=self.reduced.offset + change)
 
     def polar_dual(self, logits: Logits, bias: Floats, point: Point, spectrum: Spectrum | None = None) -> Dual:
         """The dual point whose loss gradient is minus the polar factor of X."""

@@ -20,8 +20,8 @@ from scipy.special import xlog1py, xlogy
 from implicit_geometry._validate import Floats, Ints
 from implicit_geometry.theory.numerics.rounding import EPS, ROUNDINGS
 from implicit_geometry.theory.numerics.singular_values import nuclear_norm, operator_norm
-from implicit_geometry.theory.ridge.binned.flows import Bias, Flows
-from implicit_geometry.theory.ridge.many.expansion import Expansion, gradient_of
+from implicit_geometry.theory.ridge.binned.flows import TINY, Bias, Flows
+from implicit_geometry.theory.ridge.many.expansion import Expansion, best_factor, gradient_of
 from implicit_geometry.theory.ridge.many.spread import Spread
 from implicit_geometry.theory.ridge.program import Bounds, Logits, Reduced
 from implicit_geometry.theory.ridge.reduce import Kinds
@@ -30,7 +30,6 @@ _ENTRIES = 1_000_000  # of a block
 _REBALANCED = 3  # times
 _BALANCED = 1e-6  # norm of what is added to the gradient
 _LEAST = -0.9  # change of a factor
-_TINY = 1e-300
 _LONGEST = 750.0  # minus the logarithm of the smallest positive number
 
 
@@ -212,7 +211,7 @@ class BinnedBounds:
         for repeats in range(_REBALANCED + 1):
             passing = flows.received + flows.sent
             excess = flows.received - flows.sent - target
-            excess -= passing * (excess.sum() / max(passing.sum(), _TINY))
+            excess -= passing * (excess.sum() / max(passing.sum(), TINY))
             amount = np.abs(excess).sum() / 2
             received = np.maximum(-excess, 0.0) / kinds.size / (amount if amount > 0 else 1.0)
             sent = np.maximum(excess, 0.0) / per_class
@@ -221,7 +220,7 @@ class BinnedBounds:
             factor = factor * (1 + np.maximum(flows.change(target, self.expansion.place), _LEAST))
             flows = self.flows(gradient, bias, factor)
         blur = ROUNDINGS * EPS * kinds.number * (flows.received + flows.sent + np.abs(target))
-        norm = self.outer_norm(blur / kinds.size, blur / per_class) / max(blur.sum(), _TINY)
+        norm = self.outer_norm(blur / kinds.size, blur / per_class) / max(blur.sum(), TINY)
         offset = np.ptp(kinds.pairs.shift) + np.abs(kinds.pairs.margin).max() + _LONGEST + 1
         penalty = float((target**2)[target != 0] @ (0.5 / levels.decay[target != 0]))
         loss = penalty + float(blur @ (offset / levels.label))
@@ -266,9 +265,7 @@ class BinnedBounds:
         norm = largest + np.sqrt(sum(missed)) + max(on_labels) + (0.0 if balance is None else balance.norm)
         scale = 1 / (norm * (1 + 2 * ROUNDINGS * self.kinds.number * EPS))
         if bias is None:
-            with np.errstate(all="ignore"):
-                odds = np.exp(value / total)
-                best = np.where(np.isinf(odds), 1 / total, odds / (1 + total * odds))
+            best = best_factor(total, value)
             factor = np.minimum(scale, np.where(best < scale, best, scale))
         else:
             factor = np.full_like(total, min(scale, 1 / (total.max() * (1 + 4 * ROUNDINGS * self.kinds.number * EPS))))

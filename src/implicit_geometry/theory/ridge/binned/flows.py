@@ -9,7 +9,8 @@ import numpy as np
 from implicit_geometry._validate import Floats, Ints
 from implicit_geometry.theory.ridge.bias.levels import Levels
 
-_TINY = 1e-300
+TINY = 1e-300
+"""Divisor where nothing flows."""
 
 
 class Bias(NamedTuple):
@@ -53,7 +54,7 @@ class Flows(NamedTuple):
         # d of a flow f costs about d^2 / (2 f label) if factors take it away and d^2 / (2 decay) if the penalty pays
         paid = decay / (decay + self.received * bias.levels.label)
         target = held + paid * (self.received - self.sent - held)
-        return np.asarray(target - self.received * (target.sum() / max(self.received.sum(), _TINY)))
+        return np.asarray(target - self.received * (target.sum() / max(self.received.sum(), TINY)))
 
     def change(self, target: Floats, place: Ints) -> Floats:
         """By which share more each kind should receive, nearly, so that all receive ``target`` more than they send.

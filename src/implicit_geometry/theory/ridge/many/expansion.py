@@ -126,7 +126,7 @@ class Expansion:
 
     def levels(self, level: Floats) -> Floats:
         """A coarse bias over the null vector, in terms of kinds, shape (G,)."""
-        return self._without_constant(level[self.place])
+        return self._without_constant(level[self.place] * (self.coarse.level_unit / self.kinds.level_unit))
 
     def logits_and_levels(
         self,
@@ -187,11 +187,22 @@ def gradient_of(reduced: Reduced, wrong: Floats) -> tuple[Floats, Floats]:
 
 def _best_columns(reduced: Reduced, wrong: Floats) -> Floats:
     """Columns multiplied by the number, at most 1, that is best for the dual: the gradient's norm cannot rise by it."""
-    total = wrong.sum(axis=0)
     with np.errstate(all="ignore"):
-        odds = np.exp(np.where(wrong > 0, wrong * (reduced.offset - np.log(wrong)), 0.0).sum(axis=0) / total)
-        best = np.where(np.isinf(odds), 1 / total, odds / (1 + total * odds))
+        value = np.where(wrong > 0, wrong * (reduced.offset - np.log(wrong)), 0.0).sum(axis=0)
+    best = best_factor(wrong.sum(axis=0), value)
     return np.asarray(wrong * np.where(best < 1, best, 1.0))
+
+
+def best_factor(total: Floats, value: Floats) -> Floats:
+    """The number that columns of probabilities p of wrong classes are multiplied by where the dual is largest.
+
+    Args:
+        total: sum of p of each column.
+        value: sum of p (offset - log p).
+    """
+    with np.errstate(all="ignore"):
+        odds = np.exp(value / total)
+        return np.asarray(np.where(np.isinf(odds), 1 / total, odds / (1 + total * odds)))
 
 
 def _unit(vector: Floats) -> Floats:

@@ -45,7 +45,7 @@ def smoothed_optimum_of_kinds(kinds: Kinds, ridge: float, smoothing: float, bias
     best = _from_alive(program, best, dual, bias_decay, goal)
     if best.bounds.gap <= goal or best.bounds.closed:
         return best
-    again = smoothed_optimum(program.reduced, bias_decay, lifted(program.shifted(best.bias), best.logits))
+    again = smoothed_optimum(program.reduced, bias_decay, lifted(program.under(best.bias), best.logits))
     return min(best, again, key=lambda found: found.bounds.gap)
 
 
