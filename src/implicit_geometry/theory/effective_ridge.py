@@ -30,9 +30,10 @@ _BLOCKS = ("classifier", "embedding", "cross")
 _AS_NEAR = 1e-6  # difference of distances that does not count
 _FEW_KINDS = 48  # kinds of classes up to which all ridges are solved as they are
 _ROUGH_KINDS = 8
-_FEWER, _MOST_FEWER = 8, 256  # kinds taken for one, and their number at most, in the search before that of many kinds
+_MANY_KINDS = 256  # of a head with a bias, whose highest ridge is that of so many
 _ROUGH_TOLERANCE = 2e-8  # relative gap of a solution on the way, for hundreds of kinds
 _APART = 4  # steps between the first ridges of many kinds
+_APART_EXACT = 1.0  # the same where fewer kinds say how distances bend, and the ridge is to be known well
 _KNOWN = {True: 0.01, False: 0.03}  # steps to which the ridge of many kinds is known, where exact or not
 _VERTICES = 8
 _AROUND = 2  # steps of a lattice on both sides of its best that the curve of distances is drawn through
@@ -146,7 +147,7 @@ class RidgeSearch:
         self.coarse = range(-self.STEPS * self.DECADES, 1, self.COARSE)
         self.group = gather(problem).group
         kinds = int(self.group.max()) + 1
-        bounded = with_fewer_kinds(problem, _MOST_FEWER) if problem.bias and kinds > _MOST_FEWER else problem
+        bounded = with_fewer_kinds(problem, _MANY_KINDS) if problem.bias and kinds > _MANY_KINDS else problem
         self.highest = self._HIGHEST * total_threshold(bounded)
         self.tolerance = TOLERANCE if self.group.max() < EXACT else _ROUGH_TOLERANCE
         self.solved: dict[int, tuple[Solution, Floats]] = {}
@@ -155,8 +156,7 @@ class RidgeSearch:
             if kinds <= EXACT:
                 self.rough = _RoughSearch(with_fewer_kinds(problem, _ROUGH_KINDS), block=block)
             else:
-                fewer = min(max(kinds // _FEWER, _FEW_KINDS + 1), _MOST_FEWER)
-                self.rough = RidgeSearch(with_fewer_kinds(problem, fewer), block=block)
+                self.rough = RidgeSearch(with_fewer_kinds(problem, EXACT), block=block)
             return
         ridges = [self.ridge(step) for step in self.coarse]
         path = ridge_path(problem, None, ridges)
@@ -247,8 +247,9 @@ class RidgeSearch:
 
         inside = True
         if fewer.curve is not None:
-            below = first if exact else float(_APART * math.floor(first / _APART))
-            for step in (below, below + (_APART if below <= -_APART else -_APART)):
+            apart = _APART_EXACT if exact else float(_APART)
+            below = first if exact else apart * math.floor(first / apart)
+            for step in (below, below + (apart if below <= -apart else -apart)):
                 look(step)
         if fewer.curve is None or math.isnan(distances.lowest()):
             distances = replace(distances, bend=Polynomial([0.0]))

@@ -36,6 +36,9 @@ def coarser(kinds: Kinds, number: int) -> tuple[Kinds, Ints]:
 def around(kinds: Kinds, centre: int, number: int) -> Kinds:
     """One kind as it is, the first, and bins of all others, narrow near it and wide far from it.
 
+    All samples of a bin weigh what they did, and all its embeddings cost as much: of a few wide bins, that says more
+    about the kinds elsewhere than the means of logarithms do, above all under a bias.
+
     No bin has kinds that lose their direction at larger ridges than that one and others that do so at smaller ones: at
     its threshold some of them would be alive and some not, which no average says.
 
@@ -50,7 +53,7 @@ def around(kinds: Kinds, centre: int, number: int) -> Kinds:
     parts = [part for part in (np.flatnonzero(stronger), np.flatnonzero(~stronger)) if part.size]
     place = np.zeros(kinds.number, dtype=np.int64)
     place[others] = 1 + _halved(features[:, others], parts, number, features[:, centre])
-    return _bins(kinds, place)
+    return _with_totals(_bins(kinds, place), kinds, place)
 
 
 def _features(kinds: Kinds) -> Floats:
@@ -86,6 +89,20 @@ def _bins(kinds: Kinds, place: Ints) -> Kinds:
         margin=mean(pairs.margin),
     )
     return Kinds(size, geometric(kinds.count), geometric(kinds.cost), coarse)
+
+
+def _with_totals(bins: Kinds, kinds: Kinds, place: Ints) -> Kinds:
+    """Bins with the weight of all their samples and the price of all their embeddings.
+
+    Prices count beside the squared label scale: embeddings that are longer by a factor do what a scale does.
+    """
+
+    def mean(values: Floats) -> Floats:
+        return np.asarray(np.bincount(place, weights=kinds.size * values) / bins.size)
+
+    weight = mean(kinds.count * kinds.pairs.weight) / bins.count
+    cost = bins.pairs.label_scale**2 * mean(kinds.cost / kinds.pairs.label_scale**2)
+    return replace(bins, cost=cost, pairs=replace(bins.pairs, weight=weight))
 
 
 def with_fewer_kinds(problem: Problem, number: int) -> Problem:

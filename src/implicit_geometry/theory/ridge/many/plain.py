@@ -1,4 +1,4 @@
-"""The optimum for hundreds of kinds of classes: that of a quarter as many bins, and a step or two from there."""
+"""The optimum for hundreds of kinds of classes: that of a third as many bins, and a step or two from there."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EXACT = 128
 EXACT_GAP = 1e-11
 """Relative gap that is wanted of them."""
 
-COARSER = 4
+COARSER = 3
 """Kinds taken for one, on the average."""
 
 
@@ -68,7 +68,7 @@ def optimal_pair(kinds: Kinds, ridge: float, goal: float) -> Pair:
 
 
 def expanded(kinds: Kinds, reduced: Reduced, ridge: float) -> Pair:
-    """What the optimum of a quarter as many kinds says of the whole problem."""
+    """What the optimum of a third as many kinds says of the whole problem."""
     coarse, place = coarser(kinds, max(kinds.number // COARSER, FEW_KINDS // 2))
     known = optimal_pair(coarse, ridge, GOAL)
     expansion = Expansion(kinds, coarse, place)

@@ -1,4 +1,4 @@
-"""Smoothed labels and hundreds of kinds of classes: the optimum of a quarter as many bins, and a step or two on.
+"""Smoothed labels and hundreds of kinds of classes: the optimum of a third as many bins, and a step or two on.
 
 The loss bends as that of hard labels, whose expansion and Newton's method in the logits serve here too. What a coarse
 gradient says is by how much the probabilities differ from the labels, which every class knows by itself.
@@ -52,7 +52,7 @@ def smoothed_optimum_of_kinds(kinds: Kinds, ridge: float, smoothing: float, bias
 def _expanded(
     program: Smoothed, kinds: Kinds, ridge: float, smoothing: float, bias_decay: float | None
 ) -> tuple[Found, Dual]:
-    """What the optimum of a quarter as many kinds says of that of all, and the dual point that its gradient makes."""
+    """What the optimum of a third as many kinds says of that of all, and the dual point that its gradient makes."""
     coarse, place = coarser(kinds, max(kinds.number // COARSER, FEW_KINDS // 2))
     below, reduced = Smoothed.of(reduce_smoothed_kinds(coarse, ridge, smoothing), bias_decay), program.reduced
     known = smoothed_optimum_of_kinds(coarse, ridge, smoothing, bias_decay)
