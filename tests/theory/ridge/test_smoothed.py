@@ -178,3 +178,8 @@ def test_torch_weights_are_a_shift_of_the_labels():
     by_weight = predict(Problem(STEP, weights, label_smoothing=0.1)).geometry.cross.dense()
     by_shift = predict(Problem(STEP, shifts, label_smoothing=0.1)).geometry.cross.dense()
     np.testing.assert_allclose(by_weight, by_shift, atol=1e-10)
+
+
+def test_more_kinds_than_memory_holds_are_refused():
+    with pytest.raises(InputError, match="at most 4000 kinds of classes with soft labels"):
+        predict(Problem(np.arange(1, 4002), ridge=0.1, label_smoothing=0.1))

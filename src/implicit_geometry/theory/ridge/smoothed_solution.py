@@ -14,6 +14,9 @@ from implicit_geometry.theory.ridge.reduce import Kinds
 from implicit_geometry.theory.ridge.smoothed import Found, smoothed_optimum
 from implicit_geometry.theory.ridge.smoothed_program import SmoothedReduced, reduce_smoothed
 
+MOST_SOFT_KINDS = 4000
+"""Kinds of classes with soft labels up to which the whole problem is solved: no bins of them answer."""
+
 
 def smoothed_ridge_solution(problem: Problem) -> Solution:
     """Solve the regularised problem with soft labels.
@@ -26,8 +29,8 @@ def smoothed_ridge_solution(problem: Problem) -> Solution:
         those of the sum-form objective less the entropy of the labels.
 
     Raises:
-        InputError: a ridge or a smoothing that is not positive, what float64 does not hold, or a margin that takes away
-            what the smoothing leaves of the log-odds.
+        InputError: a ridge or a smoothing that is not positive, what float64 does not hold, a margin that takes away
+            what the smoothing leaves of the log-odds, or more than 4,000 kinds of classes.
 
     Example:
         >>> solution = smoothed_ridge_solution(Problem([50, 50, 5, 5], ridge=0.1, label_smoothing=0.1))
@@ -40,6 +43,9 @@ def smoothed_ridge_solution(problem: Problem) -> Solution:
         given = f"ridge={problem.ridge:g} and {'soft' if problem.soft_labels else 'hard'} labels"
         raise InputError("problem", "must have ridge > 0 and soft labels", given)
     groups = gather(problem)
+    if groups.size.size > MOST_SOFT_KINDS:
+        expected = f"must have at most {MOST_SOFT_KINDS} kinds of classes with soft labels at a ridge"
+        raise InputError("problem", expected, f"{groups.size.size}")
     with within_float64(problem):
         reduced = reduce_smoothed(problem, groups)
         decay = problem.bias_ridge / problem.ridge if problem.bias else None
